@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every bound on input from outside: its value, its unit and the harm it prevents.
+
+/// Longest name of one directory entry, bytes (`NAME_MAX` of Linux).
+pub const MAX_NAME_BYTES: usize = 255;
+
+/// Longest path from the root of a tree, bytes without a final NUL (`PATH_MAX` - 1). Bounds the
+/// depth of a tree at half of it, so no walk can exhaust a stack or a path buffer.
+pub const MAX_PATH_BYTES: usize = 4095;
+
+/// Longest symlink target, bytes (`PATH_MAX` - 1).
+pub const MAX_SYMLINK_BYTES: usize = 4095;
+
+/// Most entries (inodes) of one tree. Nids, inode numbers and memory stay bounded.
+pub const MAX_TREE_ENTRIES: usize = 16_000_000;
+
+/// Longest extended attribute name, bytes (`XATTR_NAME_MAX` of Linux).
+pub const MAX_XATTR_NAME_BYTES: usize = 255;
+
+/// Longest extended attribute value, bytes (EROFS stores the length in 16 bits; Linux allows
+/// 65536, one more).
+pub const MAX_XATTR_VALUE_BYTES: usize = 65_535;
+
+/// Most bytes of all extended attributes of one inode together, names and values. The EROFS
+/// inode counts them in units of 4 bytes in 16 bits.
+pub const MAX_XATTR_SET_BYTES: usize = 200_000;
+
+/// Largest file a pack may name, bytes. `i64::MAX` less room for the Merkle tree of fs-verity.
+pub const MAX_FILE_BYTES: u64 = 1 << 62;
+
+/// Largest threshold: a file up to this many bytes may be stored inside the pack.
+pub const MAX_THRESHOLD_BYTES: u32 = 64 * 1024;
+
+/// Default of the small-file threshold, bytes.
+pub const DEFAULT_THRESHOLD_BYTES: u32 = 4096;

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Signed, verified image-based Linux roots.
+//!
+//! The way of a release, one direction, no cycles:
+//!
+//! * [`monitor`]: how long work tells its progress;
+//! * [`object`]: large files named by their fs-verity digest, on their way into a store;
+//! * `source`: a directory or an OSTree commit, read into a tree and objects;
+//! * `store`: `/ostree/verity`, durable and deduplicated;
+//! * `build`: a source into a pack and objects in a store, and its unsigned statement;
+//! * `deploy`: a release in a store made bootable;
+//! * `initramfs`: the archive that carries the boot program, its keyset and its policy.
+
+#![forbid(unsafe_code)]
+
+pub mod monitor;
+pub mod object;

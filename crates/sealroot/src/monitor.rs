@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How long work tells its progress, without printing.
+
+use std::sync::Mutex;
+
+/// Receives progress. Always the last argument of a function that may take longer than a second;
+/// called from many threads.
+pub trait Monitor: Sync {
+    /// A phase begins, with the number of units it will take where that is known.
+    fn start(&self, phase: &'static str, unit: Unit, total: Option<u64>);
+
+    /// That many more units of the current phase are done.
+    fn advance(&self, units: u64);
+
+    /// Something worth a person's attention that does not stop the work.
+    fn warn(&self, message: String);
+}
+
+/// What a phase counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes.
+    Bytes,
+    /// Files, objects or entries.
+    Items,
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn start(&self, _phase: &'static str, _unit: Unit, _total: Option<u64>) {}
+    fn advance(&self, _units: u64) {}
+    fn warn(&self, _message: String) {}
+}
+
+/// Keeps warnings, for tests and for callers that print them later.
+#[derive(Debug, Default)]
+pub struct Warnings(Mutex<Vec<String>>);
+
+impl Warnings {
+    /// The warnings so far, in order of arrival.
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(
+            &mut *self
+                .0
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        )
+    }
+}
+
+impl Monitor for Warnings {
+    fn start(&self, _phase: &'static str, _unit: Unit, _total: Option<u64>) {}
+    fn advance(&self, _units: u64) {}
+    fn warn(&self, message: String) {
+        self.0
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .push(message);
+    }
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Large files on their way into a store.
+//!
+//! A source that reads a tree hashes every large file and offers it to an [`ObjectSink`]; what
+//! the sink has already, it is not given.
+
+use std::io::{self, Read};
+
+use sealroot_format::digest::VerityDigest;
+
+/// The content of one object as a source has it.
+#[expect(
+    missing_debug_implementations,
+    reason = "a reader has no useful debug form"
+)]
+pub enum ObjectContent<'a> {
+    /// In memory, and just hashed: these bytes have the digest they are offered under.
+    Hashed(&'a [u8]),
+    /// To be read (again). May have changed since it was hashed: the sink compares the digest.
+    Stream(&'a mut dyn Read),
+}
+
+/// Takes the large files of a tree while it is being read. Called from many threads.
+///
+/// Errors are [`io::Error`]s with the context in their message; a source adds the path.
+pub trait ObjectSink: Sync {
+    /// Whether the object is there, as trustworthy as the store requires.
+    fn has(&self, digest: &VerityDigest, size_bytes: u64) -> io::Result<bool>;
+
+    /// Takes an object that [`ObjectSink::has`] said is missing. Offering one twice, also at the
+    /// same time, is harmless.
+    fn add(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        content: ObjectContent<'_>,
+    ) -> io::Result<()>;
+}
+
+/// Wants no object: for when only the pack or its digest matters.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Discard;
+
+impl ObjectSink for Discard {
+    fn has(&self, _digest: &VerityDigest, _size_bytes: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn add(&self, _: &VerityDigest, _: u64, _: ObjectContent<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
