@@ -12,3 +12,4 @@
 
 pub mod loopdev;
 pub mod mount;
+pub mod verity;
