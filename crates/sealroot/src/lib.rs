@@ -9,9 +9,10 @@
 //! * `store`: `/ostree/verity`, durable and deduplicated;
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
 //! * `deploy`: a release in a store made bootable;
-//! * `initramfs`: the archive that carries the boot program, its keyset and its policy.
+//! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
 #![forbid(unsafe_code)]
 
+pub mod initramfs;
 pub mod monitor;
 pub mod object;

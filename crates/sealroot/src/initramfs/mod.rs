@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The initramfs: the boot program as `/init`, its policy and keyset, and the kernel modules it
+//! loads, in an archive that is a pure function of these (`docs/design/boot.md`).
+
+mod cpio;
+mod modules;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sealroot_format::ErrorClass;
+use sealroot_format::codec::Cursor;
+
+use cpio::{Archive, Entry};
+use modules::KernelModules;
+
+pub use modules::{ModuleRequest, default_modules};
+
+/// What goes into an initramfs.
+#[derive(Clone, Debug)]
+pub struct Options<'a> {
+    /// The kernel's modules: `lib/modules/<release>` of a tree, with `modules.dep` in it.
+    pub kernel_modules: &'a Path,
+    /// The static boot program.
+    pub boot_program: &'a Path,
+    /// The keyset file.
+    pub keyset: &'a [u8],
+    /// The policy file.
+    pub policy: &'a [u8],
+    /// The modules to carry; see [`default_modules`].
+    pub modules: &'a [ModuleRequest],
+}
+
+/// What an initramfs holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The length of the archive.
+    pub size_bytes: u64,
+    /// The module files in the order they load.
+    pub modules: Vec<String>,
+}
+
+/// Why no initramfs could be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The archive could not be written.
+    #[error("cannot write the initramfs")]
+    Write {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The module directory has no list of modules.
+    #[error("no {}: expected the lib/modules/<release> of a kernel, after depmod", path.display())]
+    NoModuleList {
+        /// The list.
+        path: PathBuf,
+    },
+    /// A line of a list of modules is not what `depmod` writes.
+    #[error("{}: expected `module.ko: dependencies`, found {line:?}", path.display())]
+    BadList {
+        /// The list.
+        path: PathBuf,
+        /// The line.
+        line: String,
+    },
+    /// The kernel has a module neither built in nor as a file.
+    #[error("module {name}: expected it built in or below {}, found neither", directory.display())]
+    MissingModule {
+        /// The module.
+        name: String,
+        /// The module directory.
+        directory: PathBuf,
+    },
+    /// The boot program could not run where there is nothing but itself.
+    #[error("boot program {}: expected a static 64-bit ELF program, found {found}", path.display())]
+    BootProgram {
+        /// The program.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorClass::NotFound
+            }
+            Self::Read { .. } | Self::Write { .. } => ErrorClass::Io,
+            Self::NoModuleList { .. } | Self::MissingModule { .. } => ErrorClass::NotFound,
+            Self::BadList { .. } => ErrorClass::Corrupt,
+            Self::BootProgram { .. } => ErrorClass::Usage,
+        }
+    }
+}
+
+/// Writes an initramfs to `out`. The same inputs give the same bytes.
+///
+/// Modules are carried as they are, compressed or not, so that their signatures hold.
+pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Error> {
+    let program = fs::read(options.boot_program).map_err(|source| Error::Read {
+        path: options.boot_program.to_owned(),
+        source,
+    })?;
+    check_static(&program).map_err(|found| Error::BootProgram {
+        path: options.boot_program.to_owned(),
+        found,
+    })?;
+    let kernel = KernelModules::open(options.kernel_modules)?;
+    let load_order = kernel.load_order(options.modules)?;
+
+    let mut archive = Archive::default();
+    for directory in ["dev", "proc", "run", "sys"] {
+        archive.insert(directory, Entry::Directory);
+    }
+    let console = Entry::CharDevice {
+        mode: 0o600,
+        major: 5,
+        minor: 1,
+    };
+    archive.insert("dev/console", console);
+    archive.insert("init", file(0o755, program));
+    archive.insert("etc/sealroot/policy", file(0o444, options.policy.to_vec()));
+    archive.insert("etc/sealroot/keyset", file(0o444, options.keyset.to_vec()));
+    let mut modules = Vec::new();
+    for (position, path) in load_order.into_iter().enumerate() {
+        let (name, content) = kernel.read(position, path)?;
+        archive.insert(
+            format!("usr/lib/sealroot/modules/{name}"),
+            file(0o444, content),
+        );
+        modules.push(name);
+    }
+    let size_bytes = archive
+        .write(out)
+        .map_err(|source| Error::Write { source })?;
+    Ok(Summary {
+        size_bytes,
+        modules,
+    })
+}
+
+fn file(mode: u16, content: Vec<u8>) -> Entry {
+    Entry::File { mode, content }
+}
+
+/// That an ELF program asks for no dynamic loader (`elf(5)`: no program header `PT_INTERP`).
+fn check_static(program: &[u8]) -> Result<(), &'static str> {
+    const PT_INTERP: u32 = 3;
+    const TRUNCATED: &str = "an ELF header that ends too early";
+    const CLASS_64_LITTLE_ENDIAN: &[u8] = &[2, 1];
+    let mut header = Cursor::new(program);
+    if header.take(4) != Some(b"\x7fELF") || header.take(2) != Some(CLASS_64_LITTLE_ENDIAN) {
+        return Err("something else");
+    }
+    header.take(0x20 - 6).ok_or(TRUNCATED)?;
+    let table_offset = header.u64().ok_or(TRUNCATED)?;
+    header.take(0x36 - 0x28).ok_or(TRUNCATED)?;
+    let entry_bytes = usize::from(header.u16().ok_or(TRUNCATED)?);
+    let entries = header.u16().ok_or(TRUNCATED)?;
+    let mut table = Cursor::new(program);
+    usize::try_from(table_offset)
+        .ok()
+        .and_then(|offset| table.take(offset))
+        .ok_or(TRUNCATED)?;
+    for _ in 0..entries {
+        let mut entry = Cursor::new(table.take(entry_bytes).ok_or(TRUNCATED)?);
+        if entry.u32().ok_or(TRUNCATED)? == PT_INTERP {
+            return Err("one that needs a dynamic loader (build it with +crt-static)");
+        }
+    }
+    Ok(())
+}

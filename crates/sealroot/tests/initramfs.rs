@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The initramfs builder: what it carries, in which order, and what it refuses.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use sealroot::initramfs::{self, Error, ModuleRequest, Options};
+use sealroot_format::ErrorClass;
+
+/// A 64-bit ELF header with one program header of type `segment`.
+fn elf(segment: u32) -> Vec<u8> {
+    let mut bytes = vec![0; 64 + 56];
+    bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    bytes[0x20] = 64;
+    bytes[0x36] = 56;
+    bytes[0x38] = 1;
+    bytes[64..68].copy_from_slice(&segment.to_le_bytes());
+    bytes
+}
+
+const PT_LOAD: u32 = 1;
+const PT_INTERP: u32 = 3;
+
+/// A kernel whose erofs needs two modules, one of which needs the other, and whose ext4 is built
+/// in.
+fn kernel(directory: &Path) {
+    fs::create_dir_all(directory.join("kernel/fs")).expect("a directory");
+    for module in ["erofs.ko.xz", "netfs.ko.xz", "lib-crc.ko.xz", "overlay.ko"] {
+        fs::write(directory.join("kernel/fs").join(module), module).expect("a file");
+    }
+    let dep = "kernel/fs/overlay.ko:\n\
+        kernel/fs/erofs.ko.xz: kernel/fs/netfs.ko.xz kernel/fs/lib-crc.ko.xz\n\
+        kernel/fs/netfs.ko.xz: kernel/fs/lib-crc.ko.xz\n\
+        kernel/fs/lib-crc.ko.xz:\n";
+    fs::write(directory.join("modules.dep"), dep).expect("a file");
+    fs::write(
+        directory.join("modules.builtin"),
+        "kernel/fs/ext4/ext4.ko\n",
+    )
+    .expect("a file");
+}
+
+struct Fixture {
+    _directory: tempfile::TempDir,
+    kernel: std::path::PathBuf,
+    program: std::path::PathBuf,
+}
+
+fn fixture() -> Fixture {
+    let directory = tempfile::tempdir().expect("a directory");
+    let kernel_modules = directory.path().join("modules");
+    kernel(&kernel_modules);
+    let program = directory.path().join("boot");
+    fs::write(&program, elf(PT_LOAD)).expect("a file");
+    Fixture {
+        kernel: kernel_modules,
+        program,
+        _directory: directory,
+    }
+}
+
+impl Fixture {
+    fn build(&self, modules: &[ModuleRequest]) -> Result<(initramfs::Summary, Vec<u8>), Error> {
+        let mut archive = Vec::new();
+        let options = Options {
+            kernel_modules: &self.kernel,
+            boot_program: &self.program,
+            keyset: b"keys",
+            policy: b"policy",
+            modules,
+        };
+        let summary = initramfs::build(&options, &mut archive)?;
+        assert_eq!(summary.size_bytes, archive.len() as u64);
+        Ok((summary, archive))
+    }
+}
+
+fn cpio(arguments: &[&str], archive: &[u8], directory: &Path) -> String {
+    use std::io::Write as _;
+    let mut child = Command::new("cpio")
+        .args(arguments)
+        .current_dir(directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("cpio runs");
+    child
+        .stdin
+        .take()
+        .expect("it is piped")
+        .write_all(archive)
+        .expect("cpio reads");
+    let output = child.wait_with_output().expect("cpio ends");
+    assert!(output.status.success(), "cpio: {}", output.status);
+    String::from_utf8(output.stdout).expect("names are text")
+}
+
+#[test]
+fn modules_load_after_what_they_need() {
+    let requests = [
+        ModuleRequest::required("ext4"),
+        ModuleRequest::where_present("nvme"),
+        ModuleRequest::required("erofs"),
+        ModuleRequest::required("overlay"),
+    ];
+    let (summary, archive) = fixture().build(&requests).expect("it builds");
+    let expected = [
+        "000-lib_crc.ko.xz",
+        "001-netfs.ko.xz",
+        "002-erofs.ko.xz",
+        "003-overlay.ko",
+    ];
+    assert_eq!(summary.modules, expected);
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let names = cpio(&["-it", "--quiet"], &archive, directory.path());
+    let expected = "dev\ndev/console\netc\netc/sealroot\netc/sealroot/keyset\n\
+        etc/sealroot/policy\ninit\nproc\nrun\nsys\nusr\nusr/lib\nusr/lib/sealroot\n\
+        usr/lib/sealroot/modules\nusr/lib/sealroot/modules/000-lib_crc.ko.xz\n\
+        usr/lib/sealroot/modules/001-netfs.ko.xz\nusr/lib/sealroot/modules/002-erofs.ko.xz\n\
+        usr/lib/sealroot/modules/003-overlay.ko\n";
+    assert_eq!(names, expected);
+
+    let kept = ["-id", "--quiet", "init", "etc/*", "usr/*"];
+    cpio(&kept, &archive, directory.path());
+    let read = |path: &str| fs::read(directory.path().join(path)).expect("it was unpacked");
+    assert_eq!(read("init"), elf(PT_LOAD));
+    assert_eq!(read("etc/sealroot/policy"), b"policy");
+    assert_eq!(read("etc/sealroot/keyset"), b"keys");
+    assert_eq!(
+        read("usr/lib/sealroot/modules/003-overlay.ko"),
+        b"overlay.ko"
+    );
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let requests = [ModuleRequest::required("erofs")];
+    let (_, first) = fixture().build(&requests).expect("it builds");
+    let (_, second) = fixture().build(&requests).expect("it builds");
+    assert_eq!(first, second);
+}
+
+#[test]
+fn a_module_the_kernel_lacks_is_refused() {
+    let error = fixture()
+        .build(&[ModuleRequest::required("virtio-blk")])
+        .expect_err("there is no such module");
+    assert!(matches!(&error, Error::MissingModule { name, .. } if name == "virtio_blk"));
+    assert_eq!(error.class(), ErrorClass::NotFound);
+}
+
+#[test]
+fn a_kernel_without_its_lists_is_refused() {
+    let fixture = fixture();
+    fs::remove_file(fixture.kernel.join("modules.dep")).expect("it was there");
+    let error = fixture.build(&[]).expect_err("a list is missing");
+    assert!(matches!(error, Error::NoModuleList { .. }), "{error}");
+}
+
+#[test]
+fn only_a_static_program_can_be_init() {
+    let fixture = fixture();
+    for (program, expected) in [
+        (elf(PT_INTERP), "one that needs a dynamic loader"),
+        (b"#!/bin/sh\n".to_vec(), "found something else"),
+        (elf(PT_LOAD)[..70].to_vec(), "ends too early"),
+    ] {
+        fs::write(&fixture.program, program).expect("a file");
+        let error = fixture.build(&[]).expect_err("it is no static program");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.class(), ErrorClass::Usage);
+    }
+}
