@@ -5,6 +5,7 @@
 //!
 //! * [`codec`], [`hex`], [`limits`], [`class`]: reading and writing raw bytes, every bound on
 //!   outside input, what kind of failure an error is;
+//! * [`text`]: the line grammar of all text formats, names and words;
 //! * [`digest`]: the digest newtypes and fs-verity digests computed in user space;
 //! * [`tree`]: the file tree of an OS in memory, its canonical order and text dump;
 //! * [`erofs`]: EROFS images written from and read into trees;
@@ -21,6 +22,8 @@ pub mod codec;
 pub mod digest;
 pub mod hex;
 pub mod limits;
+pub mod sign;
+pub mod text;
 pub mod tree;
 
 pub use class::ErrorClass;

@@ -33,3 +33,26 @@ pub const MAX_THRESHOLD_BYTES: u32 = 64 * 1024;
 
 /// Default of the small-file threshold, bytes.
 pub const DEFAULT_THRESHOLD_BYTES: u32 = 4096;
+
+/// Largest release statement with its signatures, bytes. Read whole before anything is verified.
+pub const MAX_SIGN_FILE_BYTES: usize = 64 * 1024;
+
+/// Largest keyset with its signatures, bytes. Read whole before anything is verified.
+pub const MAX_KEYSET_BYTES: usize = 16 * 1024;
+
+/// Most keys of a keyset. Holds [`MAX_KEYSET_BYTES`] together with all roles and signatures, and
+/// bounds the signatures that are checked.
+pub const MAX_KEYSET_KEYS: usize = 32;
+
+/// Most signatures of a document: those of two whole keysets.
+pub const MAX_SIGNATURES: usize = 2 * MAX_KEYSET_KEYS;
+
+/// Largest file of public keys, bytes.
+pub const MAX_KEY_FILE_BYTES: usize = 64 * 1024;
+
+/// Longest name in a text format (an OS, a stream, ...), bytes. It becomes a part of file names
+/// beside a commit checksum, which `NAME_MAX` must hold.
+pub const MAX_FIELD_NAME_BYTES: usize = 64;
+
+/// Longest other value of a statement's field, bytes.
+pub const MAX_WORD_BYTES: usize = 255;

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Release statements, keys, keysets and signatures (`docs/format/statement.md`,
+//! `docs/format/keyset.md`).
+//!
+//! What came from outside is an [`Unverified`] document: lines split, nothing parsed. Only its
+//! signatures, checked against a trusted keyset, make it a [`Verified`] one. A signature is made
+//! over a [`Message`], which carries the document's kind, so a signature on one kind of document
+//! is worth nothing on another.
+//!
+//! Secret keys live in [`secret`], which the boot program does not use.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+mod document;
+mod error;
+mod key;
+mod keyset;
+pub mod secret;
+mod statement;
+
+pub use crate::text::{Name, Word};
+pub use document::{Document, KeyedSignature, Message, Unverified, Verified};
+pub use error::Error;
+pub use key::{KeyId, PublicKey, SIGNATURE_BYTES, parse_public_keys, write_public_keys};
+pub use keyset::{Keyset, Role, RoleKeys};
+pub use statement::Statement;

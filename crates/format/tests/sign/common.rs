@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Keys from fixed seeds and the documents of the golden files.
+
+use sealroot_format::{
+    digest::{CommitId, TreeDigest, VerityDigest},
+    sign::{Document, Keyset, RoleKeys, Statement, Unverified, Verified, secret::SecretKey},
+};
+
+/// The test key `number`: its seed is 32 times that byte.
+pub(crate) fn key(number: u8) -> SecretKey {
+    SecretKey::from_seed(&[number; 32]).unwrap()
+}
+
+/// A keyset with the given thresholds and keys of root, release and channel.
+pub(crate) fn keyset(version: u64, roles: [(usize, &[u8]); 3]) -> Keyset {
+    let numbers = roles.iter().flat_map(|(_, numbers)| numbers.iter());
+    let keys: Vec<_> = numbers.map(|&number| *key(number).public()).collect();
+    let roles = roles.map(|(threshold, numbers)| {
+        RoleKeys::new(threshold, numbers.iter().map(|&n| key(n).public().id()))
+    });
+    Keyset::new(version, roles, keys).unwrap()
+}
+
+/// The keyset of the golden files: root 2 of {1, 2, 3}, release 2 of {11, 12, 13}, channel {21}.
+pub(crate) fn golden_keyset() -> Keyset {
+    keyset(1, [(2, &[1, 2, 3]), (2, &[11, 12, 13]), (1, &[21])])
+}
+
+/// The statement of the golden files.
+pub(crate) fn golden_statement() -> Statement {
+    Statement {
+        os: "debian".parse().unwrap(),
+        variant: None,
+        stream: "stable".parse().unwrap(),
+        arch: "x86_64".parse().unwrap(),
+        version: Some("12.8+1".parse().unwrap()),
+        index: 42,
+        epoch: 3,
+        commit: CommitId::from_bytes([0xc0; 32]),
+        tree_digest: TreeDigest::from_bytes([0x7d; 32]),
+        pack_format: 1,
+        pack_digest: VerityDigest::from_bytes([0xfa; 32]),
+        pack_size_bytes: 9_457_664,
+        entries: 18_231,
+        objects: 3_120,
+        object_bytes: 301_989_888,
+        threshold_bytes: 4096,
+        kernel: Some("6.12.57+deb12-amd64".parse().unwrap()),
+        created: 1_764_547_200,
+    }
+}
+
+/// `document` signed by the test keys `numbers`.
+pub(crate) fn signed<T: Document>(document: &T, numbers: &[u8]) -> Unverified<T> {
+    let mut unverified = Unverified::unsigned(document).unwrap();
+    for &number in numbers {
+        let key = key(number);
+        let signature = key.sign(unverified.message());
+        unverified.add(key.public(), signature).unwrap();
+    }
+    unverified
+}
+
+/// `keyset`, trusted.
+pub(crate) fn trusted(keyset: &Keyset) -> Verified<Keyset> {
+    Keyset::parse_trusted(keyset.to_string().as_bytes()).unwrap()
+}

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Statements, keysets, keys and the policy: tests against the public API.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "tests and their helpers")]
+
+mod common;
+mod verify;
