@@ -1,4 +1,35 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Placeholder.
+//! Development tasks: `cargo xtask setup|test|vm|demo`.
 
-fn main() {}
+#![forbid(unsafe_code)]
+
+mod check;
+mod run;
+mod setup;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "usage: cargo xtask TASK
+
+  setup           install and fetch what tests and demo need (Debian 12; safe to repeat)
+  test            set up, then run every check and test there is
+  vm [FILTER]...  only the tests in virtual machines, or those whose names match
+";
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["setup"] => setup::setup(),
+        ["test"] => check::all(),
+        ["vm", filters @ ..] => {
+            setup::setup()?;
+            check::virtual_machines(filters)
+        }
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{USAGE}");
+            Ok(())
+        }
+        other => bail!("unknown task {:?}\n\n{USAGE}", other.join(" ")),
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Process 1 of a worker guest: loads its modules, runs its job, reports.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use sealroot_testkit::guest::{CommandReport, JOB_PATH, Job, JobReport, MODULES_PATH};
+
+use crate::machine;
+
+pub(crate) fn run() -> Result<()> {
+    machine::mount_basics()?;
+    machine::load_modules(MODULES_PATH)?;
+    let job = fs::read(JOB_PATH).with_context(|| format!("reading {JOB_PATH}"))?;
+    let job: Job = serde_json::from_slice(&job).context("parsing the job")?;
+    let mut report = JobReport::default();
+    for command in &job.commands {
+        println!("+ {}", command.join(" "));
+        let done = run_command(command);
+        print!("{}{}", done.output, done.errors);
+        let failed = done.exit_code != Some(0);
+        report.commands.push(done);
+        if failed {
+            break;
+        }
+    }
+    machine::report(&serde_json::to_vec(&report)?)
+}
+
+fn run_command(command: &[String]) -> CommandReport {
+    let started = Instant::now();
+    let outcome = machine::run(command);
+    let milliseconds = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (exit_code, output, errors) = match outcome {
+        Ok(done) => (done.status.code(), text(&done.stdout), text(&done.stderr)),
+        Err(error) => (None, String::new(), format!("{error:#}\n")),
+    };
+    CommandReport {
+        command: command.to_vec(),
+        exit_code,
+        output,
+        errors,
+        milliseconds,
+    }
+}

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the program inside a guest is told, and what it reports.
+//!
+//! A *worker* guest runs a [`Job`] from an initramfs: commands, one after another. The guest
+//! program's own commands (`/init mount` and so on) do what a shell would.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::binaries::Program;
+use crate::cpio::Archive;
+use crate::kernel::GuestKernel;
+use crate::vm::{Vm, VmOutcome};
+
+/// Where a worker finds its job.
+pub const JOB_PATH: &str = "/job.json";
+
+/// Where the modules lie that a worker loads, in the order of their names.
+pub const MODULES_PATH: &str = "/modules";
+
+/// Commands for a worker guest.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Job {
+    /// What to run. The first that fails ends the job.
+    pub commands: Vec<Vec<String>>,
+}
+
+/// What became of one command.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CommandReport {
+    /// The command.
+    pub command: Vec<String>,
+    /// Its exit code; `None` if a signal ended it or it could not be started.
+    pub exit_code: Option<i32>,
+    /// What it wrote to standard output.
+    pub output: String,
+    /// What it wrote to standard error.
+    pub errors: String,
+    /// How long it took, in milliseconds of the guest's clock.
+    pub milliseconds: u64,
+}
+
+/// What a worker reports.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct JobReport {
+    /// The commands run, in order.
+    pub commands: Vec<CommandReport>,
+}
+
+/// A guest that runs commands from an initramfs.
+#[derive(Debug)]
+pub struct Worker {
+    kernel: GuestKernel,
+    archive: Archive,
+    job: Job,
+    memory_mib: u32,
+    disks: Vec<(String, PathBuf)>,
+}
+
+impl Worker {
+    /// A guest with the guest program as `/init` and the modules named and needed, loaded at start.
+    pub fn new(kernel: &GuestKernel, modules: &[&str]) -> Result<Self> {
+        let mut archive = Archive::new();
+        for directory in ["dev", "proc", "sys", "run", "tmp", "mnt"] {
+            archive.directory(directory);
+        }
+        let own = ["virtio_pci", "virtio_blk", "virtio_console"];
+        let names: Vec<&str> = own.iter().chain(modules).copied().collect();
+        for (index, module) in kernel.modules(&names)?.iter().enumerate() {
+            let path = format!("{}/{index:03}-{}.ko", &MODULES_PATH[1..], module.name);
+            archive.file(&path, 0o644, &module.bytes);
+        }
+        let mut worker = Self {
+            kernel: kernel.clone(),
+            archive,
+            job: Job::default(),
+            memory_mib: 512,
+            disks: Vec::new(),
+        };
+        worker.add_file("init", &Program::Guest.build()?)?;
+        Ok(worker)
+    }
+
+    /// Adds an executable file of the host; `path` is relative to the guest's root.
+    pub fn add_file(&mut self, path: &str, source: &Path) -> Result<()> {
+        let bytes =
+            std::fs::read(source).with_context(|| format!("reading {}", source.display()))?;
+        self.archive.file(path, 0o755, &bytes);
+        Ok(())
+    }
+
+    /// Gives the guest a disk, whose writes are kept, and mounts it at `/mnt/<serial>`.
+    pub fn mount(&mut self, serial: &str, image: &Path, kind: &str) {
+        self.disks.push((serial.to_owned(), image.to_owned()));
+        let point = format!("/mnt/{serial}");
+        self.command(["/init", "mount", serial, &point, kind]);
+    }
+
+    /// Memory of the guest.
+    pub const fn memory_mib(&mut self, memory_mib: u32) {
+        self.memory_mib = memory_mib;
+    }
+
+    /// Adds a command; `/init` is the guest program itself.
+    pub fn command<'w>(&mut self, words: impl IntoIterator<Item = &'w str>) {
+        self.job
+            .commands
+            .push(words.into_iter().map(str::to_owned).collect());
+    }
+
+    /// Runs the guest; the reports of its commands, all of which succeeded.
+    pub fn run(mut self, time_out: Duration) -> Result<JobReport> {
+        let job = serde_json::to_vec(&self.job)?;
+        self.archive.file(&JOB_PATH[1..], 0o644, &job);
+        let directory = tempfile::tempdir()?;
+        let initramfs = directory.path().join("initramfs");
+        std::fs::write(&initramfs, self.archive.finish())?;
+        let mut vm = Vm::new(&self.kernel)
+            .initramfs(&initramfs)
+            .memory_mib(self.memory_mib);
+        for (serial, image) in &self.disks {
+            vm = vm.disk(serial, image);
+        }
+        let outcome = vm.run(time_out)?;
+        let report: JobReport = outcome.json()?;
+        for command in &report.commands {
+            if command.exit_code != Some(0) {
+                bail!(
+                    "in the guest, {:?} ended with {:?}: {}{}\n{}",
+                    command.command,
+                    command.exit_code,
+                    command.output,
+                    command.errors,
+                    outcome.console_tail(20)
+                );
+            }
+        }
+        if report.commands.len() != self.job.commands.len() {
+            bail!(
+                "the guest ran {} of {} commands",
+                report.commands.len(),
+                self.job.commands.len()
+            );
+        }
+        Ok(report)
+    }
+}
+
+impl VmOutcome {
+    /// The report as JSON; an error with the end of the console if there is none.
+    pub fn json<T: for<'de> Deserialize<'de>>(&self) -> Result<T> {
+        serde_json::from_str(&self.report).with_context(|| {
+            format!(
+                "the guest ended with {:?} after {:?} and the report {:?}; its console:\n{}",
+                self.end,
+                self.wall,
+                self.report,
+                self.console_tail(40)
+            )
+        })
+    }
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Virtual machines under QEMU's own emulation, so that no hardware support is needed.
+//!
+//! The console is captured whole; results come over a virtio-serial port, which works whatever
+//! the guest makes of its console. A machine ends with its guest, at a marker on the console, or
+//! when its time is up, and in any case before [`Vm::run`] returns: it is killed by its process
+//! id, and the kernel kills it should this process die.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::kernel::GuestKernel;
+use crate::need;
+
+/// The name of the port that reports come over.
+pub const REPORT_PORT: &str = "org.sealroot.report";
+
+/// Machines of one process that run at the same time; the others wait.
+const MAX_RUNNING: usize = 2;
+
+/// A machine to be run, possibly several times.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    kernel: PathBuf,
+    initramfs: Option<PathBuf>,
+    cmdline: String,
+    memory_mib: u32,
+    disks: Vec<DiskUse>,
+    stop_at: Vec<String>,
+}
+
+#[derive(Clone, Debug)]
+struct DiskUse {
+    serial: String,
+    path: PathBuf,
+    keep_writes: bool,
+}
+
+/// How a machine ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VmEnd {
+    /// The guest powered off, rebooted or panicked.
+    Ended,
+    /// A marker given to [`Vm::stop_at`] appeared on the console.
+    Marker(String),
+    /// The time was up.
+    TimedOut,
+}
+
+/// What is left of a machine that has been run.
+#[derive(Clone, Debug)]
+pub struct VmOutcome {
+    /// Everything on the serial console, without carriage returns.
+    pub console: String,
+    /// Everything that came over the port [`REPORT_PORT`].
+    pub report: String,
+    /// How it ended.
+    pub end: VmEnd,
+    /// How long it ran.
+    pub wall: Duration,
+}
+
+impl VmOutcome {
+    /// The last lines of the console, for messages.
+    pub fn console_tail(&self, lines: usize) -> String {
+        let all: Vec<&str> = self.console.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+impl Vm {
+    /// A machine with this kernel, 512 MiB of memory and nothing else.
+    pub fn new(kernel: &GuestKernel) -> Self {
+        Self {
+            kernel: kernel.image(),
+            initramfs: None,
+            cmdline: "console=ttyS0 panic=-1 loglevel=5".into(),
+            memory_mib: 512,
+            disks: Vec::new(),
+            stop_at: Vec::new(),
+        }
+    }
+
+    /// The initramfs file.
+    #[must_use]
+    pub fn initramfs(mut self, path: &Path) -> Self {
+        self.initramfs = Some(path.to_owned());
+        self
+    }
+
+    /// Replaces the kernel command line.
+    #[must_use]
+    pub fn cmdline(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.cmdline);
+        self
+    }
+
+    /// Memory of the machine.
+    #[must_use]
+    pub const fn memory_mib(mut self, memory_mib: u32) -> Self {
+        self.memory_mib = memory_mib;
+        self
+    }
+
+    /// Adds a disk that keeps what the guest writes.
+    #[must_use]
+    pub fn disk(self, serial: &str, path: &Path) -> Self {
+        self.add_disk(serial, path, true)
+    }
+
+    /// Adds a disk whose image stays as it is: what the guest writes is gone with the machine.
+    #[must_use]
+    pub fn scratch_disk(self, serial: &str, path: &Path) -> Self {
+        self.add_disk(serial, path, false)
+    }
+
+    fn add_disk(mut self, serial: &str, path: &Path, keep_writes: bool) -> Self {
+        self.disks.push(DiskUse {
+            serial: serial.to_owned(),
+            path: path.to_owned(),
+            keep_writes,
+        });
+        self
+    }
+
+    /// Ends the machine as soon as this text appears on its console.
+    #[must_use]
+    pub fn stop_at(mut self, marker: &str) -> Self {
+        self.stop_at.push(marker.to_owned());
+        self
+    }
+
+    /// Runs the machine until it ends or `time_out` has passed.
+    pub fn run(&self, time_out: Duration) -> Result<VmOutcome> {
+        let _slot = Slot::take();
+        let directory = tempfile::tempdir()?;
+        let report = directory.path().join("report");
+        let errors = directory.path().join("errors");
+        let started = Instant::now();
+        let mut machine = Machine(
+            self.command(&report)?
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(fs::File::create(&errors)?)
+                .spawn()
+                .context("starting QEMU")?,
+        );
+        let output = machine
+            .0
+            .stdout
+            .take()
+            .context("QEMU's console is a pipe")?;
+        let (sender, receiver) = channel();
+        let reader = thread::spawn(move || forward(output, |chunk| sender.send(chunk).is_ok()));
+        let (mut console, end) = self.watch(&receiver, started + time_out);
+        let status = match end {
+            VmEnd::Ended => Some(machine.0.wait()?),
+            VmEnd::Marker(_) | VmEnd::TimedOut => None,
+        };
+        drop(machine);
+        for chunk in receiver {
+            console.extend(chunk);
+        }
+        let _ = reader.join();
+        if let Some(status) = status.filter(|status| !status.success()) {
+            bail!("QEMU ended with {status}: {}", fs::read_to_string(&errors)?);
+        }
+        Ok(VmOutcome {
+            console: String::from_utf8_lossy(&console).replace('\r', ""),
+            report: String::from_utf8_lossy(&fs::read(&report).unwrap_or_default()).into_owned(),
+            end,
+            wall: started.elapsed(),
+        })
+    }
+
+    fn watch(&self, receiver: &Receiver<Vec<u8>>, deadline: Instant) -> (Vec<u8>, VmEnd) {
+        let mut console = Vec::new();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match receiver.recv_timeout(left) {
+                Ok(chunk) => console.extend(chunk),
+                Err(RecvTimeoutError::Timeout) => return (console, VmEnd::TimedOut),
+                Err(RecvTimeoutError::Disconnected) => return (console, VmEnd::Ended),
+            }
+            let text = String::from_utf8_lossy(&console);
+            if let Some(marker) = self.stop_at.iter().find(|marker| text.contains(*marker)) {
+                let end = VmEnd::Marker(marker.clone());
+                drop(text);
+                return (console, end);
+            }
+        }
+    }
+
+    fn command(&self, report: &Path) -> Result<Command> {
+        let qemu = need::find_tool("qemu-system-x86_64").context("QEMU is missing")?;
+        // setpriv becomes QEMU: the process id stays, and the signal is set.
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]).arg(qemu);
+        command.args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1"]);
+        command.args(["-m", &format!("{}M", self.memory_mib)]);
+        command.args([
+            "-nodefaults",
+            "-no-reboot",
+            "-display",
+            "none",
+            "-monitor",
+            "none",
+        ]);
+        command.args([
+            "-chardev",
+            "stdio,id=console,signal=off",
+            "-serial",
+            "chardev:console",
+        ]);
+        command.args(["-device", "virtio-serial-pci", "-chardev"]);
+        command.arg(format!("file,id=report,path={}", escaped(report)?));
+        command.arg("-device");
+        command.arg(format!("virtserialport,chardev=report,name={REPORT_PORT}"));
+        for (index, disk) in self.disks.iter().enumerate() {
+            let snapshot = if disk.keep_writes { "off" } else { "on" };
+            command.arg("-drive").arg(format!(
+                "if=none,id=disk{index},format=raw,cache=unsafe,snapshot={snapshot},file={}",
+                escaped(&disk.path)?
+            ));
+            command.arg("-device");
+            command.arg(format!(
+                "virtio-blk-pci,drive=disk{index},serial={}",
+                disk.serial
+            ));
+        }
+        command.arg("-kernel").arg(&self.kernel);
+        command.args(["-append", &self.cmdline]);
+        if let Some(initramfs) = &self.initramfs {
+            command.arg("-initrd").arg(initramfs);
+        }
+        Ok(command)
+    }
+}
+
+/// In QEMU's options a comma is written twice.
+fn escaped(path: &Path) -> Result<String> {
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))?;
+    Ok(text.replace(',', ",,"))
+}
+
+fn forward(mut from: impl Read, mut to: impl FnMut(Vec<u8>) -> bool) {
+    let mut buffer = vec![0; 65536];
+    while let Ok(count) = from.read(&mut buffer) {
+        if count == 0 || !to(buffer[..count].to_vec()) {
+            return;
+        }
+    }
+}
+
+/// A running QEMU, killed by its process id when dropped.
+struct Machine(Child);
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// The right to run one of [`MAX_RUNNING`] machines.
+struct Slot;
+
+static RUNNING: Mutex<usize> = Mutex::new(0);
+static FREED: Condvar = Condvar::new();
+
+impl Slot {
+    fn take() -> Self {
+        let running = Self::lock();
+        let mut running = FREED
+            .wait_while(running, |running| *running >= MAX_RUNNING)
+            .unwrap_or_else(PoisonError::into_inner);
+        *running += 1;
+        Self
+    }
+
+    fn lock() -> MutexGuard<'static, usize> {
+        RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        *Self::lock() -= 1;
+        FREED.notify_one();
+    }
+}

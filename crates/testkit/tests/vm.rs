@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Tests in virtual machines: `cargo xtask vm`.
+
+#![forbid(unsafe_code)]
+
+mod vm {
+    mod worker;
+}

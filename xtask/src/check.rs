@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask test`: everything that must hold before a change lands, one step after another.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::run::{command, output, repository, run, shown};
+use crate::setup::setup;
+
+/// The boot program is loaded, measured and trusted at each boot: it stays small.
+const BOOT_PROGRAM_MAX_BYTES: u64 = 1_500_000;
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+struct Step {
+    name: &'static str,
+    run: fn() -> Result<()>,
+}
+
+const STEPS: [Step; 7] = [
+    Step {
+        name: "setup",
+        run: setup,
+    },
+    Step {
+        name: "format",
+        run: format,
+    },
+    Step {
+        name: "lints",
+        run: lints,
+    },
+    Step {
+        name: "documentation",
+        run: documentation,
+    },
+    Step {
+        name: "boot program size",
+        run: boot_program_size,
+    },
+    Step {
+        name: "tests",
+        run: tests,
+    },
+    Step {
+        name: "virtual machines",
+        run: || virtual_machines(&[]),
+    },
+];
+
+/// Runs every step, also after one has failed, and sums up.
+pub(crate) fn all() -> Result<()> {
+    let mut results: Vec<(&str, Duration, bool)> = Vec::new();
+    for Step { name, run } in STEPS {
+        println!("\n=== {name} ===");
+        let started = Instant::now();
+        let result = run();
+        if let Err(error) = &result {
+            println!("{name}: {error:#}");
+        }
+        results.push((name, started.elapsed(), result.is_ok()));
+        if name == "setup" && result.is_err() {
+            break;
+        }
+    }
+    println!("\n=== summary ===");
+    for (name, took, ok) in &results {
+        let state = if *ok { "ok" } else { "FAILED" };
+        println!("{name:20} {state:6} {:5} s", took.as_secs());
+    }
+    let failed = results.iter().filter(|(_, _, ok)| !ok).count();
+    println!("{} passed, {failed} failed", results.len() - failed);
+    if failed > 0 {
+        bail!("{failed} steps failed");
+    }
+    Ok(())
+}
+
+fn cargo() -> Command {
+    let mut cargo = command("cargo");
+    cargo.current_dir(repository());
+    cargo
+}
+
+fn told(command: &mut Command) -> Result<()> {
+    println!("$ {}", shown(command));
+    run(command)
+}
+
+fn format() -> Result<()> {
+    told(cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn lints() -> Result<()> {
+    told(cargo().args([
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+fn documentation() -> Result<()> {
+    told(
+        cargo()
+            .args([
+                "doc",
+                "--workspace",
+                "--no-deps",
+                "--document-private-items",
+                "--quiet",
+            ])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )
+}
+
+fn tests() -> Result<()> {
+    told(
+        cargo()
+            .args(["test", "--workspace", "--quiet"])
+            .env("SEALROOT_REQUIRE", "all"),
+    )
+}
+
+/// The tests that boot machines, or those whose names contain one of `filters`.
+pub(crate) fn virtual_machines(filters: &[&str]) -> Result<()> {
+    told(
+        cargo()
+            .args([
+                "test",
+                "--package",
+                "sealroot-testkit",
+                "--test",
+                "vm",
+                "--",
+            ])
+            .args(["--ignored", "--nocapture", "--test-threads=2"])
+            .args(filters)
+            .env("SEALROOT_REQUIRE", "all"),
+    )
+}
+
+fn boot_program_size() -> Result<()> {
+    let target_dir = repository().join("target/static");
+    told(
+        cargo()
+            .args([
+                "build",
+                "--quiet",
+                "--package",
+                "sealroot-boot",
+                "--bin",
+                "sealroot-boot",
+            ])
+            .args(["--profile", "boot", "--target", TARGET, "--target-dir"])
+            .arg(&target_dir)
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
+    )?;
+    let path = target_dir.join(TARGET).join("boot/sealroot-boot");
+    let size_bytes = std::fs::metadata(&path)?.len();
+    println!("boot program: {size_bytes} bytes, at most {BOOT_PROGRAM_MAX_BYTES}");
+    if size_bytes > BOOT_PROGRAM_MAX_BYTES {
+        bail!("the boot program has grown beyond {BOOT_PROGRAM_MAX_BYTES} bytes");
+    }
+    let needed = output(command("readelf").arg("--dynamic").arg(&path))?;
+    if needed.contains("(NEEDED)") {
+        bail!("the boot program is not static:\n{needed}");
+    }
+    Ok(())
+}

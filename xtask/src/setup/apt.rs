@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packages of Debian 12, and where its archive is.
+
+use std::fs;
+
+use anyhow::{Context, Result, bail};
+
+use super::say;
+use crate::run::{cache, command, output, root_command, run, run_quietly, shown};
+
+const RELEASE: &str = "bookworm";
+
+const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/// Tools that the tests drive or that building needs, from the release itself.
+const PACKAGES: [&str; 16] = [
+    "acl",
+    "attr",
+    "btrfs-progs",
+    "cpio",
+    "debootstrap",
+    "e2fsprogs",
+    "erofs-utils",
+    "fsverity",
+    "gcc",
+    "kmod",
+    "libc6-dev",
+    "libcap2-bin",
+    "ostree",
+    "util-linux",
+    "xz-utils",
+    "zstd",
+];
+
+/// The emulator: the release's own is too old for the guest kernels.
+const QEMU: &str = "qemu-system-x86";
+const QEMU_MIN_VERSION: &str = "1:8";
+
+pub(super) fn install_packages() -> Result<()> {
+    let missing: Vec<&str> = PACKAGES
+        .into_iter()
+        .filter(|name| installed_version(name).is_none())
+        .collect();
+    let qemu_is_old = !installed_version(QEMU).is_some_and(|found| {
+        run_quietly(command("dpkg").args(["--compare-versions", &found, "ge", QEMU_MIN_VERSION]))
+            .is_ok()
+    });
+    if missing.is_empty() && !qemu_is_old {
+        return Ok(());
+    }
+    check_release()?;
+    if qemu_is_old {
+        add_backports()?;
+    }
+    update()?;
+    if !missing.is_empty() {
+        install(&missing, RELEASE)?;
+    }
+    if qemu_is_old {
+        install(&[QEMU], &format!("{RELEASE}-backports"))?;
+    }
+    Ok(())
+}
+
+fn install(packages: &[&str], suite: &str) -> Result<()> {
+    let mut apt = root_command("env")?;
+    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install"])
+        .args(["--yes", "--quiet", "--quiet", "--no-install-recommends"])
+        .args(["-o", "DPkg::Lock::Timeout=300", "--target-release", suite])
+        .args(packages);
+    say(&shown(&apt));
+    run_quietly(&mut apt)
+}
+
+pub(super) fn update() -> Result<()> {
+    say("apt-get update");
+    run_quietly(root_command("apt-get")?.args(["update", "--quiet", "--quiet"]))
+}
+
+fn installed_version(package: &str) -> Option<String> {
+    let found = output(command("dpkg-query").args([
+        "--show",
+        "--showformat=${db:Status-Abbrev}${Version}",
+        package,
+    ]))
+    .ok()?;
+    found.strip_prefix("ii ").map(str::to_owned)
+}
+
+fn check_release() -> Result<()> {
+    let release = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
+    let is = |line: &str| release.lines().any(|found| found == line);
+    if is("ID=debian") && is("VERSION_CODENAME=bookworm") {
+        return Ok(());
+    }
+    bail!(
+        "setup installs packages on Debian 12 ({RELEASE}) only; \
+         elsewhere install the tools yourself: {} {QEMU}",
+        PACKAGES.join(" ")
+    )
+}
+
+/// The base address of the Debian archive this machine installs from.
+pub(super) fn mirror() -> Result<String> {
+    let targets = index_targets()?;
+    targets
+        .iter()
+        .find(|(_, codename)| codename == RELEASE)
+        .map(|(uri, _)| uri.clone())
+        .with_context(|| format!("apt has no source for {RELEASE}; add one and try again"))
+}
+
+fn index_targets() -> Result<Vec<(String, String)>> {
+    let text = output(command("apt-get").args([
+        "indextargets",
+        "--format",
+        "$(REPO_URI) $(CODENAME)",
+        "Created-By: Packages",
+    ]))?;
+    Ok(text
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .map(|(uri, codename)| (uri.to_owned(), codename.to_owned()))
+        .collect())
+}
+
+fn add_backports() -> Result<()> {
+    let suite = format!("{RELEASE}-backports");
+    // What apt says its sources are needs their indexes.
+    if mirror().is_err() {
+        update()?;
+    }
+    if index_targets()?
+        .iter()
+        .any(|(_, codename)| *codename == suite)
+    {
+        return Ok(());
+    }
+    let path = format!("/etc/apt/sources.list.d/{suite}.sources");
+    say(&format!("adding the source {path}"));
+    let text = format!(
+        "Types: deb\nURIs: {}\nSuites: {suite}\nComponents: main\nSigned-By: {KEYRING}\n",
+        mirror()?
+    );
+    let draft = cache().join("backports.sources");
+    fs::write(&draft, text).with_context(|| format!("writing {}", draft.display()))?;
+    run(root_command("install")?
+        .args(["--mode=644", "--owner=root", "--group=root"])
+        .arg(&draft)
+        .arg(&path))
+}
+
+/// The text of an apt source for another suite of the same archive, in one-line form.
+pub(super) fn source_line(suite: &str) -> Result<String> {
+    Ok(format!(
+        "deb [signed-by={KEYRING}] {} {suite} main\n",
+        mirror()?
+    ))
+}

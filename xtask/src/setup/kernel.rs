@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Guest kernels: Debian's cloud kernels, unpacked and not installed.
+//!
+//! `<cache>/kernels/<series>` holds `boot/vmlinuz-<release>` and `lib/modules/<release>`.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::{apt, fill_directory, say};
+use crate::run::{command, output, run_quietly};
+
+/// 6.12 boots everything; 6.1 lacks `verity=require` and data-only layers, and must be refused.
+pub(super) const SERIES: [&str; 2] = ["6.12", "6.1"];
+
+pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
+    let directory = cache.join("kernels").join(series);
+    if directory.exists() {
+        return Ok(());
+    }
+    let package = if let Some(package) = newest(series)? {
+        package
+    } else {
+        apt::update()?;
+        newest(series)?.with_context(|| format!("apt knows no cloud kernel {series}"))?
+    };
+    say(&format!("fetching the guest kernel {package}"));
+    fill_directory(&directory, |partial| {
+        run_quietly(
+            command("apt-get")
+                .args(["download", "--quiet", &package])
+                .current_dir(partial),
+        )?;
+        for entry in std::fs::read_dir(partial)? {
+            let archive = entry?.path();
+            run_quietly(
+                command("dpkg-deb")
+                    .arg("--extract")
+                    .arg(&archive)
+                    .arg(partial),
+            )?;
+            std::fs::remove_file(&archive)?;
+        }
+        let release = package
+            .trim_start_matches("linux-image-")
+            .trim_end_matches("-unsigned");
+        run_quietly(
+            command("/sbin/depmod")
+                .arg("--basedir")
+                .arg(partial)
+                .arg(release),
+        )
+    })
+}
+
+/// The newest package of a series, by version.
+fn newest(series: &str) -> Result<Option<String>> {
+    let pattern = format!(
+        "^linux-image-{}\\..*-cloud-amd64-unsigned$",
+        series.replace('.', "\\.")
+    );
+    let found = output(command("apt-cache").args(["search", "--names-only", &pattern]))?;
+    Ok(found
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .max_by_key(|name| numbers(name))
+        .map(str::to_owned))
+}
+
+/// The numbers in a name, in order: `6.12.95+deb12` sorts below `6.12.117+deb12`.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}

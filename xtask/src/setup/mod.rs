@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `cargo xtask setup`: everything the tests and the demo need on a fresh Debian 12 with Rust.
+//!
+//! Debian packages are installed; all else is unpacked into the cache directory, which can be
+//! deleted at any time. What is there is left alone, so running it again costs nothing.
+
+mod apt;
+mod debian;
+mod erofs_utils;
+mod kernel;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::run::{cache, command, run};
+
+/// The foreign implementation whose images ours are compared with.
+const COMPOSEFS_CTL_VERSION: &str = "0.9.4";
+
+pub(crate) fn setup() -> Result<()> {
+    let cache = cache();
+    fs::create_dir_all(cache.join("bin"))
+        .with_context(|| format!("creating {}", cache.display()))?;
+    apt::install_packages()?;
+    for series in kernel::SERIES {
+        kernel::fetch(&cache, series)?;
+    }
+    erofs_utils::fetch(&cache)?;
+    debian::make_tree(&cache)?;
+    install_mkcomposefs(&cache)
+}
+
+fn install_mkcomposefs(cache: &Path) -> Result<()> {
+    let link = cache.join("bin/mkcomposefs");
+    if link.exists() {
+        return Ok(());
+    }
+    say("building mkcomposefs (composefs-ctl), which our composefs images are compared with");
+    let root = cache.join("cargo");
+    run(command("cargo")
+        .args(["install", "composefs-ctl", "--locked", "--quiet"])
+        .args(["--version", COMPOSEFS_CTL_VERSION])
+        .args(["--no-default-features", "--features", "pre-6.15"])
+        .arg("--root")
+        .arg(&root)
+        .arg("--target-dir")
+        .arg(root.join("target")))?;
+    fs::remove_dir_all(root.join("target")).context("removing build files of composefs-ctl")?;
+    let _ = fs::remove_file(&link);
+    std::os::unix::fs::symlink("../cargo/bin/cfsctl", &link)
+        .with_context(|| format!("linking {}", link.display()))
+}
+
+/// Makes `path` appear only when `fill` has filled it: `fill` is given a directory beside it.
+fn fill_directory(path: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let partial = path.with_extension("partial");
+    if partial.exists() {
+        run(crate::run::root_command("rm")?.arg("-rf").arg(&partial))?;
+    }
+    fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+    fill(&partial)?;
+    fs::rename(&partial, path).with_context(|| format!("naming {}", path.display()))
+}
+
+fn say(what: &str) {
+    println!("setup: {what}");
+}
