@@ -3,13 +3,14 @@
 //!
 //! * [`need`]: tools and rights a test cannot do without, and the cache they are fetched into;
 //! * [`binaries`]: the workspace's programs as static binaries, for guests;
-//! * [`kernel`], [`cpio`], [`disk`]: what a virtual machine is made of;
+//! * [`content`], [`cpio`], [`disk`], [`kernel`]: what a virtual machine is made of;
 //! * [`vm`]: running one;
 //! * [`guest`]: what the program inside is told and reports.
 
 #![forbid(unsafe_code)]
 
 pub mod binaries;
+pub mod content;
 pub mod cpio;
 pub mod disk;
 pub mod guest;

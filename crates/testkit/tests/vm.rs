@@ -4,5 +4,6 @@
 #![forbid(unsafe_code)]
 
 mod vm {
+    mod verity;
     mod worker;
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod machine;
+mod verity;
 mod worker;
 
 use anyhow::{Result, bail};
@@ -25,6 +26,7 @@ fn main() -> Result<()> {
         ["mount", serial, target, kind] => machine::mount_disk(serial, target, kind, false),
         ["mount-ro", serial, target, kind] => machine::mount_disk(serial, target, kind, true),
         ["umount", target] => machine::unmount(target),
+        ["verity-sizes", directory] => verity::measure_sizes(directory),
         other => bail!("unknown command {other:?}"),
     }
 }
