@@ -22,6 +22,7 @@ pub mod codec;
 pub mod digest;
 pub mod hex;
 pub mod limits;
+pub mod policy;
 pub mod sign;
 pub mod text;
 pub mod tree;

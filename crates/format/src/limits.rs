@@ -47,6 +47,12 @@ pub const MAX_KEYSET_KEYS: usize = 32;
 /// Most signatures of a document: those of two whole keysets.
 pub const MAX_SIGNATURES: usize = 2 * MAX_KEYSET_KEYS;
 
+/// Largest boot policy, bytes.
+pub const MAX_POLICY_BYTES: usize = 16 * 1024;
+
+/// Longest kernel command line, bytes: no architecture's kernel takes a longer one.
+pub const MAX_CMDLINE_BYTES: usize = 4096;
+
 /// Largest file of public keys, bytes.
 pub const MAX_KEY_FILE_BYTES: usize = 64 * 1024;
 

@@ -16,7 +16,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{ErrorClass, limits};
+use crate::{ErrorClass, digest::VerityDigest, limits};
 
 /// Why a text was refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +165,25 @@ impl<T: fmt::Display> fmt::Display for OrNone<'_, T> {
             Some(value) => value.fmt(f),
             None => f.write_str(NONE),
         }
+    }
+}
+
+/// Writes and reads a fs-verity digest with the profile it was made by, so that it can be taken
+/// for no other digest: `sha256:4096:<hex>`.
+pub(crate) struct Tagged<'a>(pub(crate) &'a VerityDigest);
+
+impl Tagged<'_> {
+    pub(crate) const EXPECTED: &'static str = "sha256:4096: and 64 lowercase hex digits";
+    const TAG: &'static str = "sha256:4096:";
+
+    pub(crate) fn parse(text: &str) -> Option<VerityDigest> {
+        VerityDigest::from_hex(text.strip_prefix(Self::TAG)?)
+    }
+}
+
+impl fmt::Display for Tagged<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Self::TAG, self.0)
     }
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 
 use super::{Error, Name, Word};
 use crate::{
-    digest::{CommitId, DIGEST_BYTES, TreeDigest, VerityDigest},
-    hex, limits,
-    text::{Lines, OrNone},
+    digest::{CommitId, TreeDigest, VerityDigest},
+    limits,
+    text::{Lines, OrNone, Tagged},
 };
 
 const WHAT: &str = "release statement";
@@ -15,14 +15,10 @@ const WHAT: &str = "release statement";
 /// Version of the statement's format.
 const VERSION: u32 = 1;
 
-/// How a pack digest begins: the profile of fs-verity (algorithm, block size in bytes).
-const VERITY_TAG: &str = "sha256:4096:";
-
 /// How a tree digest begins.
 const TREE_TAG: &str = "sha256:";
 
 const COMMIT: &str = "64 lowercase hex digits";
-const VERITY: &str = "sha256:4096: and 64 lowercase hex digits";
 const TREE: &str = "sha256: and 64 lowercase hex digits";
 
 /// What a release is. Any statement can be written down; only a
@@ -82,11 +78,9 @@ impl Statement {
             index: lines.field("index")?.number()?,
             epoch: lines.field("epoch")?.number()?,
             commit: (lines.field("commit")?).parse(COMMIT, CommitId::from_hex)?,
-            tree_digest: (lines.field("tree-digest")?).parse(TREE, |text| {
-                tagged(TREE_TAG, text).map(TreeDigest::from_bytes)
-            })?,
+            tree_digest: lines.field("tree-digest")?.parse(TREE, tree_digest)?,
             pack_format: lines.field("pack-format")?.number()?,
-            pack_digest: lines.field("pack-digest")?.parse(VERITY, verity_digest)?,
+            pack_digest: (lines.field("pack-digest")?).parse(Tagged::EXPECTED, Tagged::parse)?,
             pack_size_bytes: lines.field("pack-size")?.number()?,
             entries: lines.field("entries")?.number()?,
             objects: lines.field("objects")?.number()?,
@@ -100,12 +94,8 @@ impl Statement {
     }
 }
 
-fn tagged(tag: &str, text: &str) -> Option<[u8; DIGEST_BYTES]> {
-    hex::decode(text.strip_prefix(tag)?.as_bytes())
-}
-
-fn verity_digest(text: &str) -> Option<VerityDigest> {
-    tagged(VERITY_TAG, text).map(VerityDigest::from_bytes)
+fn tree_digest(text: &str) -> Option<TreeDigest> {
+    TreeDigest::from_hex(text.strip_prefix(TREE_TAG)?)
 }
 
 /// The canonical text.
@@ -122,7 +112,7 @@ impl fmt::Display for Statement {
         writeln!(f, "commit {}", self.commit)?;
         writeln!(f, "tree-digest {TREE_TAG}{}", self.tree_digest)?;
         writeln!(f, "pack-format {}", self.pack_format)?;
-        writeln!(f, "pack-digest {VERITY_TAG}{}", self.pack_digest)?;
+        writeln!(f, "pack-digest {}", Tagged(&self.pack_digest))?;
         writeln!(f, "pack-size {}", self.pack_size_bytes)?;
         writeln!(f, "entries {}", self.entries)?;
         writeln!(f, "objects {}", self.objects)?;

@@ -3,6 +3,7 @@
 
 use sealroot_format::{
     digest::{CommitId, TreeDigest, VerityDigest},
+    policy::{Etc, Layer, Mode, Policy, SecureBoot, Var},
     sign::{Document, Keyset, RoleKeys, Statement, Unverified, Verified, secret::SecretKey},
 };
 
@@ -47,6 +48,27 @@ pub(crate) fn golden_statement() -> Statement {
         threshold_bytes: 4096,
         kernel: Some("6.12.57+deb12-amd64".parse().unwrap()),
         created: 1_764_547_200,
+    }
+}
+
+/// The policy of the golden files: boots the golden statement's pack and nothing else.
+pub(crate) fn golden_policy() -> Policy {
+    let statement = golden_statement();
+    Policy {
+        mode: Mode::Sealed,
+        layer: Layer::Erofs,
+        root: "PARTUUID=4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
+            .parse()
+            .unwrap(),
+        etc: Etc::Transient,
+        var: Var::Stateroot("debian".parse().unwrap()),
+        pack: Some(statement.pack_digest),
+        os: statement.os,
+        variant: statement.variant,
+        stream: statement.stream,
+        arch: statement.arch,
+        epoch_floor: 3,
+        secure_boot: SecureBoot::Required("console=ttyS0 lockdown=integrity".parse().unwrap()),
     }
 }
 

@@ -5,4 +5,5 @@
 #![allow(clippy::unwrap_used, reason = "tests and their helpers")]
 
 mod common;
+mod policy;
 mod verify;

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The text of a policy.
+
+use std::fmt;
+
+use super::{
+    CommandLine, Error, Etc, Layer, MemoryPercent, Mode, Policy, RootDevice, SecureBoot, Var,
+};
+use crate::{
+    limits,
+    text::{self, Lines, Name, OrNone, Tagged},
+};
+
+/// Version of the policy's format.
+const VERSION: u32 = 1;
+
+const STATEROOT: &str = "stateroot=";
+
+impl Policy {
+    /// Reads the policy file of an initramfs.
+    pub fn parse(file: &[u8]) -> Result<Self, Error> {
+        let mut lines = Lines::new("policy", file, limits::MAX_POLICY_BYTES)?;
+        lines.header("policy", VERSION)?;
+        let policy = Self {
+            mode: lines.field("mode")?.parse(MODES, parse_mode)?,
+            layer: parse_layer(&mut lines)?,
+            root: (lines.field("root")?).parse("PARTUUID=, UUID= or LABEL=", |text| {
+                text.parse::<RootDevice>().ok()
+            })?,
+            etc: parse_etc(&mut lines)?,
+            var: (lines.field("var")?).parse("volatile or stateroot=NAME", parse_var)?,
+            pack: (lines.field("pack")?).optional(Tagged::EXPECTED, Tagged::parse)?,
+            os: lines.field("os")?.name()?,
+            variant: (lines.field("variant")?).optional(Name::EXPECTED, Name::accept)?,
+            stream: lines.field("stream")?.name()?,
+            arch: lines.field("arch")?.name()?,
+            epoch_floor: lines.field("epoch-floor")?.number()?,
+            secure_boot: parse_secure_boot(&mut lines)?,
+        };
+        lines.end()?;
+        Ok(policy)
+    }
+}
+
+const MODES: &str = "sealed, verity or integrity";
+
+fn parse_mode(text: &str) -> Option<Mode> {
+    match text {
+        "sealed" => Some(Mode::Sealed),
+        "verity" => Some(Mode::Verity),
+        "integrity" => Some(Mode::Integrity),
+        _ => None,
+    }
+}
+
+fn parse_layer(lines: &mut Lines<'_>) -> Result<Layer, Error> {
+    let tmpfs = lines
+        .field("layer")?
+        .parse("erofs or tmpfs", |text| match text {
+            "erofs" => Some(false),
+            "tmpfs" => Some(true),
+            _ => None,
+        })?;
+    let percent = (lines.field("tmpfs-percent")?).optional("1 to 25, or - for erofs", |text| {
+        text::number(text).and_then(MemoryPercent::new)
+    })?;
+    let contradiction = |reason| Error::Contradiction {
+        fields: "layer and tmpfs-percent",
+        reason,
+    };
+    match (tmpfs, percent) {
+        (true, Some(percent)) => Ok(Layer::Tmpfs(percent)),
+        (false, None) => Ok(Layer::Erofs),
+        (true, None) => Err(contradiction("a tmpfs needs a cap on its memory")),
+        (false, Some(_)) => Err(contradiction("a mounted pack takes no memory to be capped")),
+    }
+}
+
+fn parse_etc(lines: &mut Lines<'_>) -> Result<Etc, Error> {
+    let found = lines.field("etc")?.parse("transient", Some)?;
+    match found {
+        "transient" => Ok(Etc::Transient),
+        "allowlist" | "merge" => Err(Error::NotSupported {
+            key: "etc",
+            found: found.to_owned(),
+        }),
+        _ => Err(lines
+            .error("etc: transient", text::excerpt(found.as_bytes()))
+            .into()),
+    }
+}
+
+fn parse_var(text: &str) -> Option<Var> {
+    match text {
+        "volatile" => Some(Var::Volatile),
+        _ => text
+            .strip_prefix(STATEROOT)
+            .and_then(Name::accept)
+            .map(Var::Stateroot),
+    }
+}
+
+fn parse_secure_boot(lines: &mut Lines<'_>) -> Result<SecureBoot, Error> {
+    let insecure = (lines.field("allow-insecure-boot")?).parse("yes or no", |text| match text {
+        "no" => Some(false),
+        "yes" => Some(true),
+        _ => None,
+    })?;
+    let line = (lines.field("cmdline")?).optional(CommandLine::EXPECTED, CommandLine::accept)?;
+    match (insecure, line) {
+        (true, line) => Ok(SecureBoot::NotRequired(line)),
+        (false, Some(line)) => Ok(SecureBoot::Required(line)),
+        (false, None) => Err(Error::Contradiction {
+            fields: "cmdline and allow-insecure-boot",
+            reason: "a command line of any form can take over the system, so only a boot that is \
+                     insecure anyway may leave it open",
+        }),
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sealed => "sealed",
+            Self::Verity => "verity",
+            Self::Integrity => "integrity",
+        })
+    }
+}
+
+impl fmt::Display for Var {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Volatile => f.write_str("volatile"),
+            Self::Stateroot(name) => write!(f, "{STATEROOT}{name}"),
+        }
+    }
+}
+
+/// The canonical text.
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (layer, percent) = match self.layer {
+            Layer::Erofs => ("erofs", None),
+            Layer::Tmpfs(percent) => ("tmpfs", Some(percent.get())),
+        };
+        let etc = match self.etc {
+            Etc::Transient => "transient",
+        };
+        let insecure = match self.secure_boot {
+            SecureBoot::Required(_) => "no",
+            SecureBoot::NotRequired(_) => "yes",
+        };
+        let pack = self.pack.as_ref().map(Tagged);
+        writeln!(f, "sealroot policy {VERSION}")?;
+        writeln!(f, "mode {}", self.mode)?;
+        writeln!(f, "layer {layer}")?;
+        writeln!(f, "tmpfs-percent {}", OrNone(percent.as_ref()))?;
+        writeln!(f, "root {}", self.root)?;
+        writeln!(f, "etc {etc}")?;
+        writeln!(f, "var {}", self.var)?;
+        writeln!(f, "pack {}", OrNone(pack.as_ref()))?;
+        writeln!(f, "os {}", self.os)?;
+        writeln!(f, "variant {}", OrNone(self.variant.as_ref()))?;
+        writeln!(f, "stream {}", self.stream)?;
+        writeln!(f, "arch {}", self.arch)?;
+        writeln!(f, "epoch-floor {}", self.epoch_floor)?;
+        writeln!(f, "allow-insecure-boot {insecure}")?;
+        writeln!(f, "cmdline {}", OrNone(self.secure_boot.command_line()))
+    }
+}
