@@ -5,9 +5,13 @@
 //! A *fs-verity digest* is the hash of the fs-verity descriptor, not of the file's bytes and not
 //! the Merkle root. There is one profile: SHA-256, 4096-byte blocks, no salt.
 
+mod verity;
+
 use std::fmt;
 
 use crate::hex;
+
+pub use verity::{VERITY_BLOCK_BYTES, VerityBatch, VerityHasher, compute_verity_digest};
 
 /// Bytes of every digest we use (SHA-256).
 pub const DIGEST_BYTES: usize = 32;
