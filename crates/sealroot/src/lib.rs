@@ -6,7 +6,7 @@
 //! * [`monitor`]: how long work tells its progress;
 //! * [`object`]: large files named by their fs-verity digest, on their way into a store;
 //! * `source`: a directory or an OSTree commit, read into a tree and objects;
-//! * `store`: `/ostree/verity`, durable and deduplicated;
+//! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
 //! * `deploy`: a release in a store made bootable;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
@@ -16,3 +16,4 @@
 pub mod initramfs;
 pub mod monitor;
 pub mod object;
+pub mod store;

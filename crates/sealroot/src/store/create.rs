@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Making a store, and opening one (docs/format/store.md 3).
+
+use std::io;
+
+use sealroot_format::digest::compute_verity_digest;
+use sealroot_sys::verity::MeasureVerityError;
+
+use super::config::{self, MAX_CONFIG_BYTES, VeritySupport};
+use super::error::StoreError;
+use super::files::{again, failed, full_path, read_small_on, write_all};
+use super::io::{LockKind, StoreIo};
+use super::path::{CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, known};
+use super::staged::{enable_patiently, give_up_writing, unnamed_file};
+use super::transaction::marker_path;
+use super::{DEFAULT_LOCK_WAIT, Store, lock_on};
+
+/// What the probe for fs-verity is made of.
+const PROBE: &[u8] = b"Does this filesystem have fs-verity?\n";
+
+impl<I: StoreIo> Store<I> {
+    /// Opens the store in a directory.
+    pub fn open_on(io: I) -> Result<Self, StoreError> {
+        match read_config(&io)? {
+            Some(verity) => Ok(Self::with(io, verity)),
+            None => Err(StoreError::NotAStore {
+                location: io.location().into(),
+            }),
+        }
+    }
+
+    /// Opens the store in a directory, making it first if there is none.
+    ///
+    /// Whether the filesystem has fs-verity is found out by enabling it on a file.
+    pub fn open_or_create_on(io: I) -> Result<Self, StoreError> {
+        if let Some(verity) = read_config(&io)? {
+            return Ok(Self::with(io, verity));
+        }
+        check_room(&io)?;
+        let lock = lock_on(&io, LockKind::Exclusive, DEFAULT_LOCK_WAIT)?;
+        let verity = match read_config(&io)? {
+            // Somebody else was first.
+            Some(verity) => verity,
+            None => create(&io)?,
+        };
+        drop(lock);
+        Ok(Self::with(io, verity))
+    }
+
+    fn with(io: I, verity: VeritySupport) -> Self {
+        Self {
+            io,
+            verity,
+            lock_wait: DEFAULT_LOCK_WAIT,
+        }
+    }
+}
+
+/// What `store.toml` says; `None` if there is none.
+fn read_config<I: StoreIo>(io: &I) -> Result<Option<VeritySupport>, StoreError> {
+    let path = known(CONFIG_NAME);
+    let Some(bytes) = read_small_on(io, &path, MAX_CONFIG_BYTES)? else {
+        return Ok(None);
+    };
+    let verity = config::parse(&bytes).map_err(|reason| StoreError::Config {
+        path: full_path(io, &path),
+        reason,
+    })?;
+    if verity == VeritySupport::Kernel {
+        check_verity(io, &path)?;
+    }
+    Ok(Some(verity))
+}
+
+/// That a store which promises fs-verity is still on a filesystem that has it: asking for the
+/// digest of any file tells.
+fn check_verity<I: StoreIo>(io: &I, path: &StorePath) -> Result<(), StoreError> {
+    let (file, _) = again(|| io.open(path)).map_err(failed(io, "open", path))?;
+    match io.measure_verity(&file) {
+        Ok(_) | Err(MeasureVerityError::NotEnabled) => Ok(()),
+        Err(error) if error.is_unsupported() => Err(StoreError::VerityLost {
+            location: io.location().into(),
+        }),
+        Err(source) => Err(StoreError::MeasureVerity {
+            path: full_path(io, path),
+            source,
+        }),
+    }
+}
+
+/// That there is nothing in the directory but what an interrupted creation leaves.
+fn check_room<I: StoreIo>(io: &I) -> Result<(), StoreError> {
+    let root = StorePath::root();
+    let entries = again(|| io.list(&root)).map_err(failed(io, "list", &root))?;
+    let ours = |name: &[u8]| {
+        name == LOCK_NAME.as_bytes() || StoreDir::ALL.iter().any(|d| d.name().as_bytes() == name)
+    };
+    match entries.iter().find(|entry| !ours(&entry.name)) {
+        None => Ok(()),
+        Some(entry) => Err(StoreError::NotEmpty {
+            location: io.location().into(),
+            found: entry.name.escape_ascii().to_string(),
+        }),
+    }
+}
+
+/// Makes the directories, then the file that makes them a store.
+fn create<I: StoreIo>(io: &I) -> Result<VeritySupport, StoreError> {
+    let root = StorePath::root();
+    let marker = marker_path();
+    for path in StoreDir::ALL.map(StoreDir::path).iter().chain([&marker]) {
+        match again(|| io.create_directory(path)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            result => result.map_err(failed(io, "create", path))?,
+        }
+    }
+    let verity = probe_verity(io)?;
+
+    let path = known(CONFIG_NAME);
+    let file = write_unnamed(io, &path, config::render(verity).as_bytes())?;
+    again(|| io.sync_filesystem()).map_err(failed(io, "sync", &root))?;
+    again(|| io.link(&file, &path)).map_err(failed(io, "create", &path))?;
+    again(|| io.sync_directory(&root)).map_err(failed(io, "sync", &root))?;
+    again(|| io.remove_directory(&marker)).map_err(failed(io, "remove", &marker))?;
+    Ok(verity)
+}
+
+/// Enables fs-verity on a file that nobody will miss.
+fn probe_verity<I: StoreIo>(io: &I) -> Result<VeritySupport, StoreError> {
+    let path = known("tmp/probe");
+    let file = write_unnamed(io, &path, PROBE)?;
+    let file = give_up_writing(io, &path, file)?;
+    match enable_patiently(io, &file) {
+        Ok(()) => {}
+        Err(error) if error.is_unsupported() => return Ok(VeritySupport::None),
+        Err(source) => {
+            return Err(StoreError::EnableVerity {
+                path: full_path(io, &path),
+                source,
+            });
+        }
+    }
+    let expected = compute_verity_digest(PROBE);
+    match io.measure_verity(&file) {
+        Ok(Some(found)) if found == expected => Ok(VeritySupport::Kernel),
+        Ok(found) => Err(StoreError::Damaged {
+            path: full_path(io, &path),
+            reason: format!("the kernel measures {found:?}, expected {expected}"),
+        }),
+        Err(source) => Err(StoreError::MeasureVerity {
+            path: full_path(io, &path),
+            source,
+        }),
+    }
+}
+
+/// A small new file without a name, not durable yet. `path` is for messages.
+pub(super) fn write_unnamed<I: StoreIo>(
+    io: &I,
+    path: &StorePath,
+    bytes: &[u8],
+) -> Result<I::File, StoreError> {
+    let file = unnamed_file(io, StoreDir::Tmp)?;
+    write_all(io, &file, bytes).map_err(failed(io, "write", path))?;
+    Ok(file)
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Making many things durable at the price of few.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Store;
+use super::error::StoreError;
+use super::files::{Presence, again, failed};
+use super::io::StoreIo;
+use super::path::{StoreDir, StorePath};
+use super::staged::{Staged, Target};
+use crate::monitor::Monitor;
+
+/// Most complete files that wait open for one sync. Bounds the descriptors in use.
+pub(super) const MAX_BATCH_FILES: usize = 256;
+
+/// Most bytes that wait for one sync. Bounds how long the last one takes.
+const MAX_BATCH_BYTES: u64 = 64 << 20;
+
+/// Up to this many files or directories are synced one by one: a sync of the whole filesystem
+/// also waits for what others have written.
+const FEW: usize = 8;
+
+/// Complete files that wait to be made durable and named together.
+#[derive(Debug)]
+pub(super) struct Batch<F> {
+    waiting: Mutex<Waiting<F>>,
+    /// Held while a batch is synced, so that at most one more fills up meanwhile.
+    flushing: Mutex<()>,
+}
+
+#[derive(Debug)]
+struct Waiting<F> {
+    files: Vec<Staged<F>>,
+    bytes: u64,
+}
+
+impl<F> Batch<F> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: Mutex::new(Waiting {
+                files: Vec::new(),
+                bytes: 0,
+            }),
+            flushing: Mutex::new(()),
+        }
+    }
+
+    /// Adds a file; whether the batch is full now.
+    pub(super) fn push(&self, staged: Staged<F>) -> bool {
+        let mut waiting = held(&self.waiting);
+        waiting.bytes = waiting.bytes.saturating_add(staged.target.size_bytes);
+        waiting.files.push(staged);
+        waiting.is_full()
+    }
+
+    /// Gives what waits to `flush`, one caller at a time: only a full batch, or any.
+    pub(super) fn flush<E>(
+        &self,
+        only_full: bool,
+        flush: impl FnOnce(Vec<Staged<F>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let _one_at_a_time = held(&self.flushing);
+        let files = {
+            let mut waiting = held(&self.waiting);
+            if only_full && !waiting.is_full() {
+                return Ok(());
+            }
+            waiting.bytes = 0;
+            std::mem::take(&mut waiting.files)
+        };
+        flush(files)
+    }
+}
+
+impl<F> Waiting<F> {
+    fn is_full(&self) -> bool {
+        self.files.len() >= MAX_BATCH_FILES || self.bytes >= MAX_BATCH_BYTES
+    }
+}
+
+/// Locks what no panic can leave half-changed.
+pub(super) fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Directories with new names in them that are not durable yet.
+#[derive(Debug, Default)]
+pub(super) struct DirtyDirectories(Mutex<BTreeSet<StorePath>>);
+
+impl DirtyDirectories {
+    /// Notes a directory.
+    pub(super) fn add(&self, directory: StorePath) {
+        held(&self.0).insert(directory);
+    }
+
+    /// All that were noted since the last time.
+    fn take(&self) -> BTreeSet<StorePath> {
+        std::mem::take(&mut *held(&self.0))
+    }
+}
+
+impl<I: StoreIo> Store<I> {
+    /// Makes complete files durable, all of them, and then gives each its name.
+    pub(super) fn make_durable_and_link(
+        &self,
+        files: &[Staged<I::File>],
+        dirty: &DirtyDirectories,
+        monitor: &dyn Monitor,
+    ) -> Result<(), StoreError> {
+        let io = &self.io;
+        if files.len() <= FEW {
+            for Staged { file, target } in files {
+                again(|| io.sync_file(file)).map_err(failed(io, "sync", &target.path))?;
+            }
+        } else {
+            self.sync_all()?;
+        }
+        files
+            .iter()
+            .try_for_each(|staged| self.place(staged, dirty, monitor))
+    }
+
+    /// Makes the names in the noted directories durable.
+    pub(super) fn sync_directories(&self, dirty: &DirtyDirectories) -> Result<(), StoreError> {
+        let directories = dirty.take();
+        if directories.len() > FEW {
+            return self.sync_all();
+        }
+        directories.iter().try_for_each(|path| {
+            again(|| self.io.sync_directory(path)).map_err(failed(&self.io, "sync", path))
+        })
+    }
+
+    pub(super) fn sync_all(&self) -> Result<(), StoreError> {
+        let root = StorePath::root();
+        again(|| self.io.sync_filesystem()).map_err(failed(&self.io, "sync", &root))
+    }
+
+    /// Gives a durable file its name. Where the name is taken, what has it is looked at: the
+    /// right thing stays, anything else goes to the trash (store.md 5.3).
+    fn place(
+        &self,
+        staged: &Staged<I::File>,
+        dirty: &DirtyDirectories,
+        monitor: &dyn Monitor,
+    ) -> Result<(), StoreError> {
+        let Target {
+            path,
+            digest,
+            size_bytes,
+        } = &staged.target;
+        let (directory, _) = path.split().expect("no target is the store itself");
+        // Once for a missing directory, once for a wrong file, once for luck.
+        let mut attempts = 3;
+        loop {
+            attempts -= 1;
+            match again(|| self.io.link(&staged.file, path)) {
+                Ok(()) => {
+                    dirty.add(directory);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound && attempts > 0 => {
+                    self.create_directory(&directory, dirty)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts > 0 => {
+                    match self.presence(path, digest, Some(*size_bytes))? {
+                        Presence::Trusted(_) => return Ok(()),
+                        Presence::Absent => {}
+                        Presence::Wrong(reason) => {
+                            let trash = self.move_to_trash(path)?;
+                            dirty.add(StoreDir::Trash.path());
+                            monitor.warn(format!(
+                                "{} was replaced: {reason}; what was there is now {trash}",
+                                super::files::full_path(&self.io, path).display()
+                            ));
+                        }
+                    }
+                }
+                Err(error) => return Err(failed(&self.io, "create", path)(error)),
+            }
+        }
+    }
+
+    /// Makes a directory unless it is there.
+    pub(super) fn create_directory(
+        &self,
+        path: &StorePath,
+        dirty: &DirtyDirectories,
+    ) -> Result<(), StoreError> {
+        match again(|| self.io.create_directory(path)) {
+            Ok(()) => {
+                let (parent, _) = path.split().expect("the store itself is there");
+                dirty.add(parent);
+                Ok(())
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(failed(&self.io, "create", path)(error)),
+        }
+    }
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `/ostree/verity`: packs, objects, statements and deployments, durable and deduplicated.
+//!
+//! The layout and its rules are docs/format/store.md. What this module promises:
+//!
+//! * a name appears only when what it names is complete, durable and has the right digest;
+//! * an object or pack that is there already counts only after it was looked at again: measured
+//!   where the filesystem has fs-verity, by name and size elsewhere;
+//! * after a crash or an error at any point, everything that was there before is still there, and
+//!   doing the same again ends in the same store.
+//!
+//! It works on bytes and digests and knows neither the format of packs nor that of statements.
+//! All it does to the filesystem goes through [`StoreIo`].
+
+mod config;
+mod create;
+mod durable;
+mod error;
+mod files;
+mod io;
+mod kernel;
+mod pack;
+mod path;
+mod staged;
+mod transaction;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::monitor::Monitor;
+
+pub use config::{STORE_VERSION, VeritySupport};
+pub use error::StoreError;
+pub use files::StoredFile;
+pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
+pub use kernel::{KernelFile, KernelIo, KernelLock};
+pub use pack::MAX_STATEMENT_FILE_BYTES;
+pub use path::{
+    CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, deployment_path, object_path, pack_path,
+    parse_deployment_name, parse_object_name, parse_pack_name, parse_statement_name,
+    statement_path,
+};
+pub use transaction::{Transaction, TransactionSummary};
+
+/// How long an operation waits for the lock unless told otherwise.
+const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// How often a lock that somebody else holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// An open store.
+#[derive(Debug)]
+pub struct Store<I: StoreIo = KernelIo> {
+    io: I,
+    verity: VeritySupport,
+    lock_wait: Duration,
+}
+
+impl Store<KernelIo> {
+    /// Opens the store whose directory is `location`.
+    pub fn open(location: &Path) -> Result<Self, StoreError> {
+        Self::open_on(KernelIo::open(location).map_err(opening(location))?)
+    }
+
+    /// Opens the store whose directory is `location`, making it first if there is none.
+    pub fn open_or_create(location: &Path) -> Result<Self, StoreError> {
+        Self::open_or_create_on(KernelIo::open_or_create(location).map_err(opening(location))?)
+    }
+
+    /// Opens the store of a sysroot: `ostree/verity` in it, reached without symbolic links.
+    pub fn open_in_sysroot(sysroot: &Path) -> Result<Self, StoreError> {
+        let location = sysroot.join(KernelIo::STORE_IN_SYSROOT);
+        Self::open_on(KernelIo::open_in_sysroot(sysroot).map_err(opening(&location))?)
+    }
+
+    /// Like [`Store::open_in_sysroot`], making the store first if there is none.
+    pub fn open_or_create_in_sysroot(sysroot: &Path) -> Result<Self, StoreError> {
+        let location = sysroot.join(KernelIo::STORE_IN_SYSROOT);
+        let io = KernelIo::open_or_create_in_sysroot(sysroot).map_err(opening(&location))?;
+        Self::open_or_create_on(io)
+    }
+}
+
+impl<I: StoreIo> Store<I> {
+    /// Whether the filesystem enforces digests.
+    pub fn verity(&self) -> VeritySupport {
+        self.verity
+    }
+
+    /// The store's directory, for messages.
+    pub fn location(&self) -> &Path {
+        self.io.location()
+    }
+
+    /// The filesystem under the store.
+    pub fn io(&self) -> &I {
+        &self.io
+    }
+
+    /// The same store, with another bound on how long it waits for the lock.
+    #[must_use]
+    pub fn with_lock_wait(mut self, wait: Duration) -> Self {
+        self.lock_wait = wait;
+        self
+    }
+
+    /// Begins to change the store. Nobody else changes it until the transaction is gone.
+    ///
+    /// What an earlier transaction left unfinished is made durable or cleared away first.
+    pub fn begin<'s>(&'s self, monitor: &'s dyn Monitor) -> Result<Transaction<'s, I>, StoreError> {
+        let lock = self.lock(LockKind::Exclusive)?;
+        self.clear_leftovers()?;
+        Ok(Transaction::new(self, lock, monitor))
+    }
+
+    /// Takes the lock, waiting a bounded time for whoever holds it.
+    pub(crate) fn lock(&self, kind: LockKind) -> Result<I::Lock, StoreError> {
+        lock_on(&self.io, kind, self.lock_wait)
+    }
+}
+
+/// See [`Store::lock`].
+fn lock_on<I: StoreIo>(io: &I, kind: LockKind, wait: Duration) -> Result<I::Lock, StoreError> {
+    let path = path::known(LOCK_NAME);
+    let since = Instant::now();
+    loop {
+        let attempt = files::again(|| io.try_lock(&path, kind));
+        if let Some(lock) = attempt.map_err(files::failed(io, "lock", &path))? {
+            return Ok(lock);
+        }
+        let waited = since.elapsed();
+        if waited >= wait {
+            return Err(StoreError::Busy {
+                lock: io.location().join(LOCK_NAME),
+                waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+            });
+        }
+        std::thread::sleep(LOCK_POLL.min(wait.saturating_sub(waited)));
+    }
+}
+
+fn opening(location: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+    |source| StoreError::Io {
+        operation: "open",
+        path: location.into(),
+        source,
+    }
+}

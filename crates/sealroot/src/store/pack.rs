@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Packs and release statements: what lies in `pack/`. Both are only bytes here.
+
+use std::io::{self, BufWriter, Write};
+
+use sealroot_format::digest::{CommitId, VerityDigest};
+
+use super::create::write_unnamed;
+use super::error::StoreError;
+use super::files::{Presence, again, failed, full_path};
+use super::io::{OnTaken, StoreIo};
+use super::path::{
+    StoreDir, StorePath, known, pack_path, parse_pack_name, parse_statement_name, statement_path,
+};
+use super::staged::{Known, Target};
+use super::{Store, Transaction};
+
+/// Largest file of a statement and its signatures, bytes.
+pub const MAX_STATEMENT_FILE_BYTES: u64 = 64 * 1024;
+
+/// How much of a pack is collected before it is written, bytes.
+const PACK_BUFFER_BYTES: usize = 256 * 1024;
+
+impl<I: StoreIo> Store<I> {
+    /// The statement of a commit in a stream and its signatures; `None` if there is none.
+    ///
+    /// The bytes are not verified.
+    pub fn read_statement(
+        &self,
+        commit: &CommitId,
+        stream: &str,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read_small(&checked_path(commit, stream)?, MAX_STATEMENT_FILE_BYTES)
+    }
+
+    /// The commits and streams there are statements of, sorted.
+    pub fn list_statements(&self) -> Result<Vec<(CommitId, String)>, StoreError> {
+        self.list_names(StoreDir::Pack, parse_statement_name)
+    }
+
+    /// The packs there are, sorted.
+    pub fn list_packs(&self) -> Result<Vec<VerityDigest>, StoreError> {
+        self.list_names(StoreDir::Pack, parse_pack_name)
+    }
+
+    /// The names in a directory that mean something, sorted by what they mean.
+    pub(crate) fn list_names<T: Ord>(
+        &self,
+        directory: StoreDir,
+        parse: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
+        let path = directory.path();
+        let entries = again(|| self.io.list(&path)).map_err(failed(&self.io, "list", &path))?;
+        let mut parsed: Vec<T> = entries.iter().filter_map(|e| parse(&e.name)).collect();
+        parsed.sort_unstable();
+        Ok(parsed)
+    }
+}
+
+impl<I: StoreIo> Transaction<'_, I> {
+    /// Whether a pack is there and can be trusted.
+    pub fn has_pack(&self, digest: &VerityDigest, size_bytes: u64) -> Result<bool, StoreError> {
+        let presence = self.attempt(|| {
+            self.store()
+                .presence(&pack_path(digest), digest, Some(size_bytes))
+        })?;
+        Ok(matches!(presence, Presence::Trusted(_)))
+    }
+
+    /// Adds the pack that `write` writes, unless it is there already: then `write` is not called.
+    /// All objects added before are durable first. Whether it was new.
+    pub fn add_pack(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<bool, StoreError> {
+        if self.has_pack(digest, size_bytes)? {
+            return Ok(false);
+        }
+        let target = Target {
+            path: pack_path(digest),
+            digest: *digest,
+            size_bytes,
+        };
+        let staged = self.attempt(|| {
+            let file = self.unnamed_file(StoreDir::Pack)?;
+            self.store().stage(file, target, Known::Claimed, |out| {
+                let mut out = BufWriter::with_capacity(PACK_BUFFER_BYTES, out);
+                write(&mut out)?;
+                out.flush()
+            })
+        })?;
+        self.barrier()?;
+        self.attempt(|| {
+            self.mark()?;
+            self.store()
+                .make_durable_and_link(&[staged], &self.dirty, self.monitor())
+        })?;
+        Ok(true)
+    }
+
+    /// Writes the statement of a commit in a stream, replacing an earlier one at once and whole.
+    /// Everything added before is durable first. Whether it was new or changed.
+    pub fn write_statement(
+        &self,
+        commit: &CommitId,
+        stream: &str,
+        bytes: &[u8],
+    ) -> Result<bool, StoreError> {
+        let path = checked_path(commit, stream)?;
+        if bytes.len() as u64 > MAX_STATEMENT_FILE_BYTES {
+            return Err(StoreError::TooLarge {
+                path: full_path(self.store().io(), &path),
+                found_bytes: bytes.len() as u64,
+                max_bytes: MAX_STATEMENT_FILE_BYTES,
+            });
+        }
+        self.barrier()?;
+        self.attempt(|| {
+            if self.store().read_statement(commit, stream)?.as_deref() == Some(bytes) {
+                return Ok(false);
+            }
+            self.mark()?;
+            self.replace_small(&path, bytes)?;
+            Ok(true)
+        })
+    }
+
+    /// Puts a small file in the place of whatever is there, durable before it has the name.
+    fn replace_small(&self, path: &StorePath, bytes: &[u8]) -> Result<(), StoreError> {
+        let io = self.store().io();
+        let file = write_unnamed(io, path, bytes)?;
+        again(|| io.sync_file(&file)).map_err(failed(io, "sync", path))?;
+        let aside = known("tmp/statement");
+        again(|| io.link(&file, &aside)).map_err(failed(io, "create", &aside))?;
+        again(|| io.rename(&aside, path, OnTaken::Replace)).map_err(failed(io, "create", path))?;
+        self.dirty.add(StoreDir::Pack.path());
+        Ok(())
+    }
+}
+
+fn checked_path(commit: &CommitId, stream: &str) -> Result<StorePath, StoreError> {
+    statement_path(commit, stream).ok_or_else(|| StoreError::StreamName {
+        stream: stream.into(),
+    })
+}

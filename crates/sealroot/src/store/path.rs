@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Paths inside a store, and the names the layout gives to things (docs/format/store.md 2).
+
+use std::fmt;
+
+use sealroot_format::digest::{CommitId, DIGEST_BYTES, VerityDigest};
+use sealroot_format::limits::{MAX_NAME_BYTES, MAX_PATH_BYTES};
+
+/// Hex digits of one digest.
+const DIGEST_HEX_BYTES: usize = 2 * DIGEST_BYTES;
+
+/// A relative path that cannot leave the directory it is relative to: names joined by `/`, none
+/// of them empty, `.`, `..`, too long or with a NUL in it. The empty path is the store itself.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StorePath(Box<[u8]>);
+
+impl StorePath {
+    /// The store's own directory.
+    pub fn root() -> Self {
+        Self(Box::default())
+    }
+
+    /// A path of the names in `text`; `None` if one of them is not valid.
+    pub fn new(text: impl AsRef<[u8]>) -> Option<Self> {
+        let bytes = text.as_ref();
+        let valid = bytes.is_empty()
+            || bytes.len() <= MAX_PATH_BYTES && bytes.split(|&b| b == b'/').all(is_valid_name);
+        valid.then(|| Self(bytes.into()))
+    }
+
+    /// `name` in this directory; `None` if the name is not valid.
+    pub fn join(&self, name: impl AsRef<[u8]>) -> Option<Self> {
+        let name = name.as_ref();
+        if !is_valid_name(name) {
+            return None;
+        }
+        if self.0.is_empty() {
+            return Some(Self(name.into()));
+        }
+        let joined = [&self.0, name].join(&b'/');
+        (joined.len() <= MAX_PATH_BYTES).then(|| Self(joined.into()))
+    }
+
+    /// The directory this is in, and its name there; `None` for the store itself.
+    pub fn split(&self) -> Option<(Self, &[u8])> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(match self.0.iter().rposition(|&b| b == b'/') {
+            Some(slash) => (Self(self.0[..slash].into()), &self.0[slash + 1..]),
+            None => (Self::root(), &self.0),
+        })
+    }
+
+    /// The path as the kernel takes it, relative to the store's directory.
+    pub fn as_bytes(&self) -> &[u8] {
+        if self.0.is_empty() { b"." } else { &self.0 }
+    }
+}
+
+impl fmt::Display for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_bytes().escape_ascii().fmt(f)
+    }
+}
+
+impl fmt::Debug for StorePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StorePath({self})")
+    }
+}
+
+fn is_valid_name(name: &[u8]) -> bool {
+    !matches!(name, b"" | b"." | b"..")
+        && name.len() <= MAX_NAME_BYTES
+        && !name.iter().any(|b| matches!(b, 0 | b'/'))
+}
+
+/// One of the directories a store consists of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum StoreDir {
+    /// Packs and statements.
+    Pack,
+    /// Large files, shared by all deployments.
+    Objects,
+    /// Deployments.
+    Deploy,
+    /// What is under construction; meaningless without the process that made it.
+    Tmp,
+    /// What was found wrong or taken out of use, until it is deleted.
+    Trash,
+}
+
+impl StoreDir {
+    /// All of them.
+    pub const ALL: [Self; 5] = [
+        Self::Pack,
+        Self::Objects,
+        Self::Deploy,
+        Self::Tmp,
+        Self::Trash,
+    ];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pack => "pack",
+            Self::Objects => "objects",
+            Self::Deploy => "deploy",
+            Self::Tmp => "tmp",
+            Self::Trash => "trash",
+        }
+    }
+
+    /// Its path.
+    pub fn path(self) -> StorePath {
+        known(self.name())
+    }
+
+    /// `name` in it; `None` if the name is not valid.
+    pub fn join(self, name: impl AsRef<[u8]>) -> Option<StorePath> {
+        self.path().join(name)
+    }
+}
+
+/// The file that makes a directory a store.
+pub const CONFIG_NAME: &str = "store.toml";
+
+/// The file that is locked.
+pub const LOCK_NAME: &str = "lock";
+
+/// A path whose validity is plain from the source.
+pub(crate) fn known(text: &str) -> StorePath {
+    StorePath::new(text).expect("made of constants, digits and valid names")
+}
+
+/// `objects/XX/<rest>.file`
+pub fn object_path(digest: &VerityDigest) -> StorePath {
+    object_path_in(&StoreDir::Objects.path(), digest)
+}
+
+/// `XX/<rest>.file` in any directory of objects.
+pub(crate) fn object_path_in(objects: &StorePath, digest: &VerityDigest) -> StorePath {
+    let hex = digest.to_hex();
+    let (prefix, rest) = hex.split_at(2);
+    let tail = format!("{prefix}/{rest}.file");
+    StorePath([objects.as_bytes(), tail.as_bytes()].join(&b'/').into())
+}
+
+/// The digest an object's directory and name spell; `None` if that is no object's name.
+pub fn parse_object_name(prefix: &[u8], name: &[u8]) -> Option<VerityDigest> {
+    let rest = name.strip_suffix(b".file")?;
+    (prefix.len() == 2).then_some(())?;
+    VerityDigest::from_hex([prefix, rest].concat())
+}
+
+/// `pack/<pack-digest>.pack`
+pub fn pack_path(digest: &VerityDigest) -> StorePath {
+    known(&format!("{}/{digest}.pack", StoreDir::Pack.name()))
+}
+
+/// The digest in a pack's name; `None` if that is no pack's name.
+pub fn parse_pack_name(name: &[u8]) -> Option<VerityDigest> {
+    VerityDigest::from_hex(name.strip_suffix(b".pack")?)
+}
+
+/// `pack/<commit>.<stream>.sign`; `None` if no file name can be made of `stream`.
+pub fn statement_path(commit: &CommitId, stream: &str) -> Option<StorePath> {
+    let printable = !stream.is_empty() && stream.bytes().all(|b| b.is_ascii_graphic());
+    printable.then_some(())?;
+    StoreDir::Pack.join(format!("{commit}.{stream}.sign"))
+}
+
+/// Commit and stream in a statement's name; `None` if that is no statement's name.
+pub fn parse_statement_name(name: &[u8]) -> Option<(CommitId, String)> {
+    let name = name.strip_suffix(b".sign")?;
+    let (commit, stream) = name.split_at_checked(DIGEST_HEX_BYTES)?;
+    let commit = CommitId::from_hex(commit)?;
+    let stream = String::from_utf8(stream.strip_prefix(b".")?.into()).ok()?;
+    statement_path(&commit, &stream).map(|_| (commit, stream))
+}
+
+/// `deploy/<commit>.<serial>`
+pub fn deployment_path(commit: &CommitId, serial: u32) -> StorePath {
+    known(&format!("{}/{commit}.{serial}", StoreDir::Deploy.name()))
+}
+
+/// Commit and serial in a deployment's name; `None` if that is no deployment's name. There is
+/// one spelling of each serial: decimal without leading zeros.
+pub fn parse_deployment_name(name: &[u8]) -> Option<(CommitId, u32)> {
+    let (commit, serial) = name.split_at_checked(DIGEST_HEX_BYTES)?;
+    let digits = std::str::from_utf8(serial.strip_prefix(b".")?).ok()?;
+    let serial = digits.parse().ok()?;
+    let commit = CommitId::from_hex(commit)?;
+    (u32::to_string(&serial) == digits).then_some((commit, serial))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: VerityDigest = VerityDigest::from_bytes([0xab; 32]);
+    const COMMIT: CommitId = CommitId::from_bytes([0xcd; 32]);
+
+    #[test]
+    fn no_path_leaves_the_store() {
+        for bad in [
+            "/", "/a", "a/", "a//b", ".", "..", "a/..", "../a", "a/./b", "a\0b",
+        ] {
+            assert_eq!(StorePath::new(bad), None, "{bad:?}");
+            assert_eq!(StorePath::root().join(bad), None, "{bad:?}");
+        }
+        assert_eq!(StorePath::new("n".repeat(256)), None);
+        assert_eq!(StorePath::new("n/".repeat(2048) + "n"), None);
+        assert!(StorePath::new("a/.b/c..").is_some());
+    }
+
+    #[test]
+    fn a_path_splits_into_directory_and_name() {
+        let path = known("objects/ab/c");
+        assert_eq!(path.split(), Some((known("objects/ab"), &b"c"[..])));
+        assert_eq!(
+            known("lock").split(),
+            Some((StorePath::root(), &b"lock"[..]))
+        );
+        assert_eq!(StorePath::root().split(), None);
+        assert_eq!(StorePath::root().as_bytes(), b".");
+    }
+
+    #[test]
+    fn names_parse_to_what_they_were_made_of() {
+        let name_of = |path: &StorePath| path.split().expect("not the root").1.to_vec();
+        assert_eq!(
+            object_path(&DIGEST).to_string(),
+            format!("objects/ab/{}.file", "ab".repeat(31))
+        );
+        assert_eq!(
+            parse_object_name(b"ab", &name_of(&object_path(&DIGEST))),
+            Some(DIGEST)
+        );
+        assert_eq!(parse_pack_name(&name_of(&pack_path(&DIGEST))), Some(DIGEST));
+        let statement = statement_path(&COMMIT, "stable.12").expect("a valid stream");
+        assert_eq!(
+            parse_statement_name(&name_of(&statement)),
+            Some((COMMIT, "stable.12".into()))
+        );
+        assert_eq!(
+            parse_deployment_name(&name_of(&deployment_path(&COMMIT, 10))),
+            Some((COMMIT, 10))
+        );
+    }
+
+    #[test]
+    fn foreign_names_do_not_parse() {
+        let hex = COMMIT.to_hex();
+        for bad in ["", "01", "+1", "-1", "4294967296", "1 ", "x"] {
+            assert_eq!(
+                parse_deployment_name(format!("{hex}.{bad}").as_bytes()),
+                None
+            );
+        }
+        for bad in ["a/b", "", "a b", "\n", &"s".repeat(200)] {
+            assert_eq!(statement_path(&COMMIT, bad), None, "{bad:?}");
+        }
+        assert_eq!(parse_pack_name(format!("{hex}.PACK").as_bytes()), None);
+        assert_eq!(
+            parse_object_name(b"a", format!("b{hex}.file").as_bytes()),
+            None
+        );
+        assert_eq!(parse_statement_name(format!("{hex}.sign").as_bytes()), None);
+    }
+}

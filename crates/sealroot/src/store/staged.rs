@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! New files before they have a name: written, given fs-verity, compared with their digest.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use sealroot_format::digest::{VerityDigest, VerityHasher};
+use sealroot_sys::verity::{BLOCK_SIZE_BYTES, EnableVerityError};
+
+use super::Store;
+use super::config::VeritySupport;
+use super::error::StoreError;
+use super::files::{Measured, again, failed, failed_needing, full_path, write_all};
+use super::io::StoreIo;
+use super::path::{StoreDir, StorePath};
+
+/// How often enabling fs-verity is tried while somebody has the file open for writing: a child
+/// process of ours has, between `fork` and `exec`.
+const MAX_OPEN_FOR_WRITING: u32 = 200;
+
+/// How long each of these times lasts.
+const OPEN_FOR_WRITING_PAUSE: Duration = Duration::from_millis(5);
+
+/// What a new file is to become.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// Its name.
+    pub(super) path: StorePath,
+    /// The digest it must have.
+    pub(super) digest: VerityDigest,
+    /// The size it must have.
+    pub(super) size_bytes: u64,
+}
+
+/// A complete new file, not durable yet and without a name.
+#[derive(Debug)]
+pub(super) struct Staged<F> {
+    pub(super) file: F,
+    pub(super) target: Target,
+}
+
+/// Whether the bytes that are about to come have the digest they are announced under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// They were hashed in memory, where they still are.
+    Hashed,
+    /// They may be anything.
+    Claimed,
+}
+
+impl<I: StoreIo> Store<I> {
+    /// A new empty file.
+    pub(super) fn unnamed_file(&self, directory: StoreDir) -> Result<I::File, StoreError> {
+        unnamed_file(&self.io, directory)
+    }
+
+    /// Writes a new file and makes sure that it is what it was announced to be.
+    pub(super) fn stage(
+        &self,
+        file: I::File,
+        target: Target,
+        known: Known,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<Staged<I::File>, StoreError> {
+        let hash = self.verity == VeritySupport::None && known == Known::Claimed;
+        let mut writer = ContentWriter {
+            store: self,
+            file: &file,
+            target: &target,
+            hasher: hash.then(VerityHasher::new),
+            written_bytes: 0,
+            failure: None,
+        };
+        let result = write(&mut writer);
+        let hasher = writer.finish(result)?;
+        let file = match self.verity {
+            VeritySupport::Kernel => self.seal(file, &target)?,
+            VeritySupport::None => file,
+        };
+        if let Some(hasher) = hasher {
+            self.compare(&target, hasher.finish())?;
+        }
+        Ok(Staged { file, target })
+    }
+
+    /// Enables fs-verity on a written file and measures it.
+    fn seal(&self, file: I::File, target: &Target) -> Result<I::File, StoreError> {
+        let path = &target.path;
+        let file = give_up_writing(&self.io, path, file)?;
+        self.enable_verity(&file, target)?;
+        match self.measure(path, &file)? {
+            Measured::Digest(found) => self.compare(target, found)?,
+            Measured::OtherAlgorithm | Measured::NotEnabled => {
+                return Err(StoreError::Damaged {
+                    path: full_path(&self.io, path),
+                    reason: "fs-verity was enabled but does not measure as SHA-256".into(),
+                });
+            }
+        }
+        Ok(file)
+    }
+
+    fn enable_verity(&self, file: &I::File, target: &Target) -> Result<(), StoreError> {
+        let path = &target.path;
+        match enable_patiently(&self.io, file) {
+            Ok(()) => Ok(()),
+            Err(EnableVerityError::Other(errno @ (Errno::NOSPC | Errno::DQUOT))) => {
+                let needed = Some(merkle_bytes(target.size_bytes));
+                let failed = failed_needing(&self.io, "enable fs-verity on", path, needed);
+                Err(failed(errno.into()))
+            }
+            Err(error) if error.is_unsupported() => Err(StoreError::VerityLost {
+                location: self.location().into(),
+            }),
+            Err(source) => Err(StoreError::EnableVerity {
+                path: full_path(&self.io, path),
+                source,
+            }),
+        }
+    }
+
+    fn compare(&self, target: &Target, found: VerityDigest) -> Result<(), StoreError> {
+        if found == target.digest {
+            return Ok(());
+        }
+        Err(StoreError::DigestMismatch {
+            path: full_path(&self.io, &target.path),
+            expected: target.digest,
+            found,
+        })
+    }
+
+    /// The bytes a new file takes, its Merkle tree included.
+    fn needed_bytes(&self, size_bytes: u64) -> u64 {
+        match self.verity {
+            VeritySupport::Kernel => size_bytes.saturating_add(merkle_bytes(size_bytes)),
+            VeritySupport::None => size_bytes,
+        }
+    }
+}
+
+/// A new empty file without a name.
+pub(super) fn unnamed_file<I: StoreIo>(io: &I, directory: StoreDir) -> Result<I::File, StoreError> {
+    let path = directory.path();
+    again(|| io.create_unnamed(&path)).map_err(|error| {
+        let error = match Errno::from_io_error(&error) {
+            Some(Errno::OPNOTSUPP | Errno::ISDIR) => io::Error::new(
+                io::ErrorKind::Unsupported,
+                "this filesystem has no unnamed files (O_TMPFILE); use ext4, btrfs, xfs or tmpfs",
+            ),
+            _ => error,
+        };
+        failed(io, "create a file in", &path)(error)
+    })
+}
+
+/// Closes the only descriptor that can write. `path` is for messages.
+pub(super) fn give_up_writing<I: StoreIo>(
+    io: &I,
+    path: &StorePath,
+    file: I::File,
+) -> Result<I::File, StoreError> {
+    let reader = again(|| io.reopen_read_only(&file)).map_err(failed(io, "reopen", path))?;
+    drop(file);
+    Ok(reader)
+}
+
+/// Enables fs-verity on a file that nobody writes to for long.
+pub(super) fn enable_patiently<I: StoreIo>(
+    io: &I,
+    file: &I::File,
+) -> Result<(), EnableVerityError> {
+    let mut attempts = 1;
+    loop {
+        match io.enable_verity(file) {
+            Err(EnableVerityError::OpenForWriting) if attempts < MAX_OPEN_FOR_WRITING => {
+                std::thread::sleep(OPEN_FOR_WRITING_PAUSE);
+            }
+            Err(EnableVerityError::Interrupted) if attempts < MAX_OPEN_FOR_WRITING => {}
+            result => return result,
+        }
+        attempts += 1;
+    }
+}
+
+/// Size of the Merkle tree and descriptor of a file of `size_bytes`, as most filesystems store
+/// them: whole blocks per level.
+fn merkle_bytes(size_bytes: u64) -> u64 {
+    let block = u64::from(BLOCK_SIZE_BYTES);
+    let mut total = block;
+    let mut hashed = size_bytes.div_ceil(block);
+    while hashed > 1 {
+        hashed = (hashed * 32).div_ceil(block);
+        total += hashed * block;
+    }
+    total
+}
+
+/// Appends to a new file: exactly as much as announced.
+struct ContentWriter<'a, I: StoreIo> {
+    store: &'a Store<I>,
+    file: &'a I::File,
+    target: &'a Target,
+    hasher: Option<VerityHasher>,
+    written_bytes: u64,
+    /// Our own failure, which the one who writes sees as an [`io::Error`] without details.
+    failure: Option<StoreError>,
+}
+
+impl<I: StoreIo> ContentWriter<'_, I> {
+    /// Ends writing; gives the hasher, if there is one.
+    fn finish(mut self, result: io::Result<()>) -> Result<Option<VerityHasher>, StoreError> {
+        if let Some(failure) = self.failure.take() {
+            return Err(failure);
+        }
+        result.map_err(|source| StoreError::Content {
+            path: full_path(&self.store.io, &self.target.path),
+            source,
+        })?;
+        if self.written_bytes != self.target.size_bytes {
+            return Err(self.wrong_size(format!("{} bytes", self.written_bytes)));
+        }
+        Ok(self.hasher)
+    }
+
+    fn wrong_size(&self, found: String) -> StoreError {
+        StoreError::SizeMismatch {
+            path: full_path(&self.store.io, &self.target.path),
+            expected_bytes: self.target.size_bytes,
+            found,
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let Target {
+            path, size_bytes, ..
+        } = self.target;
+        let after = self.written_bytes.saturating_add(bytes.len() as u64);
+        if after > *size_bytes {
+            return Err(self.wrong_size("more".into()));
+        }
+        let io = &self.store.io;
+        let needed = self.store.needed_bytes(*size_bytes);
+        write_all(io, self.file, bytes).map_err(failed_needing(io, "write", path, Some(needed)))?;
+        if let Some(hasher) = &mut self.hasher {
+            hasher.update(bytes);
+        }
+        self.written_bytes = after;
+        Ok(())
+    }
+}
+
+impl<I: StoreIo> Write for ContentWriter<'_, I> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failure.is_some() {
+            return Err(io::Error::other("writing has failed before"));
+        }
+        self.append(bytes).map_err(|failure| {
+            let error = io::Error::other(failure.to_string());
+            self.failure = Some(failure);
+            error
+        })?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::merkle_bytes;
+
+    #[test]
+    fn the_merkle_tree_has_whole_blocks_per_level() {
+        for (size_bytes, blocks) in [
+            (0, 1),
+            (1, 1),
+            (4096, 1),
+            (4097, 2),
+            (128 * 4096, 2),
+            (128 * 4096 + 1, 1 + 2 + 1),
+        ] {
+            assert_eq!(merkle_bytes(size_bytes), blocks * 4096, "{size_bytes}");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A change of a store: objects, packs and statements that become durable together.
+//!
+//! Objects come from many threads. Each is written into an unnamed file; batches of such files
+//! are made durable with one sync and only then named. What a statement or deployment relies on
+//! is durable, names and all, before that itself appears (store.md 4).
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rustix::io::Errno;
+use sealroot_format::digest::VerityDigest;
+
+use super::Store;
+use super::durable::{Batch, DirtyDirectories, held};
+use super::error::StoreError;
+use super::files::{Presence, again, failed};
+use super::io::StoreIo;
+use super::path::{StoreDir, StorePath, known, object_path};
+use super::staged::{Known, Staged, Target};
+use crate::monitor::Monitor;
+use crate::object::{ObjectContent, ObjectSink};
+
+/// The directory that says: names may be there which are not durable (store.md 4.3).
+pub(super) fn marker_path() -> StorePath {
+    known("tmp/transaction")
+}
+
+/// Parts of the set of known objects, each with its own lock.
+const SHARDS: usize = 64;
+
+/// How much of a stream is in memory at a time, bytes.
+const COPY_BUFFER_BYTES: usize = 256 * 1024;
+
+/// A change of a store under way; see [`Store::begin`].
+///
+/// After any error it can only be dropped. Dropping it unfinished loses nothing that was in the
+/// store before; what it has added so far may or may not stay.
+pub struct Transaction<'s, I: StoreIo = super::KernelIo> {
+    store: &'s Store<I>,
+    monitor: &'s dyn Monitor,
+    _lock: I::Lock,
+    /// Objects that are there or on their way through this transaction.
+    known: [Mutex<HashSet<VerityDigest>>; SHARDS],
+    batch: Batch<I::File>,
+    pub(super) dirty: DirtyDirectories,
+    is_marked: Mutex<bool>,
+    has_failed: AtomicBool,
+    added: Counter,
+    present: Counter,
+}
+
+impl<I: StoreIo> fmt::Debug for Transaction<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transaction")
+            .field("location", &self.store.location())
+            .field("has_failed", &self.has_failed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Counter {
+    objects: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Counter {
+    fn count(&self, size_bytes: u64) {
+        self.objects.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(size_bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a transaction did, each object counted once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TransactionSummary {
+    /// Objects that were new.
+    pub added_objects: u64,
+    /// Their content.
+    pub added_bytes: u64,
+    /// Objects that were there already.
+    pub present_objects: u64,
+    /// Their content.
+    pub present_bytes: u64,
+}
+
+impl<'s, I: StoreIo> Transaction<'s, I> {
+    pub(super) fn new(store: &'s Store<I>, lock: I::Lock, monitor: &'s dyn Monitor) -> Self {
+        Self {
+            store,
+            monitor,
+            _lock: lock,
+            known: std::array::from_fn(|_| Mutex::default()),
+            batch: Batch::new(),
+            dirty: DirtyDirectories::default(),
+            is_marked: Mutex::new(false),
+            has_failed: AtomicBool::new(false),
+            added: Counter::default(),
+            present: Counter::default(),
+        }
+    }
+
+    /// The store that is being changed.
+    pub fn store(&self) -> &'s Store<I> {
+        self.store
+    }
+
+    /// Makes everything durable and ends the transaction.
+    pub fn finish(self) -> Result<TransactionSummary, StoreError> {
+        self.barrier()?;
+        if *held(&self.is_marked) {
+            let io = &self.store.io;
+            let path = marker_path();
+            again(|| io.remove_directory(&path)).map_err(failed(io, "remove", &path))?;
+        }
+        let Counter { objects, bytes } = self.added;
+        Ok(TransactionSummary {
+            added_objects: objects.into_inner(),
+            added_bytes: bytes.into_inner(),
+            present_objects: self.present.objects.into_inner(),
+            present_bytes: self.present.bytes.into_inner(),
+        })
+    }
+
+    /// Makes everything so far durable, names included.
+    pub(crate) fn barrier(&self) -> Result<(), StoreError> {
+        self.attempt(|| {
+            self.flush(false)?;
+            self.store.sync_directories(&self.dirty)
+        })
+    }
+
+    /// Notes a failure: after one, nothing of this transaction counts.
+    pub(crate) fn attempt<T>(
+        &self,
+        work: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if self.has_failed.load(Ordering::Acquire) {
+            return Err(StoreError::Failed {
+                location: self.store.location().into(),
+            });
+        }
+        work().inspect_err(|_| self.has_failed.store(true, Ordering::Release))
+    }
+
+    /// Says on the filesystem that there may be names which are not durable. Before the first.
+    pub(crate) fn mark(&self) -> Result<(), StoreError> {
+        let mut is_marked = held(&self.is_marked);
+        if !*is_marked {
+            let io = &self.store.io;
+            let path = marker_path();
+            again(|| io.create_directory(&path)).map_err(failed(io, "create", &path))?;
+            *is_marked = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn monitor(&self) -> &'s dyn Monitor {
+        self.monitor
+    }
+
+    /// Makes durable and names what waits.
+    pub(super) fn flush(&self, only_full: bool) -> Result<(), StoreError> {
+        self.batch.flush(only_full, |files| {
+            if files.is_empty() {
+                return Ok(());
+            }
+            self.mark()?;
+            self.store
+                .make_durable_and_link(&files, &self.dirty, self.monitor)
+        })
+    }
+
+    fn shard(&self, digest: &VerityDigest) -> &Mutex<HashSet<VerityDigest>> {
+        &self.known[usize::from(digest.as_bytes()[0]) % SHARDS]
+    }
+
+    /// Whether an object is there and can be trusted.
+    pub fn has_object(&self, digest: &VerityDigest, size_bytes: u64) -> Result<bool, StoreError> {
+        if held(self.shard(digest)).contains(digest) {
+            return Ok(true);
+        }
+        let path = object_path(digest);
+        let presence = self.attempt(|| self.store.presence(&path, digest, Some(size_bytes)))?;
+        if !matches!(presence, Presence::Trusted(_)) {
+            return Ok(false);
+        }
+        if held(self.shard(digest)).insert(*digest) {
+            self.present.count(size_bytes);
+        }
+        Ok(true)
+    }
+
+    /// Adds an object unless this transaction has it already.
+    pub fn add_object(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        content: ObjectContent<'_>,
+    ) -> Result<(), StoreError> {
+        self.attempt(|| {
+            if !held(self.shard(digest)).insert(*digest) {
+                return Ok(());
+            }
+            let target = Target {
+                path: object_path(digest),
+                digest: *digest,
+                size_bytes,
+            };
+            let staged = self.stage_object(target, content)?;
+            self.added.count(size_bytes);
+            if self.batch.push(staged) {
+                self.flush(true)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn stage_object(
+        &self,
+        target: Target,
+        content: ObjectContent<'_>,
+    ) -> Result<Staged<I::File>, StoreError> {
+        let file = self.unnamed_file(StoreDir::Objects)?;
+        match content {
+            ObjectContent::Hashed(bytes) => self
+                .store
+                .stage(file, target, Known::Hashed, |out| out.write_all(bytes)),
+            ObjectContent::Stream(reader) => {
+                self.store
+                    .stage(file, target, Known::Claimed, |out| copy(reader, out))
+            }
+        }
+    }
+
+    /// A new file; where descriptors run out, those of the waiting files are given back first.
+    pub(super) fn unnamed_file(&self, directory: StoreDir) -> Result<I::File, StoreError> {
+        match self.store.unnamed_file(directory) {
+            Err(StoreError::Io { source, .. })
+                if matches!(
+                    Errno::from_io_error(&source),
+                    Some(Errno::MFILE | Errno::NFILE)
+                ) =>
+            {
+                self.flush(false)?;
+                self.store.unnamed_file(directory)
+            }
+            result => result,
+        }
+    }
+}
+
+impl<I: StoreIo> ObjectSink for Transaction<'_, I> {
+    fn has(&self, digest: &VerityDigest, size_bytes: u64) -> io::Result<bool> {
+        Ok(self.has_object(digest, size_bytes)?)
+    }
+
+    fn add(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        content: ObjectContent<'_>,
+    ) -> io::Result<()> {
+        Ok(self.add_object(digest, size_bytes, content)?)
+    }
+}
+
+/// Copies in large pieces, unlike [`io::copy`] from a `dyn Read`.
+fn copy(reader: &mut dyn io::Read, out: &mut dyn Write) -> io::Result<()> {
+    let mut buffer = vec![0; COPY_BUFFER_BYTES];
+    loop {
+        match again(|| reader.read(&mut buffer))? {
+            0 => return Ok(()),
+            len => out.write_all(&buffer[..len])?,
+        }
+    }
+}
