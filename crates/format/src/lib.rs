@@ -20,8 +20,10 @@
 pub mod class;
 pub mod codec;
 pub mod digest;
+pub mod erofs;
 pub mod hex;
 pub mod limits;
+pub mod pack;
 pub mod policy;
 pub mod sign;
 pub mod text;

@@ -25,6 +25,10 @@ pub const MAX_XATTR_VALUE_BYTES: usize = 65_535;
 /// inode counts them in units of 4 bytes in 16 bits.
 pub const MAX_XATTR_SET_BYTES: usize = 200_000;
 
+/// Most bytes of all extended attributes of a tree together, names and values. A pack stores equal
+/// ones once; this bounds what a small pack can become in memory.
+pub const MAX_TREE_XATTR_BYTES: usize = 1 << 30;
+
 /// Largest file a pack may name, bytes. `i64::MAX` less room for the Merkle tree of fs-verity.
 pub const MAX_FILE_BYTES: u64 = 1 << 62;
 

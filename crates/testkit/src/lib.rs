@@ -5,7 +5,8 @@
 //! * [`binaries`]: the workspace's programs as static binaries, for guests;
 //! * [`content`], [`cpio`], [`disk`], [`kernel`]: what a virtual machine is made of;
 //! * [`vm`]: running one;
-//! * [`guest`]: what the program inside is told and reports.
+//! * [`guest`]: what the program inside is told and reports;
+//! * [`trees`]: random trees.
 
 #![forbid(unsafe_code)]
 
@@ -16,4 +17,5 @@ pub mod disk;
 pub mod guest;
 pub mod kernel;
 pub mod need;
+pub mod trees;
 pub mod vm;

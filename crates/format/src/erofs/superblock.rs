@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Opens an image: the superblock is checked against our profile before anything else is read.
+
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::expect_used,
+    clippy::unwrap_used
+)]
+
+use super::layout::{
+    BLOCK_BITS, BLOCK_BYTES, COMPAT_MTIME, COMPAT_XATTR_FILTER, INCOMPAT_CHUNKED_FILE, MAGIC,
+    SLOT_BITS, SUPERBLOCK_OFFSET_BYTES, Superblock,
+};
+use super::reader::{Nid, Reader};
+use super::{ImageError, ReadAt};
+use crate::limits;
+use crate::tree::Timestamp;
+
+/// An image whose superblock was checked.
+#[derive(Debug)]
+pub(crate) struct Image<R> {
+    source: R,
+    pub(crate) size_bytes: u64,
+    pub(crate) superblock: Superblock,
+}
+
+impl<R: ReadAt> Image<R> {
+    /// Reads the superblock and checks it against our profile, whose volume name is `volume_name`.
+    pub(crate) fn open(source: R, volume_name: [u8; 16]) -> Result<Self, ImageError> {
+        let read_error = |source| ImageError::Read {
+            offset_bytes: 0,
+            source,
+        };
+        let size_bytes = source.size_bytes().map_err(read_error)?;
+        let mut image = Self {
+            source,
+            size_bytes,
+            superblock: Superblock::default(),
+        };
+        let at = SUPERBLOCK_OFFSET_BYTES as u64;
+        let mut bytes = [0; Superblock::BYTES];
+        image.read("superblock", at, &mut bytes)?;
+        let superblock = Superblock::decode(&bytes).unwrap_or_default();
+        check_superblock(&superblock, volume_name, size_bytes)?;
+        image.superblock = superblock;
+        Ok(image)
+    }
+
+    pub(super) fn read(
+        &self,
+        what: &'static str,
+        offset_bytes: u64,
+        buf: &mut [u8],
+    ) -> Result<(), ImageError> {
+        self.check_range(what, offset_bytes, buf.len() as u64)?;
+        let read = self.source.read_exact_at(buf, offset_bytes);
+        read.map_err(|source| ImageError::Read {
+            offset_bytes,
+            source,
+        })
+    }
+
+    pub(super) fn check_range(
+        &self,
+        what: &'static str,
+        offset_bytes: u64,
+        len_bytes: u64,
+    ) -> Result<(), ImageError> {
+        match offset_bytes.checked_add(len_bytes) {
+            Some(end) if end <= self.size_bytes => Ok(()),
+            _ => Err(ImageError::Truncated {
+                what,
+                offset_bytes,
+                len_bytes,
+                size_bytes: self.size_bytes,
+            }),
+        }
+    }
+
+    /// A reader with a cache of its own.
+    pub(crate) fn reader(&self) -> Reader<'_, R> {
+        Reader::new(self)
+    }
+
+    pub(crate) fn root(&self) -> Nid {
+        Nid(u64::from(self.superblock.root_nid))
+    }
+
+    pub(super) fn build_time(&self) -> Timestamp {
+        Timestamp {
+            seconds: self.superblock.build_time_seconds.cast_signed(),
+            nanoseconds: self.superblock.build_time_nanoseconds,
+        }
+    }
+}
+
+fn check_superblock(
+    found: &Superblock,
+    volume_name: [u8; 16],
+    size_bytes: u64,
+) -> Result<(), ImageError> {
+    let at = SUPERBLOCK_OFFSET_BYTES as u64;
+    if found.magic != MAGIC {
+        let expected = format!("{MAGIC:#x}");
+        return Err(ImageError::field(
+            "EROFS magic",
+            at,
+            format!("{:#x}", found.magic),
+            expected,
+        ));
+    }
+    if found.volume_name != volume_name {
+        let (found, expected) = (found.volume_name.escape_ascii(), volume_name.escape_ascii());
+        return Err(ImageError::field("volume name", at, found, expected));
+    }
+    // What is free to vary; all else is fixed by the profile.
+    let expected = Superblock {
+        magic: MAGIC,
+        feature_compat: COMPAT_MTIME | COMPAT_XATTR_FILTER,
+        block_bits: BLOCK_BITS,
+        root_nid: found.root_nid,
+        inodes: found.inodes,
+        build_time_seconds: found.build_time_seconds,
+        build_time_nanoseconds: found.build_time_nanoseconds,
+        blocks: found.blocks,
+        xattr_block: found.xattr_block,
+        volume_name,
+        feature_incompat: INCOMPAT_CHUNKED_FILE,
+        ..Superblock::default()
+    };
+    if *found != expected {
+        let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+        return Err(ImageError::field("superblock", at, found, expected));
+    }
+    let blocks_bytes = u64::from(found.blocks).saturating_mul(BLOCK_BYTES as u64);
+    if blocks_bytes != size_bytes {
+        return Err(ImageError::field(
+            "length of the image",
+            at,
+            size_bytes,
+            blocks_bytes,
+        ));
+    }
+    let inodes_max = (size_bytes >> SLOT_BITS).min(limits::MAX_TREE_ENTRIES as u64);
+    if found.inodes == 0 || found.inodes > inodes_max {
+        let expected = format!("1 to {inodes_max}");
+        return Err(ImageError::field(
+            "number of inodes",
+            at,
+            found.inodes,
+            expected,
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Extended attributes as EROFS stores them: a namespace index, the rest of the name, the value.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use xxhash_rust::xxh32::xxh32;
+
+use super::layout::{XATTR_SHARED_MAX, XATTR_UNIT_BYTES, XattrEntry, XattrHeader};
+use crate::digest::{DIGEST_BYTES, VerityDigest};
+use crate::hex;
+
+/// What an escaped name has after `overlay.`.
+const ESCAPE: &[u8] = b"overlay.";
+/// The seed of the name filter, to which the namespace index is added.
+const FILTER_SEED: u32 = 0x25BB_E08F;
+/// Bytes of the value of `trusted.overlay.metacopy`.
+pub(crate) const METACOPY_BYTES: usize = 4 + DIGEST_BYTES;
+/// What comes before the digest in `trusted.overlay.metacopy`: version 0, length, no flags, SHA-256.
+pub(crate) const METACOPY_PREFIX: [u8; 4] = [0, 36, 0, 1];
+const _: () = assert!(METACOPY_BYTES == METACOPY_PREFIX[1] as usize);
+
+/// A namespace EROFS knows. The order is that of the full names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Namespace {
+    Security,
+    AclAccess,
+    AclDefault,
+    Trusted,
+    User,
+}
+
+impl Namespace {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Security,
+        Self::AclAccess,
+        Self::AclDefault,
+        Self::Trusted,
+        Self::User,
+    ];
+
+    /// The number on disk.
+    pub(crate) const fn index(self) -> u8 {
+        match self {
+            Self::User => 1,
+            Self::AclAccess => 2,
+            Self::AclDefault => 3,
+            Self::Trusted => 4,
+            Self::Security => 6,
+        }
+    }
+
+    /// The part of the name that is not stored.
+    pub(crate) const fn prefix(self) -> &'static [u8] {
+        match self {
+            Self::User => b"user.",
+            Self::AclAccess => b"system.posix_acl_access",
+            Self::AclDefault => b"system.posix_acl_default",
+            Self::Trusted => b"trusted.",
+            Self::Security => b"security.",
+        }
+    }
+
+    /// Whether the prefix is the whole name.
+    pub(crate) const fn is_whole_name(self) -> bool {
+        matches!(self, Self::AclAccess | Self::AclDefault)
+    }
+
+    /// Divides a full name; `None` if EROFS cannot hold it so that the kernel shows it.
+    pub(crate) fn split(name: &[u8]) -> Option<(Self, &[u8])> {
+        Self::ALL.into_iter().find_map(|namespace| {
+            let suffix = name.strip_prefix(namespace.prefix())?;
+            (namespace.is_whole_name() == suffix.is_empty()).then_some((namespace, suffix))
+        })
+    }
+}
+
+/// The value of a stored xattr. The two that name an object are made from its digest when they
+/// are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Value<'t> {
+    Bytes(&'t [u8]),
+    /// `trusted.overlay.metacopy`.
+    Metacopy(&'t VerityDigest),
+    /// `trusted.overlay.redirect`: `/XX/<62 hex digits>` and a file name extension.
+    Redirect(&'t VerityDigest, &'static str),
+}
+
+impl Value<'_> {
+    fn len_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Metacopy(_) => METACOPY_BYTES,
+            Self::Redirect(_, extension) => 2 + 2 * DIGEST_BYTES + extension.len(),
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Bytes(bytes) => out.extend_from_slice(bytes),
+            Self::Metacopy(digest) => {
+                out.extend_from_slice(&METACOPY_PREFIX);
+                out.extend_from_slice(digest.as_bytes());
+            }
+            Self::Redirect(digest, extension) => {
+                let [first, rest @ ..] = digest.as_bytes();
+                let path = format!("/{first:02x}/{}{extension}", hex::encode(rest));
+                out.extend_from_slice(path.as_bytes());
+            }
+        }
+    }
+
+    pub(crate) fn to_vec(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.len_bytes());
+        self.encode(&mut bytes);
+        bytes
+    }
+}
+
+/// One xattr as it is stored. Equal on disk means equal here, as long as names that begin with
+/// `trusted.overlay.overlay.` are always given as `escaped`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct StoredXattr<'t> {
+    pub(crate) namespace: Namespace,
+    /// Whether `overlay.` is to be inserted after the `overlay.` that `suffix` begins with.
+    pub(crate) escaped: bool,
+    pub(crate) suffix: &'t [u8],
+    pub(crate) value: Value<'t>,
+}
+
+impl StoredXattr<'_> {
+    fn suffix_bytes(&self) -> impl Iterator<Item = u8> + '_ {
+        let escape = if self.escaped { ESCAPE } else { &[] };
+        escape.iter().chain(self.suffix).copied()
+    }
+
+    /// The length of the name on disk.
+    pub(crate) fn suffix_len_bytes(&self) -> usize {
+        self.suffix.len() + if self.escaped { ESCAPE.len() } else { 0 }
+    }
+
+    /// The length of the full name.
+    pub(crate) fn name_len_bytes(&self) -> usize {
+        self.namespace.prefix().len() + self.suffix_len_bytes()
+    }
+
+    /// The length of the full name and the value.
+    pub(crate) fn total_bytes(&self) -> usize {
+        self.name_len_bytes() + self.value.len_bytes()
+    }
+
+    /// The full name.
+    pub(crate) fn full_name(&self) -> Box<[u8]> {
+        let prefix = self.namespace.prefix().iter().copied();
+        prefix.chain(self.suffix_bytes()).collect()
+    }
+
+    /// Bytewise order of the full names.
+    pub(crate) fn cmp_names(&self, other: &Self) -> Ordering {
+        self.namespace
+            .cmp(&other.namespace)
+            .then_with(|| self.suffix_bytes().cmp(other.suffix_bytes()))
+    }
+
+    /// Bytes on disk, padded.
+    pub(crate) fn disk_bytes(&self) -> usize {
+        (XattrEntry::BYTES + self.suffix_len_bytes() + self.value.len_bytes())
+            .next_multiple_of(XATTR_UNIT_BYTES)
+    }
+
+    /// Appends the entry, padded. The caller checked the lengths.
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.disk_bytes();
+        XattrEntry {
+            name_bytes: u8::try_from(self.suffix_len_bytes()).expect("names are bounded"),
+            name_index: self.namespace.index(),
+            value_bytes: u16::try_from(self.value.len_bytes()).expect("values are bounded"),
+        }
+        .encode(out);
+        out.extend(self.suffix_bytes());
+        self.value.encode(out);
+        out.resize(end, 0);
+    }
+
+    fn filter_bit(&self) -> u32 {
+        let suffix: Vec<u8> = self.suffix_bytes().collect();
+        filter_bit(self.namespace.index(), &suffix)
+    }
+}
+
+/// The bit of the name filter that is clear if this name may be present.
+pub(crate) fn filter_bit(index: u8, suffix: &[u8]) -> u32 {
+    1 << (xxh32(suffix, FILTER_SEED.wrapping_add(u32::from(index))) & 31)
+}
+
+/// An index into an [`XattrTable`].
+pub(crate) type XattrId = u32;
+
+/// All different xattrs of an image, and how many inodes use each.
+#[derive(Debug, Default)]
+pub(crate) struct XattrTable<'t> {
+    ids: HashMap<StoredXattr<'t>, XattrId>,
+    entries: Vec<TableEntry<'t>>,
+}
+
+#[derive(Debug)]
+struct TableEntry<'t> {
+    xattr: StoredXattr<'t>,
+    uses: u32,
+    /// Where it is in the shared area, in units of 4 bytes from the block the superblock names.
+    shared_at: Option<u32>,
+}
+
+impl<'t> XattrTable<'t> {
+    /// Counts one more use of `xattr`.
+    pub(crate) fn add(&mut self, xattr: StoredXattr<'t>) -> XattrId {
+        match self.ids.entry(xattr) {
+            Entry::Occupied(entry) => {
+                let id = *entry.get();
+                self.entry_mut(id).uses += 1;
+                id
+            }
+            Entry::Vacant(entry) => {
+                let id = XattrId::try_from(self.entries.len()).expect("xattrs are bounded");
+                entry.insert(id);
+                self.entries.push(TableEntry {
+                    xattr,
+                    uses: 1,
+                    shared_at: None,
+                });
+                id
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, id: XattrId) -> &StoredXattr<'t> {
+        &self.entries[id as usize].xattr
+    }
+
+    fn entry_mut(&mut self, id: XattrId) -> &mut TableEntry<'t> {
+        &mut self.entries[id as usize]
+    }
+
+    /// The xattrs used more than once, in the order of first use.
+    pub(crate) fn shared(&self) -> Vec<XattrId> {
+        (0..)
+            .zip(&self.entries)
+            .filter(|(_, entry)| entry.uses > 1)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    /// Says where a shared xattr is.
+    pub(crate) fn place_shared(&mut self, id: XattrId, at_units: u32) {
+        self.entry_mut(id).shared_at = Some(at_units);
+    }
+
+    /// Says of each of an inode's xattrs whether it is a reference to the shared area.
+    fn divide<'a>(
+        &'a self,
+        ids: &'a [XattrId],
+    ) -> impl Iterator<Item = (&'a TableEntry<'t>, bool)> {
+        let mut free = XATTR_SHARED_MAX;
+        ids.iter().map(move |id| {
+            let entry = &self.entries[*id as usize];
+            let shared = entry.uses > 1 && free > 0;
+            free -= usize::from(shared);
+            (entry, shared)
+        })
+    }
+
+    /// Bytes of the xattr area of an inode with these xattrs.
+    pub(crate) fn area_bytes(&self, ids: &[XattrId]) -> usize {
+        if ids.is_empty() {
+            return 0;
+        }
+        let bytes = |(entry, shared): (&TableEntry<'_>, bool)| {
+            if shared {
+                XATTR_UNIT_BYTES
+            } else {
+                entry.xattr.disk_bytes()
+            }
+        };
+        XattrHeader::BYTES + self.divide(ids).map(bytes).sum::<usize>()
+    }
+
+    /// Appends the xattr area of an inode with these xattrs, which are in order of full names.
+    pub(crate) fn encode_area(&self, ids: &[XattrId], out: &mut Vec<u8>) {
+        if ids.is_empty() {
+            return;
+        }
+        let (mut present, mut shared_count) = (0, 0);
+        for (entry, shared) in self.divide(ids) {
+            present |= entry.xattr.filter_bit();
+            shared_count += u8::from(shared);
+        }
+        XattrHeader {
+            name_filter: !present,
+            shared_count,
+            reserved: [0; 7],
+        }
+        .encode(out);
+        for (entry, _) in self.divide(ids).filter(|(_, shared)| *shared) {
+            let at_units = entry.shared_at;
+            let at_units = at_units.expect("shared xattrs are placed before inodes are written");
+            out.extend_from_slice(&at_units.to_le_bytes());
+        }
+        for (entry, _) in self.divide(ids).filter(|(_, shared)| !shared) {
+            entry.xattr.encode(out);
+        }
+    }
+}
+
+/// What an inode stores for an xattr area of this size; `None` if it is too large.
+pub(crate) fn area_count(area_bytes: usize) -> Option<u16> {
+    match area_bytes.checked_sub(XattrHeader::BYTES) {
+        None => Some(0),
+        Some(rest_bytes) => u16::try_from(rest_bytes / XATTR_UNIT_BYTES + 1).ok(),
+    }
+}

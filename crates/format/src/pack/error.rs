@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why a pack cannot be written or read.
+
+use std::io;
+
+use crate::ErrorClass;
+use crate::erofs::ImageError;
+use crate::tree::TreeError;
+
+/// Why a tree cannot become a pack, or bytes are not a pack.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PackError {
+    /// The threshold is beyond [`crate::limits::MAX_THRESHOLD_BYTES`].
+    #[error("threshold: found {found} bytes, expected at most {max}")]
+    Threshold {
+        /// What was asked for.
+        found: u32,
+        /// The limit.
+        max: u32,
+    },
+    /// A file is inline though above the threshold, or external though not.
+    #[error(
+        "{path}: a file of {size_bytes} bytes is {found}, against a threshold of {threshold_bytes}"
+    )]
+    Split {
+        /// The file.
+        path: String,
+        /// Its size.
+        size_bytes: u64,
+        /// `inline` or `external`.
+        found: &'static str,
+        /// The threshold of the pack.
+        threshold_bytes: u64,
+    },
+    /// An entry is something the format has no place for.
+    #[error("{path}: {what}: found {found}, expected {expected}")]
+    Entry {
+        /// The entry.
+        path: String,
+        /// Which property of it.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What it may be.
+        expected: String,
+    },
+    /// All together is too large for the format.
+    #[error("{what}: expected at most {max}")]
+    TooLarge {
+        /// What of the image.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
+    /// The output could not be written.
+    #[error("cannot write the pack")]
+    Write(#[source] io::Error),
+    /// The image breaks the layout of EROFS or of our profile.
+    #[error("not a valid pack")]
+    Image(#[source] ImageError),
+    /// The image holds something that cannot be part of a tree.
+    #[error("not a valid pack: {path}")]
+    Tree {
+        /// The directory or entry.
+        path: String,
+        /// Why not.
+        #[source]
+        source: TreeError,
+    },
+}
+
+impl PackError {
+    /// What kind of failure it is.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Threshold { .. } | Self::Split { .. } => ErrorClass::Usage,
+            Self::Entry { .. } | Self::TooLarge { .. } => ErrorClass::Unsupported,
+            Self::Write(_) => ErrorClass::Io,
+            Self::Image(source) => source.class(),
+            Self::Tree { source, .. } => source.class(),
+        }
+    }
+}
+
+impl From<ImageError> for PackError {
+    fn from(source: ImageError) -> Self {
+        Self::Image(source)
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pack: an EROFS image with all metadata and the small files of a tree, and overlayfs
+//! redirects to objects for the large ones.
+//!
+//! A pack is a pure function of the tree and its division into inline and external files. The
+//! format is described in `docs/format/pack.md`; it is frozen: the same tree gives the same bytes
+//! for as long as [`FORMAT_VERSION`] is 1.
+//!
+//! The writer trusts its tree, the reader trusts nothing.
+
+mod error;
+mod nodes;
+mod overlay;
+mod place;
+mod read;
+mod verity;
+mod walk;
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::digest::VerityDigest;
+use crate::erofs::image;
+use crate::limits;
+use crate::tree::{FileContent, InodeId, Kind, Tree};
+
+pub use crate::erofs::{ImageError, Nid, ReadAt};
+pub use error::PackError;
+pub use read::{Entry, EntryKind, Name, Names, Pack};
+pub use walk::{Step, Visit, Walk};
+
+/// The version of the format that [`write_pack`] writes and [`Pack`] reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PackSummary {
+    /// The fs-verity digest of the pack.
+    pub digest: VerityDigest,
+    /// The length of the pack.
+    pub size_bytes: u64,
+    /// How many inodes it has.
+    pub entries: u64,
+    /// How many different objects it names.
+    pub objects: u64,
+    /// The length of these objects together.
+    pub object_bytes: u64,
+}
+
+/// Writes the pack of `tree` from its first byte to its last.
+///
+/// Files of at most `threshold_bytes` must be inline in `tree`, all others external. The output
+/// is not flushed or synced.
+///
+/// # Errors
+/// [`PackError::Threshold`], [`PackError::Split`], [`PackError::Entry`], [`PackError::TooLarge`]
+/// before anything is written; [`PackError::Write`].
+pub fn write_pack(
+    tree: &Tree,
+    threshold_bytes: u32,
+    out: &mut dyn io::Write,
+) -> Result<PackSummary, PackError> {
+    if threshold_bytes > limits::MAX_THRESHOLD_BYTES {
+        return Err(PackError::Threshold {
+            found: threshold_bytes,
+            max: limits::MAX_THRESHOLD_BYTES,
+        });
+    }
+    let (objects, object_bytes) = check_files(tree, threshold_bytes.into())?;
+    let (mut nodes, order) = nodes::from_tree(tree)?;
+    let layout = match place::plan(&mut nodes) {
+        Some(Ok(layout)) => layout,
+        Some(Err(number)) => return Err(nodes::too_large(tree, &order, number)),
+        None => {
+            return Err(PackError::TooLarge {
+                what: "blocks of the image",
+                max: u32::MAX.into(),
+            });
+        }
+    };
+    let mut hashing = verity::Hashing::new(out);
+    image::write(&nodes, &layout, &mut hashing).map_err(PackError::Write)?;
+    Ok(PackSummary {
+        digest: hashing.finish(),
+        size_bytes: layout.size_bytes(),
+        entries: nodes.list.len() as u64,
+        objects,
+        object_bytes,
+    })
+}
+
+/// Checks the division into inline and external files; gives the number of different objects and
+/// their length.
+fn check_files(tree: &Tree, threshold_bytes: u64) -> Result<(u64, u64), PackError> {
+    let mut objects = HashMap::new();
+    for (id, inode) in tree.inodes() {
+        let Kind::Regular(content) = &inode.kind else {
+            continue;
+        };
+        let size_bytes = content.size_bytes();
+        let found = match content {
+            FileContent::Inline(_) if size_bytes > threshold_bytes => "inline",
+            FileContent::External { .. } if size_bytes <= threshold_bytes => "external",
+            FileContent::Inline(_) => continue,
+            FileContent::External { digest, .. } => {
+                let other = *objects.entry(digest).or_insert(size_bytes);
+                if other != size_bytes {
+                    let expected = format!("{other}, as another file with the same digest");
+                    return Err(entry_error(tree, id, "size", size_bytes, expected));
+                }
+                continue;
+            }
+        };
+        return Err(PackError::Split {
+            path: path_of(tree, id),
+            size_bytes,
+            found,
+            threshold_bytes,
+        });
+    }
+    let object_bytes = objects
+        .values()
+        .try_fold(0u64, |sum, size| sum.checked_add(*size));
+    let object_bytes = object_bytes.ok_or(PackError::TooLarge {
+        what: "bytes of all objects",
+        max: u64::MAX,
+    })?;
+    Ok((objects.len() as u64, object_bytes))
+}
+
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "numbers and adapters are passed"
+)]
+fn entry_error(
+    tree: &Tree,
+    id: InodeId,
+    what: &'static str,
+    found: impl ToString,
+    expected: String,
+) -> PackError {
+    PackError::Entry {
+        path: path_of(tree, id),
+        what,
+        found: found.to_string(),
+        expected,
+    }
+}
+
+/// The first path of an inode, for messages.
+fn path_of(tree: &Tree, id: InodeId) -> String {
+    let mut walk = tree.walk();
+    while let Some((path, found)) = walk.next() {
+        if found == id {
+            return path.escape_ascii().to_string();
+        }
+    }
+    String::from("(an inode without a name)")
+}
