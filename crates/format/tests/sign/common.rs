@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keys from fixed seeds and the documents of the golden files.
 
+use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     digest::{CommitId, TreeDigest, VerityDigest},
     policy::{Etc, Layer, Mode, Policy, SecureBoot, Var},
@@ -86,4 +87,41 @@ pub(crate) fn signed<T: Document>(document: &T, numbers: &[u8]) -> Unverified<T>
 /// `keyset`, trusted.
 pub(crate) fn trusted(keyset: &Keyset) -> Verified<Keyset> {
     Keyset::parse_trusted(keyset.to_string().as_bytes()).unwrap()
+}
+
+/// Panics if `parses` takes `text` with any line left out, repeated, moved, or a line added.
+pub(crate) fn assert_each_line_matters(text: &str, parses: impl Fn(&[u8]) -> bool) {
+    let lines: Vec<&str> = text.lines().collect();
+    let parses = |lines: &[&str]| parses((lines.join("\n") + "\n").as_bytes());
+    assert!(parses(&lines));
+    for index in 0..lines.len() {
+        let mut missing = lines.clone();
+        missing.remove(index);
+        assert!(!parses(&missing), "without line {index}");
+        let mut moved = lines.clone();
+        moved.swap(index, (index + 1) % lines.len());
+        assert!(!parses(&moved), "line {index} moved");
+        for added in [lines[index], "colour blue", "", " "] {
+            let mut longer = lines.clone();
+            longer.insert(index, added);
+            assert!(!parses(&longer), "{added:?} before line {index}");
+        }
+    }
+}
+
+/// One to three random edits of single bytes of `text`.
+pub(crate) fn edited(text: String) -> impl Strategy<Value = Vec<u8>> {
+    let edit = (any::<prop::sample::Index>(), any::<u8>(), 0..3_u8);
+    vec(edit, 1..4).prop_map(move |edits| {
+        let mut bytes = text.clone().into_bytes();
+        for (index, byte, kind) in edits {
+            let index = index.index(bytes.len());
+            match kind {
+                0 => bytes[index] = byte,
+                1 => bytes.insert(index, byte),
+                _ => drop(bytes.remove(index)),
+            }
+        }
+        bytes
+    })
 }

@@ -5,5 +5,10 @@
 #![allow(clippy::unwrap_used, reason = "tests and their helpers")]
 
 mod common;
+mod golden;
+mod keys;
+mod keyset;
 mod policy;
+mod rules;
+mod statement;
 mod verify;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The policy: one text form, no contradictions, and no release or command line but the wanted.
 
-use crate::common::{golden_keyset, golden_policy, golden_statement, signed, trusted};
+use crate::common::{
+    assert_each_line_matters, edited, golden_keyset, golden_policy, golden_statement, signed,
+    trusted,
+};
+use proptest::prelude::*;
 use sealroot_format::{
     ErrorClass,
     digest::{CommitId, VerityDigest},
@@ -29,6 +33,7 @@ fn line(text: &str) -> CommandLine {
     text.parse().unwrap()
 }
 
+// Rules: P1, P2, P3
 #[test]
 fn every_legal_value_reads_back() {
     for (from, to) in [
@@ -67,6 +72,7 @@ fn every_legal_value_reads_back() {
     }
 }
 
+// Rules: P1, P2, P3, P5
 #[test]
 fn illegal_values_are_refused() {
     let root = "root PARTUUID=4f68bce3-e8cd-4db1-96e7-fbcaf984b709";
@@ -148,6 +154,7 @@ fn illegal_values_are_refused() {
     }
 }
 
+// Rules: P1, P4, P6
 #[test]
 fn contradictions_and_unsupported_values_say_so() {
     let error = replaced("cmdline console=ttyS0 lockdown=integrity", "cmdline -").unwrap_err();
@@ -173,24 +180,11 @@ fn contradictions_and_unsupported_values_say_so() {
     );
 }
 
+// Rules: P1
 #[test]
 fn no_line_may_be_missing_doubled_or_elsewhere() {
     let text = golden_policy().to_string();
-    let lines: Vec<&str> = text.lines().collect();
-    let parses = |lines: &[&str]| Policy::parse((lines.join("\n") + "\n").as_bytes()).is_ok();
-    assert!(parses(&lines));
-    for index in 0..lines.len() {
-        let mut missing = lines.clone();
-        missing.remove(index);
-        let mut doubled = lines.clone();
-        doubled.insert(index, lines[index]);
-        let mut swapped = lines.clone();
-        swapped.swap(index, (index + 1) % lines.len());
-        assert!(
-            !parses(&missing) && !parses(&doubled) && !parses(&swapped),
-            "{index}"
-        );
-    }
+    assert_each_line_matters(&text, |text| Policy::parse(text).is_ok());
 }
 
 #[test]
@@ -201,6 +195,7 @@ fn percent_is_from_1_to_25() {
 }
 
 /// THREATS A13: tokens that would take over the boot, in every place.
+// Rules: C1, C2
 #[test]
 fn no_token_can_be_added_to_the_command_line() {
     let named = golden_policy();
@@ -291,6 +286,7 @@ fn no_token_can_be_added_to_the_command_line() {
     );
 }
 
+// Rules: C1, C2
 #[test]
 fn a_deployment_in_the_embedded_command_line_is_the_only_one() {
     let embedded = format!("quiet sealroot={}", deployment());
@@ -309,6 +305,7 @@ fn a_deployment_in_the_embedded_command_line_is_the_only_one() {
     assert!(policy.check_cmdline(twice.as_bytes()).is_err());
 }
 
+// Rules: C3
 #[test]
 fn an_open_command_line_still_needs_a_deployment_or_a_pack() {
     let open = Policy {
@@ -328,6 +325,7 @@ fn an_open_command_line_still_needs_a_deployment_or_a_pack() {
     );
 }
 
+// Rules: C4
 #[test]
 fn the_boot_parameter_has_one_form() {
     let hex = "c0".repeat(32);
@@ -390,6 +388,7 @@ fn release(edit: impl Fn(&mut Statement)) -> (Verified<Statement>, Policy) {
 }
 
 /// THREATS A38: the cross product of statements and policies; only the diagonal boots.
+// Rules: P7, P9
 #[test]
 fn only_the_release_a_policy_is_for_passes() {
     let releases = [
@@ -416,6 +415,7 @@ fn only_the_release_a_policy_is_for_passes() {
     }
 }
 
+// Rules: P8, P9
 #[test]
 fn kernel_epoch_and_commit_are_checked() {
     let (statement, policy) = release(|_| ());
@@ -465,4 +465,31 @@ fn the_fields_are_what_the_text_says() {
         if uuid.as_str() == "4f68bce3-e8cd-4db1-96e7-fbcaf984b709"));
     assert!(matches!(&policy.var, Var::Stateroot(name) if name.as_str() == "debian"));
     assert_eq!(Policy::parse(policy.to_string().as_bytes()), Ok(policy));
+}
+
+proptest! {
+    #[test]
+    fn what_is_read_is_written_to_the_byte(bytes in edited(golden_policy().to_string())) {
+        if let Ok(policy) = Policy::parse(&bytes) {
+            prop_assert_eq!(policy.to_string().into_bytes(), bytes);
+        }
+    }
+
+    #[test]
+    fn only_the_wanted_command_line_passes(
+        bytes in edited("console=ttyS0 lockdown=integrity\n".to_owned()),
+    ) {
+        let trimmed = bytes.strip_suffix(b"\n").unwrap_or(&bytes).trim_ascii_end();
+        let wanted = trimmed == b"console=ttyS0 lockdown=integrity"
+            && bytes.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\n'));
+        if golden_policy().check_cmdline(&bytes).is_ok() {
+            prop_assert!(wanted);
+        }
+    }
+
+    #[test]
+    fn no_bytes_make_the_parsers_panic(bytes: Vec<u8>) {
+        drop(Policy::parse(&bytes));
+        drop(deployment_on(&bytes));
+    }
 }

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Every rule of the format documents has a test that names it, and no test names another.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+const SOURCES: [&str; 6] = [
+    "tests/sign/keys.rs",
+    "tests/sign/keyset.rs",
+    "tests/sign/policy.rs",
+    "tests/sign/statement.rs",
+    "tests/sign/verify.rs",
+    "src/sign/key.rs",
+];
+
+const PAGES: [&str; 3] = ["statement.md", "keyset.md", "policy.md"];
+
+fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_rule_has_a_test() {
+    let pages = PAGES.map(|page| read(&format!("../../docs/format/{page}")));
+    let rules: Vec<&str> = (pages.iter().flat_map(|page| page.lines()))
+        .filter_map(|line| Some(line.strip_prefix("- **")?.split_once("**")?.0))
+        .collect();
+    assert!(rules.len() > 40, "{rules:?}");
+    let distinct: BTreeSet<&str> = rules.iter().copied().collect();
+    assert_eq!(distinct.len(), rules.len(), "a rule's id is used twice");
+
+    let sources = SOURCES.map(read);
+    let tested: BTreeSet<&str> = (sources.iter().flat_map(|source| source.lines()))
+        .filter_map(|line| line.trim().strip_prefix("// Rules: "))
+        .flat_map(|ids| ids.split(", "))
+        .collect();
+    let untested: Vec<_> = distinct.difference(&tested).collect();
+    let unknown: Vec<_> = tested.difference(&distinct).collect();
+    assert!(untested.is_empty(), "rules without a test: {untested:?}");
+    assert!(
+        unknown.is_empty(),
+        "tests name rules that are not there: {unknown:?}"
+    );
+}
