@@ -6,6 +6,7 @@
 //! never shows. Owner of the bounds on names, paths, symlink targets and xattrs; content is held
 //! inline or named by its fs-verity digest.
 
+pub mod dump;
 mod xattr;
 
 use crate::digest::VerityDigest;
@@ -137,10 +138,13 @@ impl Kind {
     }
 }
 
+/// A name and what it names.
+type Child = (Box<[u8]>, InodeId);
+
 /// The names in a directory, sorted bytewise.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Directory {
-    children: Vec<(Box<[u8]>, InodeId)>,
+    children: Vec<Child>,
 }
 
 impl Directory {
@@ -439,12 +443,12 @@ fn same_inode(a: &Inode, b: &Inode) -> bool {
 pub struct Walk<'t> {
     tree: &'t Tree,
     /// Per open directory: the next child and the length of the directory's own path.
-    open: Vec<(&'t [(Box<[u8]>, InodeId)], usize)>,
+    open: Vec<(&'t [Child], usize)>,
     path: Vec<u8>,
     started: bool,
 }
 
-impl<'t> Walk<'t> {
+impl Walk<'_> {
     /// The next path and inode. The root's path is `/`; others start with `/` and do not end with
     /// it.
     #[expect(clippy::should_implement_trait, reason = "it lends its path buffer")]

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The command line: what every command shares, and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cmd;
+
+/// Sign an OS tree once; boot it verified everywhere.
+///
+/// A vendor turns a tree into a signed pack and objects (build, sign); a device keeps them under
+/// /ostree/verity, deploys and boots them (deploy, initramfs). Everything an attacker changes on
+/// the disk is refused at boot or when it is read.
+#[derive(Debug, Parser)]
+#[command(name = "sealroot", version, max_term_width = 100, after_long_help = EXAMPLES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) common: Common,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLES: &str = "\
+The whole way, from a directory to something that boots:
+  sealroot keys new vendor                        # vendor.secret, vendor.public, vendor.keyset
+  sealroot --sysroot /mnt build --dir ./tree \\
+      --os exampleos --stream stable --version 1.0 --index 1
+  sealroot --sysroot /mnt sign COMMIT --key vendor.secret
+  sealroot --sysroot /mnt --keyset vendor.keyset verify COMMIT
+  sealroot --sysroot /mnt --keyset vendor.keyset deploy COMMIT
+  sealroot initramfs --help                       # what the machine boots with
+
+Exit codes: 0 done, 1 the system refused (space, permission, device), 2 wrong usage,
+3 damaged data, 4 not authentic, 5 not supported here, 6 not found, 7 busy.";
+
+/// Options of every command.
+#[derive(Debug, Args)]
+pub(crate) struct Common {
+    /// The physical root that holds /ostree.
+    #[arg(long, global = true, value_name = "DIR", default_value = "/")]
+    pub(crate) sysroot: PathBuf,
+
+    /// The store of packs and objects [default: <sysroot>/ostree/verity].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub(crate) store: Option<PathBuf>,
+
+    /// The keys to trust and how many must sign [default: <sysroot>/etc/sealroot/keyset].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) keyset: Option<PathBuf>,
+
+    /// Print the result as JSON, errors too.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+impl Common {
+    /// Where the store is.
+    pub(crate) fn store_path(&self) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| self.sysroot.join("ostree/verity"))
+    }
+
+    /// Where the keyset is.
+    pub(crate) fn keyset_path(&self) -> PathBuf {
+        self.keyset.clone().unwrap_or_else(|| self.sysroot.join("etc/sealroot/keyset"))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make and show signing keys and keysets.
+    #[command(subcommand)]
+    Keys(cmd::keys::Keys),
+    /// Write only the image of a tree, without objects or a store.
+    Image(cmd::image::Image),
+    /// Put a tree into the store as a pack and objects, with an unsigned release statement.
+    Build(cmd::build::Build),
+    /// Add a signature to a release.
+    Sign(cmd::sign::Sign),
+    /// Verify the signatures of releases and that all they name is there.
+    Verify(cmd::verify::Verify),
+    /// Make a signed release of the store bootable.
+    Deploy(cmd::deploy::Deploy),
+    /// Mount a deployment or a pack read-only, for a look.
+    Mount(cmd::mount::Mount),
+    /// Write a pack's tree out as plain files.
+    Unpack(cmd::unpack::Unpack),
+    /// Show releases and deployments, and whether this system is sealed.
+    Status(cmd::status::Status),
+    /// Check the store for damage.
+    Check(cmd::check::Check),
+    /// List the files of a pack.
+    Ls(cmd::ls::Ls),
+    /// Print a file of a pack.
+    Cat(cmd::cat::Cat),
+    /// Print the canonical text dump of a tree.
+    Dump(cmd::dump::Dump),
+    /// Make the initramfs that verifies and mounts the root.
+    Initramfs(cmd::initramfs::Initramfs),
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot initramfs`
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use sealroot::initramfs::{self, ModuleRequest};
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::policy::{
+    CommandLine, Etc, Layer, MemoryPercent, Mode, Policy, RootDevice, SecureBoot, Var,
+};
+use sealroot_format::sign::{Keyset, Name};
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::failure::Failure;
+use crate::files;
+use crate::output::{Output, Report};
+
+/// Make the initramfs that verifies and mounts the root.
+///
+/// It holds the static boot program, the kernel modules it needs, the keyset and the policy:
+/// everything that decides at boot. The same inputs give the same bytes.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Initramfs {
+    /// Where to write the archive.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+
+    /// The kernel's modules, a directory with `modules.dep` in it.
+    #[arg(long, value_name = "DIR")]
+    modules: PathBuf,
+
+    /// The static boot program [default: beside this program, then /usr/lib/sealroot].
+    #[arg(long, value_name = "FILE")]
+    boot_program: Option<PathBuf>,
+
+    /// One more kernel module to carry, with all it depends on. May be given again.
+    #[arg(long = "module", value_name = "NAME")]
+    extra_modules: Vec<String>,
+
+    /// A policy file as it is, instead of the options below.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["root", "os", "stream", "arch"])]
+    policy: Option<PathBuf>,
+
+    #[command(flatten)]
+    choices: PolicyChoices,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --keyset vendor.keyset initramfs -o initramfs.img \\
+      --modules ./tree/usr/lib/modules/6.12.95+deb12-cloud-amd64 \\
+      --root LABEL=root --os exampleos --stream stable --arch x86_64 --allow-insecure-boot
+
+The kernel is then started with the deployment to boot on its command line:
+  sealroot=<commit>.<serial>";
+
+#[derive(Debug, Args)]
+struct PolicyChoices {
+    /// What is enforced.
+    #[arg(long, value_enum, default_value_t = ModeChoice::Verity)]
+    mode: ModeChoice,
+
+    /// How the pack becomes the top layer.
+    #[arg(long, value_enum, default_value_t = LayerChoice::Erofs)]
+    layer: LayerChoice,
+
+    /// Most memory the layer `tmpfs` may take, percent of all (1 to 25).
+    #[arg(long, value_name = "PERCENT", default_value_t = MemoryPercent::MAX.get())]
+    tmpfs_percent: u8,
+
+    /// The device of the physical root: PARTUUID=, UUID= or LABEL=.
+    #[arg(long, value_name = "DEVICE", required_unless_present = "policy")]
+    root: Option<RootDevice>,
+
+    /// The stateroot whose /var is mounted; without it /var is in memory and lost at shutdown.
+    #[arg(long, value_name = "NAME")]
+    stateroot: Option<Name>,
+
+    /// The only pack that may boot; without it, any release that the keyset's keys signed.
+    #[arg(long, value_name = "DIGEST", value_parser = parse_digest)]
+    pack: Option<VerityDigest>,
+
+    /// The OS a release must be of.
+    #[arg(long, value_name = "NAME", required_unless_present = "policy")]
+    os: Option<Name>,
+
+    /// The variant a release must be of.
+    #[arg(long, value_name = "NAME")]
+    variant: Option<Name>,
+
+    /// The stream a release must be of.
+    #[arg(long, value_name = "NAME", required_unless_present = "policy")]
+    stream: Option<Name>,
+
+    /// The architecture a release must be for.
+    #[arg(long, value_name = "NAME", required_unless_present = "policy")]
+    arch: Option<Name>,
+
+    /// Releases below this security epoch do not boot.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    epoch_floor: u64,
+
+    /// Boot without Secure Boot too. The system is then NOT SEALED and says so.
+    #[arg(long)]
+    allow_insecure_boot: bool,
+
+    /// The whole kernel command line; any other is refused.
+    #[arg(long, value_name = "TEXT")]
+    cmdline: Option<CommandLine>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ModeChoice {
+    /// Everything enforced, Secure Boot demanded, /var without programs.
+    Sealed,
+    /// The kernel verifies every file; the boot chain is not ours to judge.
+    Verity,
+    /// For filesystems without fs-verity: every object is hashed at each boot.
+    Integrity,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LayerChoice {
+    /// The pack is mounted as it is.
+    Erofs,
+    /// The pack is unpacked into memory.
+    Tmpfs,
+}
+
+fn parse_digest(text: &str) -> Result<VerityDigest, String> {
+    VerityDigest::from_hex(text)
+        .ok_or_else(|| "expected the 64 lowercase hex digits of a pack's name".to_owned())
+}
+
+impl PolicyChoices {
+    fn policy(&self) -> anyhow::Result<Policy> {
+        let missing = |option: &str| Failure::new(ErrorClass::Usage, format!("{option} is missing"));
+        let layer = match self.layer {
+            LayerChoice::Erofs => Layer::Erofs,
+            LayerChoice::Tmpfs => Layer::Tmpfs(MemoryPercent::new(self.tmpfs_percent).ok_or_else(
+                || Failure::new(ErrorClass::Usage, "--tmpfs-percent is not from 1 to 25"),
+            )?),
+        };
+        let secure_boot = match (self.allow_insecure_boot, &self.cmdline) {
+            (true, line) => SecureBoot::NotRequired(line.clone()),
+            (false, Some(line)) => SecureBoot::Required(line.clone()),
+            (false, None) => {
+                return Err(Failure::new(
+                    ErrorClass::Usage,
+                    "Secure Boot is demanded, but no command line is named",
+                )
+                .hint("give --cmdline TEXT, or --allow-insecure-boot for a system NOT SEALED")
+                .into());
+            }
+        };
+        Ok(Policy {
+            mode: match self.mode {
+                ModeChoice::Sealed => Mode::Sealed,
+                ModeChoice::Verity => Mode::Verity,
+                ModeChoice::Integrity => Mode::Integrity,
+            },
+            layer,
+            root: self.root.clone().ok_or_else(|| missing("--root"))?,
+            etc: Etc::Transient,
+            var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
+            pack: self.pack,
+            os: self.os.clone().ok_or_else(|| missing("--os"))?,
+            variant: self.variant.clone(),
+            stream: self.stream.clone().ok_or_else(|| missing("--stream"))?,
+            arch: self.arch.clone().ok_or_else(|| missing("--arch"))?,
+            epoch_floor: self.epoch_floor,
+            secure_boot,
+        })
+    }
+}
+
+#[derive(Serialize)]
+struct Made {
+    file: PathBuf,
+    size_bytes: u64,
+    policy: String,
+    modules: Vec<String>,
+}
+
+impl Report for Made {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let (file, modules) = (self.file.display(), self.modules.len());
+        writeln!(out, "{file}: {} bytes, {modules} modules, policy:", self.size_bytes)?;
+        self.policy.lines().try_for_each(|line| writeln!(out, "  {line}"))
+    }
+}
+
+impl Initramfs {
+    pub(crate) fn run(&self, common: &Common, output: &Output) -> anyhow::Result<()> {
+        let policy = match &self.policy {
+            Some(file) => files::read(file)?,
+            None => self.choices.policy()?.to_string().into_bytes(),
+        };
+        // Refused here rather than on the machine that has to boot.
+        Policy::parse(&policy).context("the policy is not valid")?;
+        let keyset_path = common.keyset_path();
+        let keyset = files::read(&keyset_path)?;
+        Keyset::parse_trusted(&keyset)
+            .with_context(|| format!("{} is not valid", keyset_path.display()))?;
+
+        let mut modules = initramfs::default_modules();
+        modules.extend(self.extra_modules.iter().map(|name| ModuleRequest::required(name)));
+        let boot_program = match &self.boot_program {
+            Some(path) => path.clone(),
+            None => find_boot_program()?,
+        };
+        let options = initramfs::Options {
+            kernel_modules: &self.modules,
+            boot_program: &boot_program,
+            keyset: &keyset,
+            policy: &policy,
+            modules: &modules,
+        };
+        let mut summary = None;
+        files::replace(&self.output, |file| {
+            let mut out = BufWriter::new(file);
+            summary = Some(initramfs::build(&options, &mut out)?);
+            Ok(out.flush()?)
+        })?;
+        let summary = summary.context("nothing was written")?;
+        output.emit(&Made {
+            file: self.output.clone(),
+            size_bytes: summary.size_bytes,
+            policy: String::from_utf8(policy)?,
+            modules: summary.modules,
+        })
+    }
+}
+
+fn find_boot_program() -> anyhow::Result<PathBuf> {
+    const NAME: &str = "sealroot-boot";
+    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
+    let installed = Path::new("/usr/lib/sealroot").join(NAME);
+    beside
+        .into_iter()
+        .chain([installed])
+        .find(|path| fs::exists(path).unwrap_or(false))
+        .ok_or_else(|| {
+            Failure::new(ErrorClass::NotFound, format!("the boot program {NAME} was not found"))
+                .hint("name it with --boot-program FILE")
+                .into()
+        })
+}

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files of the user's, read and written whole.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::Context as _;
+use sealroot_format::ErrorClass;
+
+use crate::failure::Failure;
+
+/// Reads a file; errors name it.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let message = format!("{} does not exist", path.display());
+            Failure::new(ErrorClass::NotFound, message).into()
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot read {}", path.display())),
+    })
+}
+
+/// Writes a file through `fill`; it appears whole and durable or, on any error, not at all.
+pub(crate) fn replace(
+    path: &Path,
+    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    write(path, 0o644, fill, |file| file.persist(path).map_err(|error| error.error))
+}
+
+/// Like [`replace`], for a file that only the owner may read and that must not exist yet.
+pub(crate) fn create_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    write(
+        path,
+        0o600,
+        |file| Ok(io::Write::write_all(file, content)?),
+        |file| file.persist_noclobber(path).map_err(|error| error.error),
+    )
+}
+
+fn write(
+    path: &Path,
+    mode: u32,
+    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+    persist: impl FnOnce(tempfile::NamedTempFile) -> io::Result<File>,
+) -> anyhow::Result<()> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let cannot = || format!("cannot write {}", path.display());
+    let mut file = tempfile::Builder::new()
+        .prefix(".sealroot-")
+        .permissions(Permissions::from_mode(mode))
+        .tempfile_in(directory)
+        .with_context(cannot)?;
+    fill(file.as_file_mut())?;
+    // The umask had a say in the mode at creation.
+    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(cannot)?;
+    file.as_file().sync_all().with_context(cannot)?;
+    persist(file).with_context(cannot)?;
+    File::open(directory).and_then(|dir| dir.sync_all()).with_context(cannot)
+}
