@@ -66,3 +66,21 @@ pub const MAX_FIELD_NAME_BYTES: usize = 64;
 
 /// Longest other value of a statement's field, bytes.
 pub const MAX_WORD_BYTES: usize = 255;
+
+/// Largest metadata object (commit, dirtree, dirmeta) of an OSTree repository, bytes: OSTree's own
+/// bound. Such an object is read into memory whole.
+pub const MAX_OSTREE_METADATA_BYTES: u64 = 128 << 20;
+
+/// Longest header of a content object in an archive repository, bytes: room for the longest symlink
+/// target and the largest set of xattrs a tree takes, several times.
+pub const MAX_OSTREE_HEADER_BYTES: usize = 1 << 20;
+
+/// Largest `config` of an OSTree repository, bytes.
+pub const MAX_OSTREE_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Longest file that holds a ref of an OSTree repository, bytes: a checksum and some white space.
+pub const MAX_OSTREE_REF_BYTES: u64 = 128;
+
+/// Most bytes of names, xattrs, symlink targets and inline content in the tree of one commit. A few
+/// small objects that name one another many times would otherwise fill all memory.
+pub const MAX_OSTREE_TREE_BYTES: u64 = 4 << 30;

@@ -5,7 +5,8 @@
 //!
 //! * [`monitor`]: how long work tells its progress;
 //! * [`object`]: large files named by their fs-verity digest, on their way into a store;
-//! * `source`: a directory or an OSTree commit, read into a tree and objects;
+//! * [`ostree`]: an OSTree commit, read into a tree and objects;
+//! * `source`: a directory, read into a tree and objects;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
 //! * `deploy`: a release in a store made bootable;
@@ -16,4 +17,5 @@
 pub mod initramfs;
 pub mod monitor;
 pub mod object;
+pub mod ostree;
 pub mod store;

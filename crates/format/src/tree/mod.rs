@@ -489,7 +489,9 @@ fn bound(what: &'static str, found: usize, max: usize) -> TreeError {
     }
 }
 
-fn check_name(name: &[u8]) -> Result<(), TreeError> {
+/// Checks that `name` may stand in a directory: 1 to [`limits::MAX_NAME_BYTES`] bytes, neither `.`
+/// nor `..`, without slash and NUL. [`Tree::insert`] does so too.
+pub fn check_name(name: &[u8]) -> Result<(), TreeError> {
     let reason = match name {
         [] => "it is empty",
         b"." | b".." => "it is reserved",

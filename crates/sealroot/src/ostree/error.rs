@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Why a commit cannot be read.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::{CommitId, Sha256Digest, VerityDigest};
+use sealroot_format::tree::TreeError;
+
+use super::format::FormatError;
+use super::inflate::InflateError;
+
+/// What kind of object a checksum names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// A commit.
+    Commit,
+    /// A directory's names.
+    DirTree,
+    /// A directory's attributes.
+    DirMeta,
+    /// A regular file or symlink.
+    File,
+}
+
+/// One object of a repository.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ObjectName {
+    /// What names it.
+    pub checksum: Sha256Digest,
+    /// What it is.
+    pub kind: ObjectKind,
+}
+
+impl fmt::Display for ObjectName {
+    /// As OSTree spells it: `<checksum>.<kind>`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.kind {
+            ObjectKind::Commit => "commit",
+            ObjectKind::DirTree => "dirtree",
+            ObjectKind::DirMeta => "dirmeta",
+            ObjectKind::File => "file",
+        };
+        write!(f, "{}.{kind}", self.checksum)
+    }
+}
+
+/// An object and a path of the tree at which it stands; `/` is the root directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectAt {
+    /// The object.
+    pub object: ObjectName,
+    /// One of the paths it has in the tree, where known; a commit has none.
+    pub path: Option<Box<[u8]>>,
+}
+
+impl fmt::Display for ObjectAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "object {}", self.object)?;
+        match &self.path {
+            Some(path) => write!(f, " ({})", path.escape_ascii()),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why a commit cannot be read from a repository.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OstreeError {
+    /// There is no repository.
+    #[error("{} is not an OSTree repository: {reason}", path.display())]
+    NotARepository {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// What is missing.
+        reason: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The repository's `config` cannot be understood.
+    #[error("{}: {field}: expected {expected}, found {found}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line or key.
+        field: String,
+        /// What may be.
+        expected: &'static str,
+        /// What there is.
+        found: String,
+    },
+    /// The repository uses something that is not read yet.
+    #[error("{}: repositories with {what} are not supported; pull the commit into one of mode bare, bare-user or archive", path.display())]
+    UnsupportedRepository {
+        /// The repository.
+        path: PathBuf,
+        /// What it has.
+        what: String,
+    },
+    /// A revision that is neither a checksum nor a ref.
+    #[error(
+        "{rev:?} is no revision: expected a checksum of 64 lowercase hex digits, a ref, or remote:ref"
+    )]
+    Revision {
+        /// As given.
+        rev: String,
+    },
+    /// A ref that is not there.
+    #[error("the repository has no ref {rev:?}; `ostree refs` lists those it has")]
+    RefMissing {
+        /// As given.
+        rev: String,
+    },
+    /// A ref's file holds no checksum.
+    #[error("the ref {rev:?}: expected 64 lowercase hex digits and a line feed, found {found:?}")]
+    Ref {
+        /// As given.
+        rev: String,
+        /// The beginning of the file.
+        found: String,
+    },
+    /// The commit was pulled in part only, or `ostree fsck` found objects missing.
+    #[error("commit {commit} is only in part in this repository; pull it again to complete it")]
+    Partial {
+        /// The commit.
+        commit: CommitId,
+    },
+    /// An object cannot be used.
+    #[error("{at} cannot be used")]
+    Object {
+        /// The object.
+        at: ObjectAt,
+        /// Why.
+        #[source]
+        source: Box<ObjectError>,
+    },
+    /// The tree breaks a bound.
+    #[error("{}: no tree can have this", path.escape_ascii())]
+    Entry {
+        /// Where in the tree.
+        path: Box<[u8]>,
+        /// Which bound.
+        #[source]
+        source: TreeError,
+    },
+    /// A tree that has two sets of configuration defaults.
+    #[error(
+        "the tree has files in /etc and also a directory /usr/etc, so it is not clear which are the defaults; commit it with one of them"
+    )]
+    TwoEtcs,
+    /// The system failed to read the repository.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// A file of the repository.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Why one object cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// It is not there.
+    #[error("it is missing; pull the commit again, or look for more damage with `ostree fsck`")]
+    Missing,
+    /// It is not the one its name says.
+    #[error(
+        "its checksum is {found}, so it is damaged or was changed; `ostree fsck --delete` removes it, then pull the commit again"
+    )]
+    Checksum {
+        /// What its bytes really hash to.
+        found: Sha256Digest,
+    },
+    /// It breaks its format.
+    #[error("it is malformed")]
+    Malformed(
+        /// How.
+        #[from]
+        FormatError,
+    ),
+    /// Its deflated bytes break their format.
+    #[error(
+        "it cannot be decompressed; `ostree fsck --delete` removes it, then pull the commit again"
+    )]
+    Deflated(
+        /// How.
+        #[from]
+        InflateError,
+    ),
+    /// Its file is of the wrong kind or size.
+    #[error("{field}: expected {expected}, found {found}")]
+    File {
+        /// What about the file.
+        field: &'static str,
+        /// What it should be.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
+    /// The system failed to read it.
+    #[error("it cannot be read; a bare repository is for its owner, usually root, to read")]
+    Read(
+        /// What the system said.
+        #[source]
+        io::Error,
+    ),
+    /// The store did not take it.
+    #[error("it cannot be stored as {digest}")]
+    Sink {
+        /// The object of the store.
+        digest: VerityDigest,
+        /// What the store said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl From<io::Error> for ObjectError {
+    fn from(error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(inflate) => Self::Deflated(*inflate),
+            None => Self::Read(error),
+        }
+    }
+}
+
+impl From<rustix::io::Errno> for ObjectError {
+    fn from(errno: rustix::io::Errno) -> Self {
+        Self::Read(errno.into())
+    }
+}
+
+impl ObjectError {
+    /// What kind of failure this is.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            Self::Missing => ErrorClass::NotFound,
+            Self::Checksum { .. } => ErrorClass::Untrusted,
+            Self::Malformed(source) => source.class(),
+            Self::Deflated(_) | Self::File { .. } => ErrorClass::Corrupt,
+            Self::Read(_) | Self::Sink { .. } => ErrorClass::Io,
+        }
+    }
+
+    /// Says which object this is about, and where in the tree it stands.
+    pub(super) fn at(self, object: ObjectName, path: Option<&[u8]>) -> OstreeError {
+        OstreeError::Object {
+            at: ObjectAt {
+                object,
+                path: path.map(Into::into),
+            },
+            source: Box::new(self),
+        }
+    }
+}
+
+impl OstreeError {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotARepository { .. } | Self::RefMissing { .. } | Self::Partial { .. } => {
+                ErrorClass::NotFound
+            }
+            Self::Revision { .. } => ErrorClass::Usage,
+            Self::UnsupportedRepository { .. } | Self::TwoEtcs => ErrorClass::Unsupported,
+            Self::Config { .. } | Self::Ref { .. } => ErrorClass::Corrupt,
+            Self::Object { source, .. } => source.class(),
+            Self::Entry { source, .. } => source.class(),
+            Self::Read { .. } => ErrorClass::Io,
+        }
+    }
+}
