@@ -27,7 +27,7 @@ impl Program {
     /// Package, binary and profile.
     const fn target(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Guest => ("sealroot-testkit", "sealroot-guest", "dev"),
+            Self::Guest => ("sealroot-testkit", "sealroot-guest", "boot"),
             Self::Sealroot => ("sealroot-cli", "sealroot", "release"),
             Self::Boot => ("sealroot-boot", "sealroot-boot", "boot"),
         }
@@ -66,7 +66,6 @@ impl Program {
                 output.status
             );
         }
-        let directory = if profile == "dev" { "debug" } else { profile };
-        Ok(target_dir.join(TARGET).join(directory).join(binary))
+        Ok(target_dir.join(TARGET).join(profile).join(binary))
     }
 }

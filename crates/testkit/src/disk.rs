@@ -105,6 +105,12 @@ impl Disk {
         Ok(result)
     }
 
+    /// Gives an ext4 filesystem a label.
+    pub fn set_label(&self, label: &str) -> Result<()> {
+        let program = need::find_tool("e2label").context("e2label is missing")?;
+        succeed(Command::new(program).arg(&self.path).arg(label)).map(drop)
+    }
+
     /// Runs one command of debugfs, with writing allowed; what it says.
     pub fn debugfs(&self, request: &str) -> Result<String> {
         let program = need::find_tool("debugfs").context("debugfs is missing")?;

@@ -3,6 +3,8 @@
 //!
 //! A *worker* guest runs a [`Job`] from an initramfs: commands, one after another. The guest
 //! program's own commands (`/init mount` and so on) do what a shell would.
+//!
+//! A *probe* is the same program as the init of a booted test OS: it says what it sees.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,10 +15,51 @@ use serde::{Deserialize, Serialize};
 use crate::binaries::Program;
 use crate::cpio::Archive;
 use crate::kernel::GuestKernel;
+use crate::manifest::Manifest;
 use crate::vm::{Vm, VmOutcome};
 
 /// Where a worker finds its job.
 pub const JOB_PATH: &str = "/job.json";
+
+/// The serial number of the disk that a probe's [`ProbeJob`] is on, as JSON padded with spaces.
+pub const PROBE_JOB_DISK: &str = "job";
+
+/// The first line of the console that shows that the booted root runs a program.
+pub const PROBE_MARKER: &str = "sealroot-guest: the root has started its init";
+
+/// What a probe does to its own disk before it looks a second time, as live storage or an
+/// intruder with root rights would.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ProbeJob {
+    /// The serial number of the disk to change.
+    pub disk: String,
+    /// Positions on the disk, each of a byte to be inverted.
+    pub invert_bytes_at: Vec<u64>,
+}
+
+/// What a probe, the init of the test OS, found itself booted on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProbeReport {
+    /// The root without what is mounted on it.
+    pub manifest: Manifest,
+    /// The digest of its canonical dump, or why there is none.
+    pub tree_digest: Result<String, String>,
+    /// The mounts, as in `/proc/self/mountinfo`.
+    pub mountinfo: String,
+    /// What the boot program left in `/run/sealroot/booted.json`.
+    pub booted: Option<String>,
+    /// The root once more, after the [`ProbeJob`] and with empty caches.
+    pub manifest_after_job: Option<Manifest>,
+}
+
+impl ProbeReport {
+    /// The line of `mountinfo` for the root.
+    pub fn root_mount(&self) -> Option<&str> {
+        self.mountinfo
+            .lines()
+            .rfind(|line| line.split(' ').nth(4) == Some("/"))
+    }
+}
 
 /// Where the modules lie that a worker loads, in the order of their names.
 pub const MODULES_PATH: &str = "/modules";

@@ -6,16 +6,22 @@
 //! * [`content`], [`cpio`], [`disk`], [`kernel`]: what a virtual machine is made of;
 //! * [`vm`]: running one;
 //! * [`guest`]: what the program inside is told and reports;
+//! * [`os_tree`], [`release`]: a small OS, and a release of it on a disk;
+//! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
 //! * [`trees`]: random trees.
 
 #![forbid(unsafe_code)]
 
+pub mod attack;
 pub mod binaries;
 pub mod content;
 pub mod cpio;
 pub mod disk;
 pub mod guest;
 pub mod kernel;
+pub mod manifest;
 pub mod need;
+pub mod os_tree;
+pub mod release;
 pub mod trees;
 pub mod vm;

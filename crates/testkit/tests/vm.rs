@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod vm {
+    mod test_os;
     mod verity;
     mod worker;
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use sealroot_format::digest::compute_verity_digest;
 use sealroot_testkit::disk::{Disk, Filesystem};
 use sealroot_testkit::guest::Worker;
 use sealroot_testkit::kernel::{GuestKernel, Series};
@@ -40,10 +41,10 @@ fn compare(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
     for line in report.commands[1].output.lines() {
         let (size, kernels) = line.split_once(' ').context("a line of two words")?;
         let size_bytes: u64 = size.parse()?;
-        fs::write(
-            &file,
-            content::bytes(size_bytes, usize::try_from(size_bytes)?),
-        )?;
+        let bytes = content::bytes(size_bytes, usize::try_from(size_bytes)?);
+        let ours = compute_verity_digest(&bytes).to_hex();
+        assert_eq!(kernels, ours, "{size_bytes} bytes, our digest");
+        fs::write(&file, &bytes)?;
         let tool = Command::new(&fsverity)
             .args(["digest", "--compact"])
             .arg(&file)

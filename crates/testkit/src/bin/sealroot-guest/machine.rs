@@ -71,7 +71,8 @@ pub(crate) fn unmount(target: &str) -> Result<()> {
     unmount_path(target, UnmountFlags::empty()).with_context(|| format!("unmounting {target}"))
 }
 
-fn find_disk(serial: &str) -> Option<PathBuf> {
+/// The disk with this serial number, if the machine has it.
+pub(crate) fn find_disk(serial: &str) -> Option<PathBuf> {
     find_in_class("/sys/class/block", "serial", serial)
 }
 
@@ -105,6 +106,12 @@ fn wait_for<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
     None
 }
 
+/// Makes the kernel forget what it has read.
+pub(crate) fn drop_caches() -> Result<()> {
+    rustix::fs::sync();
+    fs::write("/proc/sys/vm/drop_caches", "3").context("dropping caches")
+}
+
 /// Ends the machine.
 pub(crate) fn power_off() -> ! {
     rustix::fs::sync();
@@ -115,7 +122,7 @@ pub(crate) fn power_off() -> ! {
     }
 }
 
-/// Fails unless a command succeeds: for things that must be refused, use the error.
+/// Runs a command to its end.
 pub(crate) fn run(command: &[String]) -> Result<std::process::Output> {
     let [program, arguments @ ..] = command else {
         bail!("an empty command");

@@ -1,20 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The test program inside guests.
 //!
-//! As process 1 it runs the job of its initramfs (see [`sealroot_testkit::guest`]). Otherwise it
-//! is a handful of commands for such jobs.
+//! As process 1 it is a worker where there is a job, as in an initramfs made for it, and a probe
+//! otherwise (see [`sealroot_testkit::guest`]). As any other process it is a handful of commands
+//! for jobs.
 
 #![forbid(unsafe_code)]
 
 mod machine;
+mod probe;
+mod release;
 mod verity;
 mod worker;
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
+use sealroot_testkit::guest::JOB_PATH;
+use sealroot_testkit::manifest::Manifest;
 
 fn main() -> Result<()> {
     if rustix::process::getpid().is_init() {
-        let result = worker::run();
+        let result = if Path::new(JOB_PATH).exists() {
+            worker::run()
+        } else {
+            probe::run()
+        };
         if let Err(error) = &result {
             println!("sealroot-guest: {error:#}");
         }
@@ -26,6 +37,12 @@ fn main() -> Result<()> {
         ["mount", serial, target, kind] => machine::mount_disk(serial, target, kind, false),
         ["mount-ro", serial, target, kind] => machine::mount_disk(serial, target, kind, true),
         ["umount", target] => machine::unmount(target),
+        ["manifest", directory] => {
+            let manifest = Manifest::read(Path::new(directory));
+            println!("{}", serde_json::to_string(&manifest)?);
+            Ok(())
+        }
+        ["release", tree, sysroot] => release::make(tree, sysroot),
         ["verity-sizes", directory] => verity::measure_sizes(directory),
         other => bail!("unknown command {other:?}"),
     }

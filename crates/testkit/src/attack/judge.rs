@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a machine has come to.
+
+use crate::guest::{PROBE_MARKER, ProbeReport};
+use crate::manifest::Manifest;
+use crate::release::Release;
+use crate::vm::{VmEnd, VmOutcome};
+
+/// How the boot program's refusals begin on the console.
+const REFUSED: &str = "sealroot: REFUSED ";
+
+/// Most differences that a verdict spells out.
+const MAX_SHOWN: usize = 5;
+
+/// What a machine has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It booted the very tree that was signed.
+    SameTree,
+    /// It booted that tree, but these paths cannot be read.
+    Unreadable(Vec<String>),
+    /// The boot program refused.
+    Refused {
+        /// The code of the refusal.
+        code: String,
+        /// The whole line.
+        line: String,
+    },
+    /// It ended without a report: the end of its console.
+    Died(String),
+    /// It booted something else.
+    Wrong(String),
+}
+
+/// Judges a machine whose root was to be `release`.
+pub fn judge(outcome: &VmOutcome, release: &Release) -> Verdict {
+    let started = outcome.console.contains(PROBE_MARKER);
+    let refusal = outcome.console.lines().find_map(|line| {
+        let at = line.find(REFUSED)?;
+        Some(&line[at..])
+    });
+    match (refusal, started) {
+        (Some(line), false) => {
+            let code = line[REFUSED.len()..].split(':').next().unwrap_or_default();
+            Verdict::Refused {
+                code: code.to_owned(),
+                line: line.to_owned(),
+            }
+        }
+        (Some(line), true) => Verdict::Wrong(format!("the root was started in spite of: {line}")),
+        (None, _) => match outcome.json::<ProbeReport>() {
+            Ok(report) => judge_report(&report, release),
+            Err(_) if outcome.end == VmEnd::TimedOut => Verdict::Wrong("time-out".into()),
+            Err(_) => Verdict::Died(outcome.console_tail(12)),
+        },
+    }
+}
+
+fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
+    let Some(root) = report.root_mount() else {
+        return Verdict::Wrong("there is no root mount".into());
+    };
+    for option in ["verity=require", "ro"] {
+        if !root.split([' ', ',']).any(|found| found == option) {
+            return Verdict::Wrong(format!("the root is mounted without {option}: {root}"));
+        }
+    }
+    let mut unreadable = Vec::new();
+    for manifest in [Some(&report.manifest), report.manifest_after_job.as_ref()]
+        .into_iter()
+        .flatten()
+    {
+        match judge_manifest(manifest, &release.manifest) {
+            Ok(paths) => unreadable.extend(paths),
+            Err(wrong) => return Verdict::Wrong(wrong),
+        }
+    }
+    if !unreadable.is_empty() {
+        return Verdict::Unreadable(unreadable);
+    }
+    match &report.tree_digest {
+        Ok(digest) if *digest == release.tree_digest => Verdict::SameTree,
+        other => Verdict::Wrong(format!(
+            "tree digest {other:?}, not {}",
+            release.tree_digest
+        )),
+    }
+}
+
+fn judge_manifest(found: &Manifest, expected: &Manifest) -> Result<Vec<String>, String> {
+    let comparison = found.compare(expected);
+    if comparison.wrong.is_empty() {
+        return Ok(comparison.unreadable);
+    }
+    let count = comparison.wrong.len();
+    let shown = comparison.wrong[..count.min(MAX_SHOWN)].join("\n  ");
+    Err(format!("{count} differences:\n  {shown}"))
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attacks on a deployed release, as data: a change of its disk and what may come of it.
+//!
+//! The ids are those of the threat model. Whatever an attack does, the machine must end in the
+//! very tree that was signed, with nothing more than files that cannot be read, or in a refusal
+//! with the right code. Anything else is a wrong boot.
+
+mod content;
+mod judge;
+mod metadata;
+mod names;
+mod policy;
+mod run;
+
+use anyhow::Result;
+
+use crate::disk::Disk;
+use crate::guest::ProbeJob;
+use crate::kernel::Series;
+use crate::release::{Layer, Release};
+
+pub use judge::{Verdict, judge};
+pub use run::{Report, run};
+
+/// What a change needs to know and may do.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// A copy of the release's disk, to be spoiled.
+    pub disk: &'a Disk,
+    /// The release on it.
+    pub release: &'a Release,
+}
+
+/// A change of the disk; it gives what the probe is to do to the running machine, if anything.
+pub type Change = Box<dyn Fn(Target<'_>) -> Result<Option<ProbeJob>> + Send + Sync>;
+
+/// One attack.
+#[expect(missing_debug_implementations, reason = "a change is code")]
+pub struct Attack {
+    /// The id in the threat model.
+    pub id: &'static str,
+    /// What is done.
+    pub name: String,
+    /// How many separate changes of the same expectation share this boot.
+    pub mutants: usize,
+    /// The change.
+    pub change: Change,
+    /// What may come of it, in both layers or in either.
+    pub accept: Accept,
+    /// The layers it is tried in.
+    pub layers: &'static [Layer],
+    /// The machine it is tried on.
+    pub machine: Machine,
+}
+
+/// The machine of an attack, where it is not the usual one.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The kernel.
+    pub series: Series,
+    /// Memory.
+    pub memory_mib: u32,
+}
+
+impl Default for Machine {
+    fn default() -> Self {
+        Self {
+            series: Series::V6_12,
+            memory_mib: 512,
+        }
+    }
+}
+
+/// What may come of an attack.
+#[derive(Clone, Debug, Default)]
+pub struct Accept {
+    same_tree: bool,
+    unreadable: Unreadable,
+    refusals: Vec<&'static str>,
+}
+
+/// Which paths may be unreadable in a machine that boots.
+#[derive(Clone, Debug, Default)]
+enum Unreadable {
+    #[default]
+    None,
+    These(Vec<String>),
+    Any,
+}
+
+impl Accept {
+    /// The tree as signed, all of it readable.
+    pub fn same_tree() -> Self {
+        Self {
+            same_tree: true,
+            ..Self::default()
+        }
+    }
+
+    /// A refusal with one of these codes.
+    pub fn refused(codes: &[&'static str]) -> Self {
+        Self {
+            refusals: codes.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// The tree as signed, but for these paths, which cannot be read.
+    pub fn unreadable(paths: &[&str]) -> Self {
+        Self {
+            unreadable: Unreadable::These(paths.iter().map(|path| format!("./{path}")).collect()),
+            ..Self::default()
+        }
+    }
+
+    /// The tree as signed, but for paths that cannot be read.
+    pub fn some_unreadable() -> Self {
+        Self {
+            unreadable: Unreadable::Any,
+            ..Self::default()
+        }
+    }
+
+    /// Also a refusal with one of these codes.
+    #[must_use]
+    pub fn or_refused(mut self, codes: &[&'static str]) -> Self {
+        self.refusals.extend(codes);
+        self
+    }
+
+    /// Also the tree as signed.
+    #[must_use]
+    pub const fn or_same_tree(mut self) -> Self {
+        self.same_tree = true;
+        self
+    }
+
+    /// Whether a verdict is among what may come.
+    pub fn allows(&self, verdict: &Verdict) -> bool {
+        match verdict {
+            Verdict::SameTree => self.same_tree,
+            Verdict::Unreadable(paths) => match &self.unreadable {
+                Unreadable::None => false,
+                Unreadable::Any => true,
+                Unreadable::These(allowed) => paths == allowed,
+            },
+            Verdict::Refused { code, .. } => self.refusals.contains(&code.as_str()),
+            Verdict::Died(_) | Verdict::Wrong(_) => false,
+        }
+    }
+}
+
+impl Attack {
+    fn new(
+        id: &'static str,
+        name: impl Into<String>,
+        accept: Accept,
+        change: impl Fn(Target<'_>) -> Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            id,
+            name: name.into(),
+            mutants: 1,
+            change: Box::new(move |target| change(target).map(|()| None)),
+            accept,
+            layers: &[Layer::Erofs, Layer::Tmpfs],
+            machine: Machine::default(),
+        }
+    }
+
+    fn mutants(mut self, mutants: usize) -> Self {
+        self.mutants = mutants;
+        self
+    }
+
+    fn only(mut self, layers: &'static [Layer]) -> Self {
+        self.layers = layers;
+        self
+    }
+}
+
+/// All attacks on a release's disk.
+pub fn catalogue() -> Vec<Attack> {
+    let mut attacks = Vec::new();
+    attacks.extend(names::attacks());
+    attacks.extend(metadata::attacks());
+    attacks.extend(content::attacks());
+    attacks.extend(policy::attacks());
+    attacks
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Running attacks, two machines at a time, and counting what came of them.
+
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Attack, Verdict, judge};
+use crate::kernel::GuestKernel;
+use crate::release::{Layer, Release};
+
+/// How long a machine may take to boot and report.
+const TIME_OUT: Duration = Duration::from_secs(180);
+
+/// Machines prepared and run at the same time.
+const WORKERS: usize = 2;
+
+/// What came of one attack in one layer.
+#[derive(Debug)]
+struct Outcome {
+    line: String,
+    verdict: Result<Verdict, String>,
+    accepted: bool,
+}
+
+/// What came of all of them.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Attacks, counting every change that shares a boot with others.
+    pub attacks: usize,
+    /// Machines booted.
+    pub boots: usize,
+    /// Boots that ended in anything but what the attack's expectation allows.
+    pub failures: Vec<String>,
+    /// One line for each boot.
+    pub lines: Vec<String>,
+    /// How long it took.
+    pub wall: Duration,
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in &self.lines {
+            writeln!(f, "{line}")?;
+        }
+        for failure in &self.failures {
+            writeln!(f, "\nWRONG {failure}")?;
+        }
+        let Self {
+            attacks,
+            boots,
+            failures,
+            wall,
+            ..
+        } = self;
+        let (wrong, seconds) = (failures.len(), wall.as_secs());
+        write!(
+            f,
+            "{attacks} attacks in {boots} boots, {wrong} wrong boots, {seconds} s"
+        )
+    }
+}
+
+/// Runs attacks on a release, in each of their layers.
+pub fn run(attacks: &[Attack], release: &Release) -> Report {
+    let jobs: Vec<(&Attack, Layer)> = attacks
+        .iter()
+        .flat_map(|attack| attack.layers.iter().map(move |layer| (attack, *layer)))
+        .collect();
+    let started = Instant::now();
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                while let Some((attack, layer)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = attempt(attack, *layer, release);
+                    println!("{}", outcome.line);
+                    lock(&outcomes).push(outcome);
+                }
+            });
+        }
+    });
+    let mut report = Report {
+        attacks: jobs.iter().map(|(attack, _)| attack.mutants).sum(),
+        boots: jobs.len(),
+        wall: started.elapsed(),
+        ..Report::default()
+    };
+    for outcome in lock(&outcomes).drain(..) {
+        if !outcome.accepted {
+            report
+                .failures
+                .push(format!("{}\n{:?}", outcome.line, outcome.verdict));
+        }
+        report.lines.push(outcome.line);
+    }
+    report.lines.sort();
+    report
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn attempt(attack: &Attack, layer: Layer, release: &Release) -> Outcome {
+    let verdict = boot(attack, layer, release);
+    let (accepted, what) = match &verdict {
+        Ok(verdict) => (attack.accept.allows(verdict), summary(verdict)),
+        Err(error) => (false, format!("{error:#}")),
+    };
+    let state = if accepted { "ok   " } else { "WRONG" };
+    let layer = format!("{layer:?}").to_lowercase();
+    Outcome {
+        line: format!("{} {state} {layer:5} {}: {what}", attack.id, attack.name),
+        verdict: verdict.map_err(|error| format!("{error:#}")),
+        accepted,
+    }
+}
+
+fn summary(verdict: &Verdict) -> String {
+    match verdict {
+        Verdict::SameTree => "same tree".into(),
+        Verdict::Unreadable(paths) => format!("{} paths unreadable", paths.len()),
+        Verdict::Refused { line, .. } => line.clone(),
+        Verdict::Died(_) => "no report".into(),
+        Verdict::Wrong(what) => what.lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn boot(attack: &Attack, layer: Layer, release: &Release) -> Result<Verdict> {
+    let kernel = GuestKernel::find(attack.machine.series).context("no kernel")?;
+    let directory = tempfile::tempdir()?;
+    let (disk, job) = release.spoil(directory.path(), &attack.change)?;
+    let mut vm = release
+        .machine(&kernel, layer, &disk, &release.deployment())?
+        .memory_mib(attack.machine.memory_mib);
+    if let Some(job) = job {
+        let path = directory.path().join("job");
+        job.write_disk(&path)?;
+        vm = vm.scratch_disk(crate::guest::PROBE_JOB_DISK, &path);
+    }
+    Ok(judge(&vm.run(TIME_OUT)?, release))
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A release of the test OS, deployed on a disk: built, signed and deployed by the `sealroot`
+//! command itself, in a guest, on a filesystem with fs-verity.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use sealroot_format::digest::compute_verity_digest;
+use sealroot_format::sign::secret::SecretKey;
+use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
+use tempfile::TempDir;
+
+use crate::attack::Target;
+use crate::binaries::Program;
+use crate::disk::{Disk, Filesystem};
+use crate::guest::{ProbeJob, Worker};
+use crate::kernel::{GuestKernel, Series};
+use crate::manifest::Manifest;
+use crate::os_tree;
+use crate::vm::Vm;
+
+/// How long making the release may take.
+const BUILD_TIME_OUT: Duration = Duration::from_secs(400);
+
+/// The label of the disk's filesystem, by which the policy names it.
+const LABEL: &str = "sealroot-test";
+
+/// Size of the disk.
+const DISK_MIB: u64 = 160;
+
+/// How the boot program brings the pack up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layer {
+    /// Mounted.
+    Erofs,
+    /// Unpacked into a tmpfs.
+    Tmpfs,
+}
+
+impl Layer {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Erofs, Self::Tmpfs];
+}
+
+/// A release on its disk, with the keys and the initramfs that boot it.
+#[derive(Debug)]
+pub struct Release {
+    directory: TempDir,
+    disk: Disk,
+    /// The statement, as on the disk.
+    pub statement: Statement,
+    /// What a root booted from it must be.
+    pub manifest: Manifest,
+    /// The digest of its tree, in hex.
+    pub tree_digest: String,
+    /// The length of its pack.
+    pub pack_size_bytes: u64,
+}
+
+impl Release {
+    /// The store, inside the physical root.
+    pub const STORE: &str = "ostree/verity";
+
+    /// The serial number of the disk it is on.
+    pub const DISK_SERIAL: &str = "root";
+
+    /// The serial of its deployment.
+    const SERIAL: u32 = 0;
+
+    /// Makes the tree, the disk, the release and the archives. Needs root.
+    pub fn create(kernel: &GuestKernel) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let at = |name: &str| directory.path().join(name);
+        let tree = at("source/tree");
+        fs::create_dir_all(&tree)?;
+        os_tree::create(&tree, &Program::Guest.build()?)?;
+        let manifest = Manifest::read(&tree);
+        let source = Disk::create(
+            &at("source.ext4"),
+            Filesystem::Ext4Verity,
+            96,
+            Some(&at("source")),
+        )?;
+        let sysroot = at("sysroot");
+        fs::create_dir_all(sysroot.join("ostree/deploy/test/var"))?;
+        let disk = Disk::create(
+            &at("root.ext4"),
+            Filesystem::Ext4Verity,
+            DISK_MIB,
+            Some(&sysroot),
+        )?;
+        disk.set_label(LABEL)?;
+        write_keys(directory.path())?;
+
+        let mut worker = Worker::new(kernel, &[])?;
+        worker.add_file("sealroot", &Program::Sealroot.build()?)?;
+        worker.add_file("test.secret", &at("test.secret"))?;
+        worker.add_file("test.keyset", &at("test.keyset"))?;
+        worker.mount("source", source.path(), "ext4");
+        worker.mount(Self::DISK_SERIAL, disk.path(), "ext4");
+        worker.command(["/init", "manifest", "/mnt/source/tree"]);
+        worker.command(["/init", "release", "/mnt/source/tree", "/mnt/root"]);
+        worker.command(["/init", "umount", "/mnt/root"]);
+        let report = worker.run(BUILD_TIME_OUT)?;
+        let copied: Manifest = serde_json::from_str(&report.commands[2].output)?;
+        let comparison = copied.compare(&manifest);
+        if comparison != crate::manifest::Comparison::default() {
+            bail!("the source disk is not the tree: {comparison:?}");
+        }
+        source.remove()?;
+
+        let statement = disk.mounted(|root| read_statement(&root.join(Self::STORE)))?;
+        Ok(Self {
+            tree_digest: statement.tree_digest.to_hex(),
+            pack_size_bytes: statement.pack_size_bytes,
+            directory,
+            disk,
+            statement,
+            manifest,
+        })
+    }
+
+    /// The disk.
+    pub const fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// The pack, inside the physical root.
+    pub fn pack_path(&self) -> String {
+        format!("{}/pack/{}.pack", Self::STORE, self.statement.pack_digest)
+    }
+
+    /// The statement, inside the physical root.
+    pub fn statement_path(&self) -> String {
+        let Statement { commit, stream, .. } = &self.statement;
+        format!("{}/pack/{commit}.{stream}.sign", Self::STORE)
+    }
+
+    /// The name of the deployment.
+    pub fn deployment(&self) -> String {
+        format!("{}.{}", self.statement.commit, Self::SERIAL)
+    }
+
+    /// The deployment, inside the physical root.
+    pub fn deployment_path(&self) -> String {
+        format!("{}/deploy/{}", Self::STORE, self.deployment())
+    }
+
+    /// The name, `XX/<rest>.file`, of the object with the content of a file of the tree.
+    pub fn object_name(&self, path: &str) -> Result<String> {
+        let path = self.directory.path().join("source/tree").join(path);
+        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        let digest = compute_verity_digest(&content).to_hex();
+        Ok(format!("{}/{}.file", &digest[..2], &digest[2..]))
+    }
+
+    /// That object among the shared ones, inside the physical root.
+    pub fn shared_object_path(&self, path: &str) -> Result<String> {
+        Ok(format!(
+            "{}/objects/{}",
+            Self::STORE,
+            self.object_name(path)?
+        ))
+    }
+
+    /// A copy of the disk for one attack. Gone when the directory is.
+    pub fn spoil(
+        &self,
+        directory: &Path,
+        change: impl FnOnce(Target<'_>) -> Result<Option<ProbeJob>>,
+    ) -> Result<(Disk, Option<ProbeJob>)> {
+        let disk = self.disk.copy_to(&directory.join("root.ext4"))?;
+        let job = change(Target {
+            disk: &disk,
+            release: self,
+        })?;
+        Ok((disk, job))
+    }
+
+    /// A machine that boots a deployment from a disk; the disk stays as it is.
+    pub fn machine(
+        &self,
+        kernel: &GuestKernel,
+        layer: Layer,
+        disk: &Disk,
+        deployment: &str,
+    ) -> Result<Vm> {
+        let initramfs = self.initramfs(kernel, layer)?;
+        Ok(Vm::new(kernel)
+            .initramfs(&initramfs)
+            .cmdline(&format!(
+                "console=ttyS0 panic=-1 loglevel=5 sealroot={deployment}"
+            ))
+            .scratch_disk(Self::DISK_SERIAL, disk.path())
+            .stop_at("sealroot: the machine powers off")
+            .stop_at("Kernel panic"))
+    }
+
+    /// The initramfs for a kernel and a layer, made at first use.
+    fn initramfs(&self, kernel: &GuestKernel, layer: Layer) -> Result<PathBuf> {
+        let path = self
+            .directory
+            .path()
+            .join(format!("initramfs-{}-{layer:?}", kernel.release()));
+        if path.exists() {
+            return Ok(path);
+        }
+        let keyset = fs::read(self.directory.path().join("test.keyset"))?;
+        build_initramfs(&path, kernel, &keyset, &policy(layer))?;
+        Ok(path)
+    }
+
+    /// The key that the release is signed with.
+    pub fn secret_key(&self) -> Result<SecretKey> {
+        Ok(SecretKey::parse(&fs::read(
+            self.directory.path().join("test.secret"),
+        )?)?)
+    }
+}
+
+/// A key and a keyset with this one key in all roles, as files for the command.
+pub fn write_keys(directory: &Path) -> Result<()> {
+    let secret = SecretKey::from_seed(&[42; 32])?;
+    let role = || RoleKeys::new(1, [secret.public().id()]);
+    let keyset = Keyset::new(1, [role(), role(), role()], [*secret.public()])?;
+    fs::write(directory.join("test.secret"), secret.to_file().as_bytes())?;
+    fs::write(directory.join("test.keyset"), format!("{keyset}\n"))?;
+    Ok(())
+}
+
+/// The policy of the tests: all that is enforced in mode `sealed`, on a machine without firmware.
+fn policy(layer: Layer) -> String {
+    let (layer, percent) = match layer {
+        Layer::Erofs => ("erofs", "-"),
+        Layer::Tmpfs => ("tmpfs", "25"),
+    };
+    format!(
+        "sealroot policy 1\nmode sealed\nlayer {layer}\ntmpfs-percent {percent}\n\
+         root LABEL={LABEL}\netc transient\nvar stateroot=test\npack -\nos test\nvariant -\n\
+         stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n"
+    )
+}
+
+/// Writes the archive that the boot program starts from.
+pub fn build_initramfs(
+    path: &Path,
+    kernel: &GuestKernel,
+    keyset: &[u8],
+    policy: &str,
+) -> Result<()> {
+    let boot_program = Program::Boot.build()?;
+    let modules = sealroot::initramfs::default_modules();
+    let options = sealroot::initramfs::Options {
+        kernel_modules: &kernel.modules_directory(),
+        boot_program: &boot_program,
+        keyset,
+        policy: policy.as_bytes(),
+        modules: &modules,
+    };
+    let partial = path.with_extension("partial");
+    let mut file = fs::File::create(&partial)?;
+    sealroot::initramfs::build(&options, &mut file)?;
+    Ok(fs::rename(partial, path)?)
+}
+
+fn read_statement(store: &Path) -> Result<Statement> {
+    for entry in fs::read_dir(store.join("pack"))? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "sign")
+        {
+            let document = Unverified::<Statement>::parse(&fs::read(&path)?)?;
+            return Ok(Statement::parse(document.body())?);
+        }
+    }
+    bail!("there is no statement in {}", store.display())
+}
+
+impl ProbeJob {
+    /// The job as the content of a disk.
+    pub fn write_disk(&self, path: &Path) -> Result<()> {
+        /// The length of the disk: the job is padded with spaces.
+        const DISK_BYTES: usize = 1 << 20;
+        let mut text = serde_json::to_vec(self)?;
+        if text.len() > DISK_BYTES {
+            bail!("a probe's job of {} bytes", text.len());
+        }
+        text.resize(DISK_BYTES, b' ');
+        let file = fs::File::create(path)?;
+        Ok(file.write_all_at(&text, 0)?)
+    }
+}
+
+/// The kernel that releases are made and booted with.
+pub fn usual_kernel() -> Option<GuestKernel> {
+    GuestKernel::find(Series::V6_12)
+}
