@@ -84,3 +84,8 @@ pub const MAX_OSTREE_REF_BYTES: u64 = 128;
 /// Most bytes of names, xattrs, symlink targets and inline content in the tree of one commit. A few
 /// small objects that name one another many times would otherwise fill all memory.
 pub const MAX_OSTREE_TREE_BYTES: u64 = 4 << 30;
+/// Largest `store.toml`, bytes. Read whole.
+pub const MAX_STORE_CONFIG_BYTES: u64 = 4096;
+
+/// Largest `deployment.toml`, bytes: all its fields at their longest. Read whole.
+pub const MAX_DEPLOYMENT_RECORD_BYTES: u64 = 8192;

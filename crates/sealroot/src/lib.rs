@@ -9,11 +9,12 @@
 //! * `source`: a directory, read into a tree and objects;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
-//! * `deploy`: a release in a store made bootable;
+//! * [`deploy`]: a release in a store made bootable;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
 #![forbid(unsafe_code)]
 
+pub mod deploy;
 pub mod initramfs;
 pub mod monitor;
 pub mod object;

@@ -6,9 +6,6 @@ use serde::{Deserialize, Serialize};
 /// The version of the layout this code reads and writes.
 pub const STORE_VERSION: u32 = 1;
 
-/// Largest `store.toml`, bytes.
-pub(crate) const MAX_CONFIG_BYTES: u64 = 4096;
-
 /// Whether the filesystem under a store enforces digests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

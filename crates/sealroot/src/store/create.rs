@@ -4,9 +4,10 @@
 use std::io;
 
 use sealroot_format::digest::compute_verity_digest;
+use sealroot_format::limits::MAX_STORE_CONFIG_BYTES;
 use sealroot_sys::verity::MeasureVerityError;
 
-use super::config::{self, MAX_CONFIG_BYTES, VeritySupport};
+use super::config::{self, VeritySupport};
 use super::error::StoreError;
 use super::files::{again, failed, full_path, read_small_on, write_all};
 use super::io::{LockKind, StoreIo};
@@ -59,7 +60,7 @@ impl<I: StoreIo> Store<I> {
 /// What `store.toml` says; `None` if there is none.
 fn read_config<I: StoreIo>(io: &I) -> Result<Option<VeritySupport>, StoreError> {
     let path = known(CONFIG_NAME);
-    let Some(bytes) = read_small_on(io, &path, MAX_CONFIG_BYTES)? else {
+    let Some(bytes) = read_small_on(io, &path, MAX_STORE_CONFIG_BYTES)? else {
         return Ok(None);
     };
     let verity = config::parse(&bytes).map_err(|reason| StoreError::Config {

@@ -134,7 +134,8 @@ impl<I: StoreIo> Store<I> {
         })
     }
 
-    pub(super) fn sync_all(&self) -> Result<(), StoreError> {
+    /// Makes everything durable.
+    pub(crate) fn sync_all(&self) -> Result<(), StoreError> {
         let root = StorePath::root();
         again(|| self.io.sync_filesystem()).map_err(failed(&self.io, "sync", &root))
     }

@@ -161,15 +161,6 @@ pub enum StoreError {
         /// Why not.
         source: io::Error,
     },
-    /// No file name can be made of a stream's name.
-    #[error(
-        "the stream name {stream:?} cannot be part of a file name: \
-         expected 1 to 185 printable ASCII characters without spaces and slashes"
-    )]
-    StreamName {
-        /// The stream.
-        stream: String,
-    },
     /// A small file is larger than it may be.
     #[error("{} has {found_bytes} bytes, expected at most {max_bytes}", path.display())]
     TooLarge {
@@ -206,7 +197,7 @@ impl StoreError {
             | Self::Failed { .. } => ErrorClass::Io,
             Self::Busy { .. } => ErrorClass::Busy,
             Self::NotAStore { .. } | Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::NotEmpty { .. } | Self::StreamName { .. } => ErrorClass::Usage,
+            Self::NotEmpty { .. } => ErrorClass::Usage,
             Self::Config { .. } | Self::NotRegular { .. } | Self::TooLarge { .. } => {
                 ErrorClass::Corrupt
             }

@@ -9,6 +9,7 @@ use sealroot_format::digest::VerityDigest;
 use sealroot_sys::verity::MeasureVerityError;
 
 use super::config::VeritySupport;
+use super::create::write_unnamed;
 use super::error::StoreError;
 use super::io::{FileKind, FileStat, OnTaken, StoreIo};
 use super::path::{StoreDir, StorePath, object_path, pack_path};
@@ -24,7 +25,7 @@ const MAX_TRASH_NAMES: u32 = 10_000;
 const MAX_LEFTOVER_DEPTH: u32 = 32;
 
 /// Calls again what was only interrupted, within bounds.
-pub(super) fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(crate) fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let mut interruptions = 0;
     loop {
         match call() {
@@ -52,7 +53,7 @@ pub(super) fn write_all<I: StoreIo>(io: &I, file: &I::File, bytes: &[u8]) -> io:
 }
 
 /// Gives an [`io::Error`] its context.
-pub(super) fn failed<I: StoreIo>(
+pub(crate) fn failed<I: StoreIo>(
     io: &I,
     operation: &'static str,
     path: &StorePath,
@@ -87,7 +88,7 @@ pub(super) fn failed_needing<I: StoreIo>(
 }
 
 /// A path as a person finds it.
-pub(super) fn full_path<I: StoreIo>(io: &I, path: &StorePath) -> std::path::PathBuf {
+pub(crate) fn full_path<I: StoreIo>(io: &I, path: &StorePath) -> std::path::PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     io.location()
         .join(std::ffi::OsStr::from_bytes(path.as_bytes()))
@@ -95,7 +96,7 @@ pub(super) fn full_path<I: StoreIo>(io: &I, path: &StorePath) -> std::path::Path
 
 /// What is in the place of an object or pack.
 #[derive(Debug)]
-pub(super) enum Presence<F> {
+pub(crate) enum Presence<F> {
     /// Nothing.
     Absent,
     /// The right thing, as far as the store can promise.
@@ -212,7 +213,7 @@ impl<I: StoreIo> Store<I> {
     }
 
     /// Looks at what is in the place of an object or pack (store.md 5.3).
-    pub(super) fn presence(
+    pub(crate) fn presence(
         &self,
         path: &StorePath,
         digest: &VerityDigest,
@@ -295,6 +296,12 @@ impl<I: StoreIo> Store<I> {
         max_bytes: u64,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         read_small_on(&self.io, path, max_bytes)
+    }
+
+    /// A new small file, not durable yet.
+    pub(crate) fn create_small(&self, path: &StorePath, bytes: &[u8]) -> Result<(), StoreError> {
+        let file = write_unnamed(&self.io, path, bytes)?;
+        again(|| self.io.link(&file, path)).map_err(failed(&self.io, "create", path))
     }
 
     /// Makes durable and clears away what an unfinished transaction left (store.md 4.3).

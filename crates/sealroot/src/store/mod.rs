@@ -31,10 +31,11 @@ use crate::monitor::Monitor;
 
 pub use config::{STORE_VERSION, VeritySupport};
 pub use error::StoreError;
-pub use files::StoredFile;
+pub(crate) use files::{Presence, again, failed, full_path};
+pub use files::{SequentialReader, StoredFile};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
-pub use pack::MAX_STATEMENT_FILE_BYTES;
+pub(crate) use path::object_path_in;
 pub use path::{
     CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, deployment_path, object_path, pack_path,
     parse_deployment_name, parse_object_name, parse_pack_name, parse_statement_name,

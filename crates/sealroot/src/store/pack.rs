@@ -4,6 +4,8 @@
 use std::io::{self, BufWriter, Write};
 
 use sealroot_format::digest::{CommitId, VerityDigest};
+use sealroot_format::limits::MAX_SIGN_FILE_BYTES;
+use sealroot_format::sign::Name;
 
 use super::create::write_unnamed;
 use super::error::StoreError;
@@ -15,9 +17,6 @@ use super::path::{
 use super::staged::{Known, Target};
 use super::{Store, Transaction};
 
-/// Largest file of a statement and its signatures, bytes.
-pub const MAX_STATEMENT_FILE_BYTES: u64 = 64 * 1024;
-
 /// How much of a pack is collected before it is written, bytes.
 const PACK_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -28,13 +27,13 @@ impl<I: StoreIo> Store<I> {
     pub fn read_statement(
         &self,
         commit: &CommitId,
-        stream: &str,
+        stream: &Name,
     ) -> Result<Option<Vec<u8>>, StoreError> {
-        self.read_small(&checked_path(commit, stream)?, MAX_STATEMENT_FILE_BYTES)
+        self.read_small(&statement_path(commit, stream), MAX_SIGN_FILE_BYTES as u64)
     }
 
     /// The commits and streams there are statements of, sorted.
-    pub fn list_statements(&self) -> Result<Vec<(CommitId, String)>, StoreError> {
+    pub fn list_statements(&self) -> Result<Vec<(CommitId, Name)>, StoreError> {
         self.list_names(StoreDir::Pack, parse_statement_name)
     }
 
@@ -105,15 +104,15 @@ impl<I: StoreIo> Transaction<'_, I> {
     pub fn write_statement(
         &self,
         commit: &CommitId,
-        stream: &str,
+        stream: &Name,
         bytes: &[u8],
     ) -> Result<bool, StoreError> {
-        let path = checked_path(commit, stream)?;
-        if bytes.len() as u64 > MAX_STATEMENT_FILE_BYTES {
+        let path = statement_path(commit, stream);
+        if bytes.len() > MAX_SIGN_FILE_BYTES {
             return Err(StoreError::TooLarge {
                 path: full_path(self.store().io(), &path),
                 found_bytes: bytes.len() as u64,
-                max_bytes: MAX_STATEMENT_FILE_BYTES,
+                max_bytes: MAX_SIGN_FILE_BYTES as u64,
             });
         }
         self.barrier()?;
@@ -134,14 +133,6 @@ impl<I: StoreIo> Transaction<'_, I> {
         again(|| io.sync_file(&file)).map_err(failed(io, "sync", path))?;
         let aside = known("tmp/statement");
         again(|| io.link(&file, &aside)).map_err(failed(io, "create", &aside))?;
-        again(|| io.rename(&aside, path, OnTaken::Replace)).map_err(failed(io, "create", path))?;
-        self.dirty.add(StoreDir::Pack.path());
-        Ok(())
+        self.rename(&aside, path, OnTaken::Replace)
     }
-}
-
-fn checked_path(commit: &CommitId, stream: &str) -> Result<StorePath, StoreError> {
-    statement_path(commit, stream).ok_or_else(|| StoreError::StreamName {
-        stream: stream.into(),
-    })
 }

@@ -3,11 +3,10 @@
 
 use std::fmt;
 
-use sealroot_format::digest::{CommitId, DIGEST_BYTES, VerityDigest};
+use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::limits::{MAX_NAME_BYTES, MAX_PATH_BYTES};
-
-/// Hex digits of one digest.
-const DIGEST_HEX_BYTES: usize = 2 * DIGEST_BYTES;
+use sealroot_format::policy::DeploymentName;
+use sealroot_format::sign::Name;
 
 /// A relative path that cannot leave the directory it is relative to: names joined by `/`, none
 /// of them empty, `.`, `..`, too long or with a NUL in it. The empty path is the store itself.
@@ -164,35 +163,26 @@ pub fn parse_pack_name(name: &[u8]) -> Option<VerityDigest> {
     VerityDigest::from_hex(name.strip_suffix(b".pack")?)
 }
 
-/// `pack/<commit>.<stream>.sign`; `None` if no file name can be made of `stream`.
-pub fn statement_path(commit: &CommitId, stream: &str) -> Option<StorePath> {
-    let printable = !stream.is_empty() && stream.bytes().all(|b| b.is_ascii_graphic());
-    printable.then_some(())?;
-    StoreDir::Pack.join(format!("{commit}.{stream}.sign"))
+/// `pack/<commit>.<stream>.sign`
+pub fn statement_path(commit: &CommitId, stream: &Name) -> StorePath {
+    known(&format!("{}/{commit}.{stream}.sign", StoreDir::Pack.name()))
 }
 
 /// Commit and stream in a statement's name; `None` if that is no statement's name.
-pub fn parse_statement_name(name: &[u8]) -> Option<(CommitId, String)> {
-    let name = name.strip_suffix(b".sign")?;
-    let (commit, stream) = name.split_at_checked(DIGEST_HEX_BYTES)?;
-    let commit = CommitId::from_hex(commit)?;
-    let stream = String::from_utf8(stream.strip_prefix(b".")?.into()).ok()?;
-    statement_path(&commit, &stream).map(|_| (commit, stream))
+pub fn parse_statement_name(name: &[u8]) -> Option<(CommitId, Name)> {
+    let name = std::str::from_utf8(name.strip_suffix(b".sign")?).ok()?;
+    let (commit, stream) = name.split_once('.')?;
+    Some((CommitId::from_hex(commit)?, stream.parse().ok()?))
 }
 
 /// `deploy/<commit>.<serial>`
-pub fn deployment_path(commit: &CommitId, serial: u32) -> StorePath {
-    known(&format!("{}/{commit}.{serial}", StoreDir::Deploy.name()))
+pub fn deployment_path(name: &DeploymentName) -> StorePath {
+    known(&format!("{}/{name}", StoreDir::Deploy.name()))
 }
 
-/// Commit and serial in a deployment's name; `None` if that is no deployment's name. There is
-/// one spelling of each serial: decimal without leading zeros.
-pub fn parse_deployment_name(name: &[u8]) -> Option<(CommitId, u32)> {
-    let (commit, serial) = name.split_at_checked(DIGEST_HEX_BYTES)?;
-    let digits = std::str::from_utf8(serial.strip_prefix(b".")?).ok()?;
-    let serial = digits.parse().ok()?;
-    let commit = CommitId::from_hex(commit)?;
-    (u32::to_string(&serial) == digits).then_some((commit, serial))
+/// The deployment a name names; `None` if that is no deployment's name.
+pub fn parse_deployment_name(name: &[u8]) -> Option<DeploymentName> {
+    std::str::from_utf8(name).ok()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -239,14 +229,19 @@ mod tests {
             Some(DIGEST)
         );
         assert_eq!(parse_pack_name(&name_of(&pack_path(&DIGEST))), Some(DIGEST));
-        let statement = statement_path(&COMMIT, "stable.12").expect("a valid stream");
+        let stream: Name = "stable.12".parse().expect("a name");
+        let statement = statement_path(&COMMIT, &stream);
         assert_eq!(
             parse_statement_name(&name_of(&statement)),
-            Some((COMMIT, "stable.12".into()))
+            Some((COMMIT, stream))
         );
+        let deployment = DeploymentName {
+            commit: COMMIT,
+            serial: 10,
+        };
         assert_eq!(
-            parse_deployment_name(&name_of(&deployment_path(&COMMIT, 10))),
-            Some((COMMIT, 10))
+            parse_deployment_name(&name_of(&deployment_path(&deployment))),
+            Some(deployment)
         );
     }
 
@@ -259,8 +254,9 @@ mod tests {
                 None
             );
         }
-        for bad in ["a/b", "", "a b", "\n", &"s".repeat(200)] {
-            assert_eq!(statement_path(&COMMIT, bad), None, "{bad:?}");
+        for bad in ["", ".", "..x", "a b", "\n"] {
+            let name = format!("{hex}.{bad}.sign");
+            assert_eq!(parse_statement_name(name.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(parse_pack_name(format!("{hex}.PACK").as_bytes()), None);
         assert_eq!(

@@ -18,7 +18,7 @@ use super::Store;
 use super::durable::{Batch, DirtyDirectories, held};
 use super::error::StoreError;
 use super::files::{Presence, again, failed};
-use super::io::StoreIo;
+use super::io::{OnTaken, StoreIo};
 use super::path::{StoreDir, StorePath, known, object_path};
 use super::staged::{Known, Staged, Target};
 use crate::monitor::Monitor;
@@ -135,14 +135,14 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
     }
 
     /// Notes a failure: after one, nothing of this transaction counts.
-    pub(crate) fn attempt<T>(
+    pub(crate) fn attempt<T, E: From<StoreError>>(
         &self,
-        work: impl FnOnce() -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
+        work: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         if self.has_failed.load(Ordering::Acquire) {
-            return Err(StoreError::Failed {
+            return Err(E::from(StoreError::Failed {
                 location: self.store.location().into(),
-            });
+            }));
         }
         work().inspect_err(|_| self.has_failed.store(true, Ordering::Release))
     }
@@ -159,7 +159,21 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         Ok(())
     }
 
-    pub(super) fn monitor(&self) -> &'s dyn Monitor {
+    /// Renames something that is durable. The new name is, once the transaction is finished.
+    pub(crate) fn rename(
+        &self,
+        from: &StorePath,
+        to: &StorePath,
+        on_taken: OnTaken,
+    ) -> Result<(), StoreError> {
+        let io = &self.store.io;
+        again(|| io.rename(from, to, on_taken)).map_err(failed(io, "create", to))?;
+        let (directory, _) = to.split().expect("the store itself is not renamed");
+        self.dirty.add(directory);
+        Ok(())
+    }
+
+    pub(crate) fn monitor(&self) -> &'s dyn Monitor {
         self.monitor
     }
 

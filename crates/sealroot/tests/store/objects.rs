@@ -10,39 +10,9 @@ use sealroot::monitor::{Silent, Warnings};
 use sealroot::object::{ObjectContent, ObjectSink};
 use sealroot::store::{Store, StoreError, VeritySupport, object_path, pack_path};
 use sealroot_format::ErrorClass;
-use sealroot_format::digest::{CommitId, VerityDigest, compute_verity_digest};
+use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 
-const COMMIT: CommitId = CommitId::from_bytes([0xc0; 32]);
-
-struct Scratch {
-    directory: tempfile::TempDir,
-}
-
-impl Scratch {
-    fn new() -> Self {
-        Self {
-            directory: tempfile::tempdir().expect("a scratch directory"),
-        }
-    }
-
-    fn location(&self) -> PathBuf {
-        self.directory.path().join("store")
-    }
-
-    fn store(&self) -> Store {
-        Store::open_or_create(&self.location()).expect("a new store")
-    }
-
-    fn object(&self, digest: &VerityDigest) -> PathBuf {
-        self.location().join(object_path(digest).to_string())
-    }
-}
-
-fn content(seed: u8, len: usize) -> (Vec<u8>, VerityDigest) {
-    let bytes: Vec<u8> = (0..=255).map(|b: u8| b ^ seed).cycle().take(len).collect();
-    let digest = compute_verity_digest(&bytes);
-    (bytes, digest)
-}
+use crate::support::{COMMIT, Scratch, content, files_below, stream};
 
 fn add(store: &Store, contents: &[(Vec<u8>, VerityDigest)]) -> Result<u64, StoreError> {
     let transaction = store.begin(&Silent)?;
@@ -52,23 +22,6 @@ fn add(store: &Store, contents: &[(Vec<u8>, VerityDigest)]) -> Result<u64, Store
         }
     }
     transaction.finish().map(|summary| summary.added_objects)
-}
-
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let mut open = vec![directory.to_path_buf()];
-    while let Some(directory) = open.pop() {
-        for entry in fs::read_dir(directory).expect("a readable directory") {
-            let path = entry.expect("an entry").path();
-            if path.is_dir() && !path.is_symlink() {
-                open.push(path);
-            } else {
-                found.push(path);
-            }
-        }
-    }
-    found.sort();
-    found
 }
 
 #[test]
@@ -288,13 +241,13 @@ fn statements_are_replaced_whole_and_not_rewritten() {
     let store = scratch.store();
     let write = |text: &[u8]| {
         let transaction = store.begin(&Silent).expect("a transaction");
-        let changed = transaction.write_statement(&COMMIT, "stable", text);
+        let changed = transaction.write_statement(&COMMIT, &stream(), text);
         let changed = changed.expect("written");
         transaction.finish().expect("finished");
         changed
     };
     assert_eq!(
-        store.read_statement(&COMMIT, "stable").expect("asked"),
+        store.read_statement(&COMMIT, &stream()).expect("asked"),
         None
     );
     assert!(write(b"one\n"));
@@ -302,23 +255,19 @@ fn statements_are_replaced_whole_and_not_rewritten() {
     assert!(write(b"one\n\nsig a b\n"));
     assert_eq!(
         store
-            .read_statement(&COMMIT, "stable")
+            .read_statement(&COMMIT, &stream())
             .expect("read")
             .as_deref(),
         Some(&b"one\n\nsig a b\n"[..])
     );
     assert_eq!(
         store.list_statements().expect("listed"),
-        [(COMMIT, "stable".to_owned())]
+        [(COMMIT, stream())]
     );
 
     let transaction = store.begin(&Silent).expect("a transaction");
     let error = transaction
-        .write_statement(&COMMIT, "../x", b"")
-        .expect_err("no file name");
-    assert_eq!(error.class(), ErrorClass::Usage);
-    let error = transaction
-        .write_statement(&COMMIT, "stable", &vec![b'x'; 65_537])
+        .write_statement(&COMMIT, &stream(), &vec![b'x'; 65_537])
         .expect_err("too large");
     assert!(
         error

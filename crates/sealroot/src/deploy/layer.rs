@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The objects of a release, and the layer of hardlinks to them.
+
+use std::collections::BTreeMap;
+
+use rustix::io::Errno;
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::sign::Statement;
+
+use super::{DeployError, LAYER_NAME, in_directory};
+use crate::monitor::Monitor;
+use crate::store::{
+    Presence, Store, StoreError, StoreIo, StorePath, Transaction, again, failed, full_path,
+    object_path, object_path_in,
+};
+
+/// The distinct objects of a release and their sizes.
+#[derive(Debug)]
+pub(super) struct Objects(BTreeMap<VerityDigest, u64>);
+
+/// How much of a release a layer has.
+#[derive(Debug)]
+pub(super) enum Completeness {
+    /// All but that many, which the shared objects have.
+    Missing(u64),
+    /// A name in it is not what it says.
+    Wrong,
+}
+
+impl Objects {
+    /// Collects what a pack names and compares it with what the statement says of it.
+    pub(super) fn collect(
+        objects: impl IntoIterator<Item = (VerityDigest, u64)>,
+        statement: &Statement,
+    ) -> Result<Self, DeployError> {
+        let mut distinct = BTreeMap::new();
+        let mut found_bytes = 0_u64;
+        for (digest, size_bytes) in objects {
+            match distinct.insert(digest, size_bytes) {
+                None => found_bytes = found_bytes.saturating_add(size_bytes),
+                Some(first_bytes) if first_bytes != size_bytes => {
+                    return Err(DeployError::TwoSizes {
+                        digest,
+                        first_bytes,
+                        second_bytes: size_bytes,
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        let found_objects = distinct.len() as u64;
+        if (found_objects, found_bytes) != (statement.objects, statement.object_bytes) {
+            return Err(DeployError::OtherObjects {
+                expected_objects: statement.objects,
+                expected_bytes: statement.object_bytes,
+                found_objects,
+                found_bytes,
+            });
+        }
+        Ok(Self(distinct))
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// How complete an existing layer is. What it lacks, the shared objects must have.
+    pub(super) fn completeness<I: StoreIo>(
+        &self,
+        store: &Store<I>,
+        layer: &StorePath,
+    ) -> Result<Completeness, DeployError> {
+        let mut missing = 0;
+        for (digest, size_bytes) in &self.0 {
+            let path = object_path_in(layer, digest);
+            match store.presence(&path, digest, Some(*size_bytes))? {
+                Presence::Trusted(_) => {}
+                Presence::Absent => {
+                    store.open_object(digest, *size_bytes)?;
+                    missing += 1;
+                }
+                Presence::Wrong(_) => return Ok(Completeness::Wrong),
+            }
+        }
+        Ok(Completeness::Missing(missing))
+    }
+
+    /// Makes a directory with a layer of links to all objects, each measured (store.md 6.2).
+    /// How many could not be linked, because the filesystem allows no more links to them.
+    pub(super) fn link_all<I: StoreIo>(
+        &self,
+        transaction: &Transaction<'_, I>,
+        directory: &StorePath,
+        monitor: &dyn Monitor,
+    ) -> Result<u64, DeployError> {
+        let store = transaction.store();
+        let layer = in_directory(directory, LAYER_NAME);
+        create_directory(store, directory)?;
+        create_directory(store, &layer)?;
+        let mut unlinked = 0;
+        let mut created = None;
+        for (digest, size_bytes) in &self.0 {
+            let path = object_path_in(&layer, digest);
+            let (parent, _) = path.split().expect("it has a name");
+            if created.as_ref() != Some(&parent) {
+                create_directory(store, &parent)?;
+                created = Some(parent);
+            }
+            if !link(store, digest, *size_bytes, &path)? {
+                unlinked += 1;
+            }
+            monitor.advance(1);
+        }
+        if unlinked > 0 {
+            monitor.warn(format!(
+                "{unlinked} objects have as many hardlinks as the filesystem allows and were \
+                 not linked into the deployment; they are found among the shared objects"
+            ));
+        }
+        Ok(unlinked)
+    }
+}
+
+/// Links an object that is there and measures; whether the filesystem allowed one more link.
+fn link<I: StoreIo>(
+    store: &Store<I>,
+    digest: &VerityDigest,
+    size_bytes: u64,
+    path: &StorePath,
+) -> Result<bool, DeployError> {
+    let shared = object_path(digest);
+    let file = match store.presence(&shared, digest, Some(size_bytes))? {
+        Presence::Trusted((file, _)) => file,
+        Presence::Absent => {
+            let path = full_path(store.io(), &shared);
+            return Err(StoreError::NotFound { path }.into());
+        }
+        Presence::Wrong(reason) => {
+            let path = full_path(store.io(), &shared);
+            return Err(StoreError::Damaged { path, reason }.into());
+        }
+    };
+    // The link is to the very file that was measured, whatever its name names by now.
+    match again(|| store.io().link(&file, path)) {
+        Ok(()) => Ok(true),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::MLINK) => Ok(false),
+        Err(error) => Err(failed(store.io(), "link", path)(error).into()),
+    }
+}
+
+fn create_directory<I: StoreIo>(store: &Store<I>, path: &StorePath) -> Result<(), StoreError> {
+    again(|| store.io().create_directory(path)).map_err(failed(store.io(), "create", path))
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Deployments on this machine's filesystem: hardlinks and a record, whole or not at all, and
+//! nothing new for a release that is deployed already.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use sealroot::deploy::{self, DeployError, Deployed, Request};
+use sealroot::monitor::{Silent, Warnings};
+use sealroot::store::{Store, VeritySupport, object_path, pack_path, statement_path};
+use sealroot_format::ErrorClass;
+use sealroot_format::policy::Mode;
+
+use crate::support::{Release, Scratch, content, files_below, stream};
+
+fn release(seed: u8, objects: std::ops::Range<u8>) -> Release {
+    Release::new(seed, objects.map(|i| content(i, 5000)).collect())
+}
+
+fn built(store: &Store, release: &Release) {
+    release.build(store).expect("built");
+}
+
+fn deploy(store: &Store, release: &Release) -> Result<Deployed, DeployError> {
+    release.deploy(store, Mode::Integrity, &Silent)
+}
+
+fn directory(scratch: &Scratch, deployed: &Deployed) -> PathBuf {
+    scratch
+        .location()
+        .join("deploy")
+        .join(deployed.name.to_string())
+}
+
+#[test]
+fn a_deployment_is_links_and_a_record() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let release = release(1, 0..30);
+    built(&store, &release);
+    let deployed = deploy(&store, &release).expect("deployed");
+    assert_eq!(deployed.name.serial, 0);
+    assert!(!deployed.is_reused);
+    let directory = directory(&scratch, &deployed);
+    assert_eq!(files_below(&directory).len(), 30 + 1);
+    for (_, digest) in &release.objects {
+        let linked = directory.join(object_path(digest).to_string());
+        let (linked, shared) = (fs::metadata(linked), fs::metadata(scratch.object(digest)));
+        let (linked, shared) = (linked.expect("linked"), shared.expect("there"));
+        assert_eq!((linked.ino(), linked.nlink()), (shared.ino(), 2));
+    }
+    assert_eq!(
+        files_below(&scratch.location().join("tmp")),
+        [] as [PathBuf; 0]
+    );
+
+    let listed = deploy::deployments(&store).expect("listed");
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].name, deployed.name);
+    assert_eq!(
+        listed[0].record.as_ref().expect("a record"),
+        &deployed.record
+    );
+    assert_eq!(deployed.record.pack, release.pack.1);
+    assert_eq!(deployed.record.deployed, 1_700_000_100);
+}
+
+#[test]
+fn the_same_release_again_writes_nothing_and_another_gets_the_next_serial() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let first = release(1, 0..5);
+    built(&store, &first);
+    let deployed = deploy(&store, &first).expect("deployed");
+    let before = files_below(&scratch.location());
+    let again = deploy(&store, &first).expect("deployed");
+    assert!(again.is_reused);
+    assert_eq!(
+        (again.name, &again.record),
+        (deployed.name, &deployed.record)
+    );
+    assert_eq!(files_below(&scratch.location()), before);
+
+    // The same commit with other objects: another threshold, say.
+    let objects = (0..6).map(|i| content(i, 5000)).collect();
+    let second = Release::with_pack(1, content(2, 9000), objects);
+    built(&store, &second);
+    let other = deploy(&store, &second).expect("deployed");
+    assert_eq!(other.name.serial, 1);
+    assert!(!other.is_reused);
+    assert_eq!(deploy::deployments(&store).expect("listed").len(), 2);
+}
+
+#[test]
+fn a_damaged_deployment_is_not_reused() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let release = release(1, 0..3);
+    built(&store, &release);
+    let mut serial = 0;
+    let mut damage = |change: &dyn Fn(PathBuf)| {
+        let deployed = deploy(&store, &release).expect("deployed");
+        assert!(!deployed.is_reused, "{serial}");
+        assert_eq!(deployed.name.serial, serial);
+        serial += 1;
+        change(directory(&scratch, &deployed));
+    };
+    let object = object_path(&release.objects[0].1).to_string();
+    let record = deploy::RECORD_NAME;
+    damage(&|path| fs::remove_file(path.join(&object)).expect("removed"));
+    damage(&|path| {
+        fs::remove_file(path.join(&object)).expect("removed");
+        fs::write(path.join(&object), "short").expect("planted");
+    });
+    damage(&|path| fs::remove_file(path.join(record)).expect("removed"));
+    damage(&|path| fs::write(path.join(record), "version = 1\n").expect("planted"));
+    damage(&|path| fs::write(path.join(record), "x".repeat(9000)).expect("planted"));
+    damage(&|path| {
+        fs::remove_file(path.join(record)).expect("removed");
+        fs::create_dir(path.join(record)).expect("planted");
+    });
+    damage(&|_| {});
+    assert!(deploy(&store, &release).expect("deployed").is_reused);
+
+    let listed = deploy::deployments(&store).expect("listed");
+    let readable = listed.iter().filter(|d| d.record.is_ok()).count();
+    assert_eq!((listed.len(), readable), (7, 3));
+}
+
+#[test]
+fn deploying_needs_statement_pack_and_objects() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let release = release(1, 0..3);
+    built(&store, &release);
+    let sign = statement_path(&release.commit(), &stream()).to_string();
+    let pack = pack_path(&release.pack.1).to_string();
+    let object = object_path(&release.objects[1].1).to_string();
+    let other = release.file.replacen("created 17", "created 18", 1);
+    for (path, planted, expected, class) in [
+        (
+            &sign,
+            None,
+            ".stable.sign does not exist",
+            ErrorClass::NotFound,
+        ),
+        (
+            &sign,
+            Some("x\n"),
+            "is not a release statement",
+            ErrorClass::Corrupt,
+        ),
+        (
+            &sign,
+            Some(&*other),
+            "holds another statement",
+            ErrorClass::Untrusted,
+        ),
+        (&pack, None, ".pack does not exist", ErrorClass::NotFound),
+        (
+            &pack,
+            Some("short"),
+            "has 5 bytes, expected 9000",
+            ErrorClass::Untrusted,
+        ),
+        (&object, None, ".file does not exist", ErrorClass::NotFound),
+        (
+            &object,
+            Some("x"),
+            "has 1 bytes, expected 5000",
+            ErrorClass::Untrusted,
+        ),
+    ] {
+        let (path, aside) = (
+            scratch.location().join(path),
+            scratch.directory.path().join("x"),
+        );
+        fs::rename(&path, &aside).expect("moved");
+        if let Some(planted) = planted {
+            fs::write(&path, planted).expect("planted");
+        }
+        let error = deploy(&store, &release).expect_err(expected);
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.class(), class, "{error}");
+        assert_eq!(
+            files_below(&scratch.location().join("deploy")),
+            [] as [PathBuf; 0]
+        );
+        fs::rename(&aside, &path).expect("moved back");
+    }
+
+    let transaction = store.begin(&Silent).expect("a transaction");
+    let request = Request {
+        statement: &release.statement,
+        mode: Mode::Integrity,
+        origin: None,
+        now: 0,
+    };
+    let error = deploy::deploy(&transaction, &request, release.object_list().skip(1))
+        .expect_err("an object is missing from the list");
+    assert!(matches!(error, DeployError::OtherObjects { .. }), "{error}");
+    drop(transaction);
+    assert!(deploy(&store, &release).is_ok());
+}
+
+#[test]
+fn a_store_without_verity_deploys_for_integrity_only() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let release = release(1, 0..1);
+    built(&store, &release);
+    if store.verity() == VeritySupport::Kernel {
+        sealroot_testkit::need::missing("a filesystem without fs-verity");
+        return;
+    }
+    for mode in [Mode::Sealed, Mode::Verity] {
+        let error = release
+            .deploy(&store, mode, &Silent)
+            .expect_err("no fs-verity");
+        assert_eq!(error.class(), ErrorClass::Unsupported);
+        assert!(error.to_string().contains("deploy for the mode integrity"));
+    }
+}
+
+#[test]
+fn an_object_with_as_many_links_as_there_can_be_stays_shared() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let release = release(1, 0..3);
+    built(&store, &release);
+    let object = scratch.object(&release.objects[2].1);
+    let links = scratch.directory.path().join("links");
+    fs::create_dir(&links).expect("made");
+    let full = (0..70_000).any(|n| fs::hard_link(&object, links.join(n.to_string())).is_err());
+    if !full {
+        sealroot_testkit::need::missing("a filesystem with a limit on hardlinks");
+        return;
+    }
+    let warnings = Warnings::default();
+    let deployed = release
+        .deploy(&store, Mode::Integrity, &warnings)
+        .expect("deployed");
+    assert_eq!(deployed.record.unlinked, 1);
+    assert_eq!(files_below(&directory(&scratch, &deployed)).len(), 2 + 1);
+    let warnings = warnings.take();
+    assert!(
+        warnings[0].contains("1 objects have as many hardlinks"),
+        "{warnings:?}"
+    );
+    assert!(deploy(&store, &release).expect("deployed").is_reused);
+}

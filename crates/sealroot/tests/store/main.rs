@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The store and its deployments, through their public interface.
+
+mod deployments;
+mod objects;
+mod support;

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What the tests of the store share: a scratch store, contents and signed statements.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sealroot::deploy::{self, Deployed, Request};
+use sealroot::monitor::{Monitor, Silent};
+use sealroot::object::ObjectContent;
+use sealroot::store::{Store, StoreError, StoreIo, object_path};
+use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest, compute_verity_digest};
+use sealroot_format::policy::Mode;
+use sealroot_format::sign::secret::SecretKey;
+use sealroot_format::sign::{Keyset, Name, RoleKeys, Statement, Unverified, Verified};
+
+pub(crate) const COMMIT: CommitId = CommitId::from_bytes([0xc0; 32]);
+
+pub(crate) fn stream() -> Name {
+    "stable".parse().expect("a name")
+}
+
+/// A directory for one test, with a store in it.
+pub(crate) struct Scratch {
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a scratch directory"),
+        }
+    }
+
+    pub(crate) fn location(&self) -> PathBuf {
+        self.directory.path().join("store")
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::open_or_create(&self.location()).expect("a new store")
+    }
+
+    pub(crate) fn object(&self, digest: &VerityDigest) -> PathBuf {
+        self.location().join(object_path(digest).to_string())
+    }
+}
+
+pub(crate) type Content = (Vec<u8>, VerityDigest);
+
+/// Bytes that differ with `seed`, and their digest.
+pub(crate) fn content(seed: u8, len: usize) -> Content {
+    let bytes: Vec<u8> = (0..=255).map(|b: u8| b ^ seed).cycle().take(len).collect();
+    let digest = compute_verity_digest(&bytes);
+    (bytes, digest)
+}
+
+/// All that are no directories, sorted.
+pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).expect("a readable directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() && !path.is_symlink() {
+                open.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A whole release: objects, pack and signed statement.
+pub(crate) struct Release {
+    pub(crate) objects: Vec<Content>,
+    pub(crate) pack: Content,
+    pub(crate) statement: Verified<Statement>,
+    pub(crate) file: String,
+}
+
+impl Release {
+    /// A release of these objects; `seed` makes its pack and commit.
+    pub(crate) fn new(seed: u8, objects: Vec<Content>) -> Self {
+        Self::with_pack(seed, content(seed, 9000), objects)
+    }
+
+    /// A release of the commit that `seed` makes.
+    pub(crate) fn with_pack(seed: u8, pack: Content, objects: Vec<Content>) -> Self {
+        let statement = Statement {
+            os: "debian".parse().expect("a name"),
+            variant: None,
+            stream: stream(),
+            arch: "x86_64".parse().expect("a name"),
+            version: None,
+            index: u64::from(seed),
+            epoch: 0,
+            commit: CommitId::from_bytes([seed; 32]),
+            tree_digest: TreeDigest::from_bytes([seed; 32]),
+            pack_format: 1,
+            pack_digest: pack.1,
+            pack_size_bytes: pack.0.len() as u64,
+            entries: 1,
+            objects: objects.len() as u64,
+            object_bytes: objects.iter().map(|(bytes, _)| bytes.len() as u64).sum(),
+            threshold_bytes: 4096,
+            kernel: None,
+            created: 1_700_000_000,
+        };
+        let (statement, file) = sign(&statement);
+        Self {
+            objects,
+            pack,
+            statement,
+            file,
+        }
+    }
+
+    pub(crate) fn commit(&self) -> CommitId {
+        self.statement.commit
+    }
+
+    /// The objects as a pack names them.
+    pub(crate) fn object_list(&self) -> impl Iterator<Item = (VerityDigest, u64)> {
+        (self.objects.iter()).map(|(bytes, digest)| (*digest, bytes.len() as u64))
+    }
+
+    /// What `build` and `sign` do with it.
+    pub(crate) fn build<I: StoreIo>(&self, store: &Store<I>) -> Result<(), StoreError> {
+        let transaction = store.begin(&Silent)?;
+        for (bytes, digest) in &self.objects {
+            if !transaction.has_object(digest, bytes.len() as u64)? {
+                let content = ObjectContent::Hashed(bytes);
+                transaction.add_object(digest, bytes.len() as u64, content)?;
+            }
+        }
+        let (pack, digest) = &self.pack;
+        transaction.add_pack(digest, pack.len() as u64, |out| out.write_all(pack))?;
+        transaction.write_statement(&self.commit(), &stream(), self.file.as_bytes())?;
+        transaction.finish()?;
+        Ok(())
+    }
+
+    /// What `deploy` does with it.
+    pub(crate) fn deploy<I: StoreIo>(
+        &self,
+        store: &Store<I>,
+        mode: Mode,
+        monitor: &dyn Monitor,
+    ) -> Result<Deployed, deploy::DeployError> {
+        let transaction = store.begin(monitor)?;
+        let request = Request {
+            statement: &self.statement,
+            mode,
+            origin: None,
+            now: 1_700_000_100,
+        };
+        let deployed = deploy::deploy(&transaction, &request, self.object_list())?;
+        transaction.finish()?;
+        Ok(deployed)
+    }
+}
+
+/// Signs with the tests' only key, which its keyset trusts.
+fn sign(statement: &Statement) -> (Verified<Statement>, String) {
+    let secret = SecretKey::from_seed(&[7; 32]).expect("a key");
+    let public = secret.public();
+    let roles = std::array::from_fn(|_| RoleKeys::new(1, [public.id()]));
+    let keyset = Keyset::new(1, roles, [*public]).expect("a keyset");
+    let keyset = Unverified::unsigned(&keyset).expect("small").to_string();
+    let keyset = Keyset::parse_trusted(keyset.as_bytes()).expect("trusted");
+    let mut document = Unverified::unsigned(statement).expect("small");
+    let signature = secret.sign(document.message());
+    document.add(public, signature).expect("it fits");
+    (
+        document.verify(&keyset).expect("signed"),
+        document.to_string(),
+    )
+}
