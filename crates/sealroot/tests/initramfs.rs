@@ -7,6 +7,33 @@ use std::process::{Command, Stdio};
 
 use sealroot::initramfs::{self, Error, ModuleRequest, Options};
 use sealroot_format::ErrorClass;
+use sealroot_format::sign::{Keyset, RoleKeys, secret::SecretKey};
+
+const POLICY: &[u8] = b"sealroot policy 1
+mode verity
+layer erofs
+tmpfs-percent -
+root LABEL=root
+etc transient
+var volatile
+pack -
+os test
+variant -
+stream stable
+arch x86_64
+epoch-floor 0
+allow-insecure-boot yes
+cmdline -
+";
+
+/// A keyset with one key for all.
+fn keyset() -> Vec<u8> {
+    let secret = SecretKey::from_seed(&[1; 32]).expect("a key");
+    let key = secret.public().clone();
+    let role = || RoleKeys::new(1, [key.id()]);
+    let keyset = Keyset::new(1, [role(), role(), role()], [key.clone()]).expect("a keyset");
+    keyset.to_string().into_bytes()
+}
 
 /// A 64-bit ELF header with one program header of type `segment`.
 fn elf(segment: u32) -> Vec<u8> {
@@ -45,6 +72,7 @@ struct Fixture {
     _directory: tempfile::TempDir,
     kernel: std::path::PathBuf,
     program: std::path::PathBuf,
+    policy: Vec<u8>,
 }
 
 fn fixture() -> Fixture {
@@ -56,6 +84,7 @@ fn fixture() -> Fixture {
     Fixture {
         kernel: kernel_modules,
         program,
+        policy: POLICY.to_vec(),
         _directory: directory,
     }
 }
@@ -66,8 +95,8 @@ impl Fixture {
         let options = Options {
             kernel_modules: &self.kernel,
             boot_program: &self.program,
-            keyset: b"keys",
-            policy: b"policy",
+            keyset: &keyset(),
+            policy: &self.policy,
             modules,
         };
         let summary = initramfs::build(&options, &mut archive)?;
@@ -126,8 +155,8 @@ fn modules_load_after_what_they_need() {
     cpio(&kept, &archive, directory.path());
     let read = |path: &str| fs::read(directory.path().join(path)).expect("it was unpacked");
     assert_eq!(read("init"), elf(PT_LOAD));
-    assert_eq!(read("etc/sealroot/policy"), b"policy");
-    assert_eq!(read("etc/sealroot/keyset"), b"keys");
+    assert_eq!(read("etc/sealroot/policy"), POLICY);
+    assert_eq!(read("etc/sealroot/keyset"), keyset());
     assert_eq!(
         read("usr/lib/sealroot/modules/003-overlay.ko"),
         b"overlay.ko"
@@ -172,4 +201,13 @@ fn only_a_static_program_can_be_init() {
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(error.class(), ErrorClass::Usage);
     }
+}
+
+#[test]
+fn what_the_boot_program_would_refuse_is_refused() {
+    let mut fixture = fixture();
+    fixture.policy.extend_from_slice(b"more\n");
+    let error = fixture.build(&[]).expect_err("the policy is malformed");
+    assert!(matches!(error, Error::Policy { .. }), "{error}");
+    assert_eq!(error.class(), ErrorClass::Corrupt);
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 use sealroot_format::ErrorClass;
 use sealroot_format::codec::Cursor;
+use sealroot_format::policy::{self, KEYSET_PATH, POLICY_PATH, Policy};
+use sealroot_format::sign::{self, Keyset};
 
 use cpio::{Archive, Entry};
 use modules::KernelModules;
@@ -81,6 +83,18 @@ pub enum Error {
         /// The module directory.
         directory: PathBuf,
     },
+    /// The policy is not one that the boot program would take.
+    #[error("policy for the initramfs")]
+    Policy {
+        /// What is wrong.
+        source: policy::Error,
+    },
+    /// The keyset is not one that the boot program would take.
+    #[error("keyset for the initramfs")]
+    Keyset {
+        /// What is wrong.
+        source: sign::Error,
+    },
     /// The boot program could not run where there is nothing but itself.
     #[error("boot program {}: expected a static 64-bit ELF program, found {found}", path.display())]
     BootProgram {
@@ -101,6 +115,8 @@ impl Error {
             Self::Read { .. } | Self::Write { .. } => ErrorClass::Io,
             Self::NoModuleList { .. } | Self::MissingModule { .. } => ErrorClass::NotFound,
             Self::BadList { .. } => ErrorClass::Corrupt,
+            Self::Policy { source } => source.class(),
+            Self::Keyset { source } => source.class(),
             Self::BootProgram { .. } => ErrorClass::Usage,
         }
     }
@@ -108,8 +124,11 @@ impl Error {
 
 /// Writes an initramfs to `out`. The same inputs give the same bytes.
 ///
-/// Modules are carried as they are, compressed or not, so that their signatures hold.
+/// A boot program, policy or keyset that would only be refused at boot is refused here. Modules
+/// are carried as they are, compressed or not, so that their signatures hold.
 pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Error> {
+    Policy::parse(options.policy).map_err(|source| Error::Policy { source })?;
+    Keyset::parse_trusted(options.keyset).map_err(|source| Error::Keyset { source })?;
     let program = fs::read(options.boot_program).map_err(|source| Error::Read {
         path: options.boot_program.to_owned(),
         source,
@@ -132,8 +151,8 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
     };
     archive.insert("dev/console", console);
     archive.insert("init", file(0o755, program));
-    archive.insert("etc/sealroot/policy", file(0o444, options.policy.to_vec()));
-    archive.insert("etc/sealroot/keyset", file(0o444, options.keyset.to_vec()));
+    archive.insert(POLICY_PATH, file(0o444, options.policy.to_vec()));
+    archive.insert(KEYSET_PATH, file(0o444, options.keyset.to_vec()));
     let mut modules = Vec::new();
     for (position, path) in load_order.into_iter().enumerate() {
         let (name, content) = kernel.read(position, path)?;

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The boot, step by step. Nothing is parsed before it is authenticated but what picks the device
+//! and the signed statement.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::mount::MountAttrFlags;
+use sealroot_format::policy::{KEYSET_PATH, Layer, POLICY_PATH, Policy};
+use sealroot_format::sign::{Keyset, Verified};
+use sealroot_sys::mount::attach;
+
+use crate::console::say;
+use crate::facts::Facts;
+use crate::layer::Metadata;
+use crate::overlay::{Enforcement, Layers};
+use crate::pack::Pack;
+use crate::plan::BootPlan;
+use crate::refusal::{Code, OrRefuse as _, Refusal};
+use crate::release::Release;
+use crate::root::Store;
+use crate::{device, layer, modules, overlay, pack, plan, release, report, root, state, switch};
+use crate::{sysroot, system};
+
+/// Where the verified root is until it is `/`.
+const PLACE: &str = "/verified";
+
+/// Boots. Gives back only why not.
+pub(crate) fn boot() -> Refusal {
+    match verify_and_mount() {
+        Ok((root, init)) => switch::switch(&root, PLACE, init),
+        Err(refusal) => refusal,
+    }
+}
+
+fn verify_and_mount() -> Result<(OwnedFd, &'static str), Refusal> {
+    system::mount_kernel_filesystems()?;
+    let (policy, keyset) = read_orders()?;
+    modules::load_all()?;
+    system::harden();
+    overlay::probe()?;
+    let facts = Facts::gather()?;
+    let plan = plan::plan(&policy, &facts)?;
+
+    let device = device::find(&plan.root)?;
+    let physical = root::mount(&device)?;
+    let store = Store::open(physical.as_fd())?;
+    let release = release::choose(plan.choice, &policy, &keyset, store.as_fd(), &facts.kernel)?;
+    let root = verified_root(&plan, &release, &store, &physical)?;
+    let init = switch::find_init(root.as_fd())?;
+    report::write(&plan, &release)?;
+    announce(&plan, &release);
+    state::move_physical(root.as_fd(), physical.as_fd())?;
+    switch::move_kernel_filesystems(root.as_fd())?;
+    Ok((root, init))
+}
+
+/// The policy and the keyset, which are trusted because the initramfs is.
+fn read_orders() -> Result<(Policy, Verified<Keyset>), Refusal> {
+    let read = |code, path: &str| {
+        std::fs::read(format!("/{path}")).or_refuse(code, path, "a readable file")
+    };
+    let policy = Policy::parse(&read(Code::Policy, POLICY_PATH)?)
+        .map_err(|error| Refusal::of(Code::Policy, &error))?;
+    let keyset = Keyset::parse_trusted(&read(Code::Keyset, KEYSET_PATH)?)
+        .map_err(|error| Refusal::of(Code::Keyset, &error))?;
+    Ok((policy, keyset))
+}
+
+/// Authenticates the pack, joins it with the objects, and attaches root, `/etc`, `/var` and
+/// `/tmp`.
+fn verified_root(
+    plan: &BootPlan,
+    release: &Release,
+    store: &Store,
+    physical: &OwnedFd,
+) -> Result<OwnedFd, Refusal> {
+    let packs = store.directory("pack")?;
+    let pack = pack::open(plan, release, packs.as_fd())?;
+    let metadata = bring_up(plan, release, &pack)?;
+    let data = store.data_layers(release)?;
+    let data: Vec<_> = data.iter().map(OwnedFd::as_fd).collect();
+    if plan.enforcement == Enforcement::Kernel {
+        overlay::self_test(packs.as_fd(), pack.digest())?;
+    }
+    let layers = Layers {
+        metadata: metadata.root(),
+        data: &data,
+        enforcement: plan.enforcement,
+        upper: None,
+    };
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;
+    let root = overlay::mount(&layers, attributes).or_refuse(
+        Code::Overlay,
+        "verified root",
+        "to be mounted",
+    )?;
+    let place =
+        sysroot::private_directory(PLACE).and_then(|place| attach(root.as_fd(), place.as_fd()));
+    place.or_refuse(Code::Overlay, PLACE, "a place to mount")?;
+    overlay::read_back(root.as_fd(), plan.enforcement)?;
+    state::mount_etc(root.as_fd(), metadata.root(), &layers)?;
+    metadata.detach()?;
+    state::mount_var_and_tmp(root.as_fd(), physical.as_fd(), plan)?;
+    Ok(root)
+}
+
+fn bring_up(plan: &BootPlan, _release: &Release, pack: &Pack) -> Result<Metadata, Refusal> {
+    match plan.layer {
+        Layer::Erofs => layer::mount_erofs(pack),
+        Layer::Tmpfs(_) => Err(Refusal::new(
+            Code::Policy,
+            "layer",
+            "erofs",
+            "tmpfs, which this version cannot do",
+        )),
+    }
+}
+
+fn announce(plan: &BootPlan, release: &Release) {
+    let what = format!("{} release in pack {}", plan.mode, release.pack);
+    if plan.insecure.is_empty() {
+        say(&format!("booting the {what}"));
+    } else {
+        say(&format!(
+            "booting the {what}; NOT SEALED: {}",
+            plan.insecure.join(", ")
+        ));
+    }
+}

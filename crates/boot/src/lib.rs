@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The initramfs program: verifies a release, mounts it and hands the machine over to it
+//! (`docs/design/boot.md`).
+//!
+//! [`plan`] decides, from the policy in the initramfs and what the machine says about itself,
+//! without effects; the rest carries it out as PID 1. Every failure is a [`Refusal`], said in one
+//! line, and ends the boot.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic
+    )
+)]
+
+mod boot;
+mod console;
+mod device;
+mod facts;
+mod hash;
+mod layer;
+mod modules;
+mod overlay;
+mod pack;
+mod plan;
+mod refusal;
+mod release;
+mod report;
+mod root;
+mod state;
+mod switch;
+mod sysroot;
+mod system;
+
+pub use facts::{Facts, FirmwareState};
+pub use overlay::Enforcement;
+pub use plan::{BootPlan, Choice, plan};
+pub use refusal::{Code, Refusal};
+
+/// Boots the machine. To be called by the program that is PID 1 in an initramfs, and by no other:
+/// it mounts over `/dev`, and powers the machine off where it refuses.
+pub fn run() -> ! {
+    console::stop_on_panic();
+    console::stop(&boot::boot())
+}

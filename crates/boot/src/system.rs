@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The machine before there is a root: its kernel filesystems, and the switches set before
+//! anything is mounted.
+
+use std::fs;
+use std::os::fd::AsFd as _;
+
+use rustix::fs::{CWD, Mode};
+use rustix::mount::MountAttrFlags;
+use sealroot_sys::mount::FsContext;
+
+use crate::refusal::{Code, OrRefuse as _, Refusal};
+use crate::sysroot::open_directory;
+
+const PSEUDO: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
+    .union(MountAttrFlags::MOUNT_ATTR_NODEV)
+    .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// A filesystem of the kernel's that the verified root gets too.
+struct KernelFilesystem {
+    place: &'static str,
+    filesystem: &'static str,
+    has_mode: bool,
+    attributes: MountAttrFlags,
+}
+
+const KERNEL_FILESYSTEMS: [KernelFilesystem; 4] = [
+    KernelFilesystem {
+        place: "/dev",
+        filesystem: "devtmpfs",
+        has_mode: true,
+        attributes: MountAttrFlags::MOUNT_ATTR_NOSUID,
+    },
+    KernelFilesystem {
+        place: "/proc",
+        filesystem: "proc",
+        has_mode: false,
+        attributes: PSEUDO,
+    },
+    KernelFilesystem {
+        place: "/sys",
+        filesystem: "sysfs",
+        has_mode: false,
+        attributes: PSEUDO,
+    },
+    KernelFilesystem {
+        place: "/run",
+        filesystem: "tmpfs",
+        has_mode: true,
+        attributes: MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV),
+    },
+];
+
+/// The places of [`mount_kernel_filesystems`], for those who move them to the verified root.
+pub(crate) fn kernel_filesystem_places() -> impl Iterator<Item = &'static str> {
+    KERNEL_FILESYSTEMS.iter().map(|one| one.place)
+}
+
+/// Mounts `/dev`, `/proc`, `/sys` and `/run`.
+pub(crate) fn mount_kernel_filesystems() -> Result<(), Refusal> {
+    for one in KERNEL_FILESYSTEMS {
+        let place = one.place;
+        // The archive has these directories; one that is there is as good as one that is made.
+        let _ = rustix::fs::mkdirat(CWD, place, Mode::from_raw_mode(0o755));
+        let mount = FsContext::open(one.filesystem)
+            .and_then(|context| {
+                context.set_string("source", one.filesystem)?;
+                if one.has_mode {
+                    context.set_string("mode", "755")?;
+                }
+                context.create_mount(one.attributes)
+            })
+            .or_refuse(Code::System, place, "a mount")?;
+        let directory = open_directory(place).or_refuse(Code::System, place, "a directory")?;
+        sealroot_sys::mount::attach(mount.as_fd(), directory.as_fd()).or_refuse(
+            Code::System,
+            place,
+            "a place to mount",
+        )?;
+    }
+    Ok(())
+}
+
+/// Sets what must hold while the root is being verified.
+///
+/// `no_new_privs` is not among it: it cannot be taken back and would disable setuid programs for
+/// the whole of the OS.
+pub(crate) fn harden() {
+    // Whatever is made from here on is for root alone; `init` gets the usual mask back.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    // A kernel without fs-verity has no such file: then the pack's measurement says so.
+    // Built-in signatures sign bare digests, decide nothing here, and would make every open of
+    // our unsigned fs-verity files fail.
+    let _ = fs::write("/proc/sys/fs/verity/require_signatures", "0");
+}
+
+/// The file mask `init` starts with.
+pub(crate) fn restore_mask() {
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+}
