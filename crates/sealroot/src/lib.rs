@@ -9,6 +9,7 @@
 //! * `source`: a directory, read into a tree and objects;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
+//! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
@@ -16,7 +17,9 @@
 
 pub mod deploy;
 pub mod initramfs;
+pub mod keys;
 pub mod monitor;
 pub mod object;
 pub mod ostree;
+pub mod signer;
 pub mod store;

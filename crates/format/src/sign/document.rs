@@ -112,6 +112,20 @@ impl fmt::Display for KeyedSignature {
     }
 }
 
+/// What a signature is worth to a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SignatureState {
+    /// Made by a key of the role over this document: counts.
+    Good,
+    /// By a key outside of the role: ignored. A release may be signed for an older and a newer
+    /// keyset at once.
+    Foreign,
+    /// By a key of the role, but it does not fit: the document is refused, even where enough
+    /// others fit. It shows damage or an attack, and who can add such a line can as well destroy
+    /// the file.
+    Wrong,
+}
+
 /// A document as it came from outside: split into body and signatures, nothing else.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unverified<T> {
@@ -227,35 +241,43 @@ impl<T: Document> Unverified<T> {
         Ok(())
     }
 
-    /// The keys of `role` that have signed, if they are enough.
-    ///
-    /// Signatures by keys outside of the role are ignored: a release may be signed for an older
-    /// and a newer keyset at once. A wrong signature by a key of the role is an error even where
-    /// enough right ones are left: it shows damage or an attack, and who can add such a line can
-    /// as well destroy the file.
+    /// What each signature is worth to `role` of `keyset`, in the order of the file.
+    pub fn inspect<'a>(
+        &'a self,
+        keyset: &'a Keyset,
+        role: Role,
+    ) -> impl Iterator<Item = (KeyId, SignatureState)> + 'a {
+        self.signatures
+            .iter()
+            .map(move |KeyedSignature { key: id, signature }| {
+                let state = match keyset.key_of(role, *id) {
+                    None => SignatureState::Foreign,
+                    Some(key) if key.verifies(&self.message, signature) => SignatureState::Good,
+                    Some(_) => SignatureState::Wrong,
+                };
+                (*id, state)
+            })
+    }
+
+    /// The keys of `role` that have signed, if they are enough and none of them did so wrongly.
     pub(super) fn signers(&self, keyset: &Keyset, role: Role) -> Result<Vec<KeyId>, Error> {
-        let keys = keyset.role(role);
+        let what = T::WHAT;
+        // Keys are distinct: the signatures are strictly ascending.
         let mut signers = Vec::new();
-        for KeyedSignature { key: id, signature } in &self.signatures {
-            let Some(key) = keyset.key_of(role, *id) else {
-                continue;
-            };
-            if !key.verifies(&self.message, signature) {
-                return Err(Error::BadSignature {
-                    what: T::WHAT,
-                    role,
-                    key: *id,
-                });
+        for (key, state) in self.inspect(keyset, role) {
+            match state {
+                SignatureState::Good => signers.push(key),
+                SignatureState::Foreign => (),
+                SignatureState::Wrong => return Err(Error::BadSignature { what, role, key }),
             }
-            // Keys are distinct: the list is strictly ascending.
-            signers.push(*id);
         }
-        if signers.len() < keys.threshold() {
+        let expected = keyset.role(role).threshold();
+        if signers.len() < expected {
             return Err(Error::TooFewSignatures {
-                what: T::WHAT,
+                what,
                 role,
                 keyset: keyset.version(),
-                expected: keys.threshold(),
+                expected,
                 found: signers.len(),
             });
         }

@@ -150,6 +150,11 @@ pub(super) fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
     (decoded == N).then_some(bytes)
 }
 
+/// A signature from its canonical base64 (88 characters).
+pub fn decode_signature(text: &str) -> Option<[u8; SIGNATURE_BYTES]> {
+    decode(text)
+}
+
 /// Reads a file of public keys as OSTree's `trusted.ed25519`: one base64 key a line; blank lines
 /// are skipped, and the last line feed may be missing.
 ///

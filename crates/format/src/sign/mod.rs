@@ -27,8 +27,10 @@ pub mod secret;
 mod statement;
 
 pub use crate::text::{Name, Word};
-pub use document::{Document, KeyedSignature, Message, Unverified, Verified};
+pub use document::{Document, KeyedSignature, Message, SignatureState, Unverified, Verified};
 pub use error::Error;
-pub use key::{KeyId, PublicKey, SIGNATURE_BYTES, parse_public_keys, write_public_keys};
+pub use key::{
+    KeyId, PublicKey, SIGNATURE_BYTES, decode_signature, parse_public_keys, write_public_keys,
+};
 pub use keyset::{Keyset, Role, RoleKeys};
 pub use statement::Statement;
