@@ -11,10 +11,12 @@
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`deploy`]: a release in a store made bootable;
+//! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod deploy;
 pub mod initramfs;
 pub mod keys;

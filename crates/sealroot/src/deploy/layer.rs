@@ -86,7 +86,7 @@ impl Objects {
         Ok(Completeness::Missing(missing))
     }
 
-    /// Makes a directory with a layer of links to all objects, each measured (store.md 6.2).
+    /// Makes a directory with a layer of links to all objects, each measured (store.md D2).
     /// How many could not be linked, because the filesystem allows no more links to them.
     pub(super) fn link_all<I: StoreIo>(
         &self,
@@ -136,8 +136,9 @@ fn link<I: StoreIo>(
             let path = full_path(store.io(), &shared);
             return Err(StoreError::NotFound { path }.into());
         }
-        Presence::Wrong(reason) => {
+        Presence::Wrong(fault) => {
             let path = full_path(store.io(), &shared);
+            let reason = fault.to_string();
             return Err(StoreError::Damaged { path, reason }.into());
         }
     };

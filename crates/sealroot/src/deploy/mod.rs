@@ -2,7 +2,7 @@
 //! A verified release in a store made ready to boot: `deploy/<commit>.<serial>`.
 //!
 //! A deployment is a directory of hardlinks to the objects of its release and a record
-//! (docs/format/store.md 6 and 7). It is put together in `tmp/`, made durable and then renamed
+//! (docs/format/store.md, D and R). It is put together in `tmp/`, made durable and then renamed
 //! into place: it exists whole or not at all. It takes no space but for its directories.
 
 mod error;
@@ -228,7 +228,7 @@ fn reusable<I: StoreIo>(
     Ok((missing == record.unlinked).then_some(record))
 }
 
-/// Puts a deployment together and gives it its name (store.md 6.2).
+/// Puts a deployment together and gives it its name (store.md D2).
 fn build<I: StoreIo>(
     transaction: &Transaction<'_, I>,
     name: DeploymentName,

@@ -7,9 +7,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::Store;
 use super::error::StoreError;
-use super::files::{Presence, again, failed};
+use super::files::{again, failed};
 use super::io::StoreIo;
 use super::path::{StoreDir, StorePath};
+use super::presence::Presence;
 use super::staged::{Staged, Target};
 use crate::monitor::Monitor;
 
@@ -141,7 +142,7 @@ impl<I: StoreIo> Store<I> {
     }
 
     /// Gives a durable file its name. Where the name is taken, what has it is looked at: the
-    /// right thing stays, anything else goes to the trash (store.md 5.3).
+    /// right thing stays, anything else goes to the trash (store.md O3, O5).
     fn place(
         &self,
         staged: &Staged<I::File>,
@@ -170,11 +171,11 @@ impl<I: StoreIo> Store<I> {
                     match self.presence(path, digest, Some(*size_bytes))? {
                         Presence::Trusted(_) => return Ok(()),
                         Presence::Absent => {}
-                        Presence::Wrong(reason) => {
+                        Presence::Wrong(fault) => {
                             let trash = self.move_to_trash(path)?;
                             dirty.add(StoreDir::Trash.path());
                             monitor.warn(format!(
-                                "{} was replaced: {reason}; what was there is now {trash}",
+                                "{} was replaced: {fault}; what was there is now {trash}",
                                 super::files::full_path(&self.io, path).display()
                             ));
                         }

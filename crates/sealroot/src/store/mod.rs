@@ -21,6 +21,7 @@ mod io;
 mod kernel;
 mod pack;
 mod path;
+mod presence;
 mod staged;
 mod transaction;
 
@@ -31,16 +32,17 @@ use crate::monitor::Monitor;
 
 pub use config::{STORE_VERSION, VeritySupport};
 pub use error::StoreError;
-pub(crate) use files::{Presence, again, failed, full_path};
-pub use files::{SequentialReader, StoredFile};
+pub(crate) use files::{again, failed, full_path};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
 pub(crate) use path::object_path_in;
 pub use path::{
     CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, deployment_path, object_path, pack_path,
-    parse_deployment_name, parse_object_name, parse_pack_name, parse_statement_name,
-    statement_path,
+    parse_deployment_name, parse_object_name, parse_object_signature_name, parse_pack_name,
+    parse_statement_name, statement_path,
 };
+pub(crate) use presence::{Fault, Presence};
+pub use presence::{SequentialReader, StoredFile};
 pub use transaction::{Transaction, TransactionSummary};
 
 /// How long an operation waits for the lock unless told otherwise.

@@ -9,11 +9,12 @@ use sealroot_format::sign::Name;
 
 use super::create::write_unnamed;
 use super::error::StoreError;
-use super::files::{Presence, again, failed, full_path};
+use super::files::{again, failed, full_path};
 use super::io::{OnTaken, StoreIo};
 use super::path::{
     StoreDir, StorePath, known, pack_path, parse_pack_name, parse_statement_name, statement_path,
 };
+use super::presence::Presence;
 use super::staged::{Known, Target};
 use super::{Store, Transaction};
 

@@ -148,7 +148,16 @@ pub(crate) fn object_path_in(objects: &StorePath, digest: &VerityDigest) -> Stor
 
 /// The digest an object's directory and name spell; `None` if that is no object's name.
 pub fn parse_object_name(prefix: &[u8], name: &[u8]) -> Option<VerityDigest> {
-    let rest = name.strip_suffix(b".file")?;
+    split_digest(prefix, name.strip_suffix(b".file")?)
+}
+
+/// The digest in the name of an object's signature for the kernel's keyring; `None` if that is
+/// no such name.
+pub fn parse_object_signature_name(prefix: &[u8], name: &[u8]) -> Option<VerityDigest> {
+    split_digest(prefix, name.strip_suffix(b".sign")?)
+}
+
+fn split_digest(prefix: &[u8], rest: &[u8]) -> Option<VerityDigest> {
     (prefix.len() == 2).then_some(())?;
     VerityDigest::from_hex([prefix, rest].concat())
 }

@@ -11,9 +11,10 @@ use sealroot_sys::verity::{BLOCK_SIZE_BYTES, EnableVerityError};
 use super::Store;
 use super::config::VeritySupport;
 use super::error::StoreError;
-use super::files::{Measured, again, failed, failed_needing, full_path, write_all};
+use super::files::{again, failed, failed_needing, full_path, write_all};
 use super::io::StoreIo;
 use super::path::{StoreDir, StorePath};
+use super::presence::Fault;
 
 /// How often enabling fs-verity is tried while somebody has the file open for writing: a child
 /// process of ours has, between `fork` and `exec`.
@@ -89,12 +90,13 @@ impl<I: StoreIo> Store<I> {
         let path = &target.path;
         let file = give_up_writing(&self.io, path, file)?;
         self.enable_verity(&file, target)?;
-        match self.measure(path, &file)? {
-            Measured::Digest(found) => self.compare(target, found)?,
-            Measured::OtherAlgorithm | Measured::NotEnabled => {
+        match self.fault_measured(path, &file, &target.digest)? {
+            None => {}
+            Some(Fault::Digest { found, .. }) => self.compare(target, found)?,
+            Some(fault) => {
                 return Err(StoreError::Damaged {
                     path: full_path(&self.io, path),
-                    reason: "fs-verity was enabled but does not measure as SHA-256".into(),
+                    reason: fault.to_string(),
                 });
             }
         }

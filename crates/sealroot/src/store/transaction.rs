@@ -3,7 +3,7 @@
 //!
 //! Objects come from many threads. Each is written into an unnamed file; batches of such files
 //! are made durable with one sync and only then named. What a statement or deployment relies on
-//! is durable, names and all, before that itself appears (store.md 4).
+//! is durable, names and all, before that itself appears (store.md L4).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -17,14 +17,15 @@ use sealroot_format::digest::VerityDigest;
 use super::Store;
 use super::durable::{Batch, DirtyDirectories, held};
 use super::error::StoreError;
-use super::files::{Presence, again, failed};
+use super::files::{again, failed};
 use super::io::{OnTaken, StoreIo};
 use super::path::{StoreDir, StorePath, known, object_path};
+use super::presence::Presence;
 use super::staged::{Known, Staged, Target};
 use crate::monitor::Monitor;
 use crate::object::{ObjectContent, ObjectSink};
 
-/// The directory that says: names may be there which are not durable (store.md 4.3).
+/// The directory that says: names may be there which are not durable (store.md L3).
 pub(super) fn marker_path() -> StorePath {
     known("tmp/transaction")
 }

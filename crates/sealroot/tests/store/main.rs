@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The store and its deployments, through their public interface.
 
+mod check;
 mod deployments;
 mod objects;
 mod support;

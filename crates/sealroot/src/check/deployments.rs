@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Deployments: is the record valid and the layer complete?
+
+use std::collections::HashSet;
+
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::policy::DeploymentName;
+
+use super::{Checker, FindingCode, explain};
+use crate::deploy::{self, LAYER_NAME, RECORD_NAME};
+use crate::store::{FileKind, StoreDir, StoreIo, StorePath, parse_deployment_name};
+
+/// What the boot program makes of `/etc` in the mode `merge`. The administrator's own.
+const ETC_NAME: &str = "etc";
+
+impl<I: StoreIo> Checker<'_, I> {
+    /// Checks all deployments. `seen` are the shared objects.
+    pub(super) fn check_deployments(
+        &self,
+        packs: &HashSet<VerityDigest>,
+        seen: &HashSet<(VerityDigest, u64)>,
+    ) {
+        for (path, entry) in self.list(&StoreDir::Deploy.path()) {
+            match parse_deployment_name(&entry.name) {
+                Some(name) if entry.kind == FileKind::Directory => {
+                    self.check_deployment(&path, name, packs, seen);
+                    self.note(|report| report.deployments += 1);
+                }
+                _ => self.stray(&path, &entry),
+            }
+        }
+    }
+
+    fn check_deployment(
+        &self,
+        directory: &StorePath,
+        name: DeploymentName,
+        packs: &HashSet<VerityDigest>,
+        seen: &HashSet<(VerityDigest, u64)>,
+    ) {
+        let mut layer_objects = 0;
+        for (path, entry) in self.list(directory) {
+            match &*entry.name {
+                n if n == LAYER_NAME.as_bytes() && entry.kind == FileKind::Directory => {
+                    (layer_objects, _) = self.check_layer(&path, seen);
+                }
+                n if n == ETC_NAME.as_bytes() && entry.kind == FileKind::Directory => {}
+                n if n == RECORD_NAME.as_bytes() => {}
+                _ => self.stray(&path, &entry),
+            }
+        }
+        let record = match deploy::read_record(self.store, name) {
+            Ok(record) => record,
+            Err(error) => {
+                self.find(FindingCode::BadRecord, directory, explain(&error));
+                return;
+            }
+        };
+        let expected = record.objects.saturating_sub(record.unlinked);
+        if layer_objects != expected {
+            let detail = format!("it has {layer_objects} objects, expected {expected}");
+            self.find(FindingCode::WrongObjectCount, directory, detail);
+        }
+        self.require_pack(directory, &record.pack, packs);
+    }
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The whole-store check finds each kind of damage, says where, and goes on.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use sealroot::check::{Depth, FindingCode, Report, Severity, check};
+use sealroot::monitor::Silent;
+use sealroot::store::{Store, VeritySupport, object_path, pack_path, statement_path};
+use sealroot_format::policy::Mode;
+
+use crate::support::{Release, Scratch, content, stream};
+
+fn filled(scratch: &Scratch) -> (Store, Release) {
+    let store = scratch.store();
+    let release = Release::new(1, (0..4).map(|i| content(i, 5000)).collect());
+    release.build(&store).expect("built");
+    release
+        .deploy(&store, Mode::Integrity, &Silent)
+        .expect("deployed");
+    (store, release)
+}
+
+fn full(store: &Store) -> Report {
+    check(store, Depth::Full, &Silent).expect("checked")
+}
+
+#[test]
+fn a_good_store_has_nothing_to_find() {
+    let scratch = Scratch::new();
+    let (store, _) = filled(&scratch);
+    let report = full(&store);
+    assert_eq!(report.findings, []);
+    assert_eq!(report.worst(), None);
+    let counts = (
+        report.objects,
+        report.packs,
+        report.statements,
+        report.deployments,
+    );
+    assert_eq!(counts, (4, 1, 1, 1));
+    // Each object once, though the deployment has them as well.
+    assert_eq!(report.hashed_bytes, 4 * 5000 + 9000);
+    let quick = check(&store, Depth::Quick, &Silent).expect("checked");
+    assert_eq!((quick.findings, quick.hashed_bytes), (vec![], 0));
+}
+
+/// Replaces a file, so that links to it elsewhere stay as they are.
+fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).expect("removed");
+    fs::write(path, bytes).expect("planted");
+}
+
+#[test]
+fn every_kind_of_damage_is_found_where_it_is() {
+    let scratch = Scratch::new();
+    let (store, release) = filled(&scratch);
+    let at = |path: &str| scratch.location().join(path);
+    let object = |i: usize| object_path(&release.objects[i].1).to_string();
+    let deployment = format!("deploy/{}.0", release.commit());
+    let linked = format!("{deployment}/{}", object(3));
+    let sign = statement_path(&release.commit(), &stream()).to_string();
+    let foreign_sign = sign.replace("stable", "other");
+    let ghost = format!("deploy/{}.7", release.commit());
+    let pack = pack_path(&release.pack.1).to_string();
+
+    replace(&at(&object(0)), &[1; 5000]);
+    fs::remove_file(at(&object(1))).expect("removed");
+    symlink("/etc/passwd", at(&object(1))).expect("planted");
+    replace(&at(&object(2)), b"");
+    fs::remove_file(at(&linked)).expect("removed");
+    fs::remove_file(at(&pack)).expect("removed");
+    fs::write(at(&foreign_sign), &release.file).expect("planted");
+    fs::create_dir(at(&ghost)).expect("planted");
+    fs::remove_dir(at("trash")).expect("removed");
+    fs::write(at("notes.txt"), "").expect("planted");
+    fs::write(at("objects/readme"), "").expect("planted");
+    fs::write(at("pack/readme"), "").expect("planted");
+    fs::write(at("deploy/current"), "").expect("planted");
+    fs::write(at(&format!("{deployment}/evil")), "").expect("planted");
+    fs::create_dir(at(&format!("{deployment}/etc"))).expect("made");
+    fs::write(at("tmp/left"), "").expect("planted");
+
+    let found: Vec<_> = full(&store)
+        .findings
+        .into_iter()
+        .map(|finding| (finding.path.to_string(), finding.code))
+        .collect();
+    let mut expected = vec![
+        (object(0), FindingCode::WrongDigest),
+        (object(1), FindingCode::NotRegular),
+        (object(2), FindingCode::WrongDigest),
+        (deployment.clone(), FindingCode::WrongObjectCount),
+        (deployment.clone(), FindingCode::MissingPack),
+        (format!("{deployment}/evil"), FindingCode::Stray),
+        (sign, FindingCode::MissingPack),
+        (foreign_sign, FindingCode::BadStatement),
+        (ghost, FindingCode::BadRecord),
+        ("trash".into(), FindingCode::MissingDirectory),
+        ("trash".into(), FindingCode::Unreadable),
+        ("notes.txt".into(), FindingCode::Stray),
+        ("objects/readme".into(), FindingCode::Stray),
+        ("pack/readme".into(), FindingCode::Stray),
+        ("deploy/current".into(), FindingCode::Stray),
+        ("tmp/left".into(), FindingCode::Leftover),
+    ];
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn what_a_quick_check_cannot_see_a_full_one_does() {
+    let scratch = Scratch::new();
+    let (store, release) = filled(&scratch);
+    if store.verity() == VeritySupport::Kernel {
+        sealroot_testkit::need::missing("a filesystem without fs-verity");
+        return;
+    }
+    let path = scratch.object(&release.objects[0].1);
+    fs::write(&path, [1; 5000]).expect("changed in place, links and all");
+    let quick = check(&store, Depth::Quick, &Silent).expect("checked");
+    assert_eq!(quick.worst(), None);
+    let full = full(&store);
+    assert_eq!(full.worst(), Some(Severity::Damage));
+    // Under both of its names, and read for each.
+    assert_eq!(full.findings.len(), 2);
+    assert!(full.findings[0].detail.contains("has the fs-verity digest"));
+}
+
+#[test]
+fn codes_are_distinct_and_documented() {
+    let document = include_str!("../../../../docs/format/store.md");
+    let mut words: Vec<_> = FindingCode::ALL.iter().map(|code| code.as_str()).collect();
+    for word in &words {
+        assert!(document.contains(&format!("| `{word}` |")), "{word}");
+    }
+    words.sort_unstable();
+    words.dedup();
+    assert_eq!(words.len(), FindingCode::ALL.len());
+}
