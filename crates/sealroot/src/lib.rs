@@ -6,7 +6,7 @@
 //! * [`monitor`]: how long work tells its progress;
 //! * [`object`]: large files named by their fs-verity digest, on their way into a store;
 //! * [`ostree`]: an OSTree commit, read into a tree and objects;
-//! * `source`: a directory, read into a tree and objects;
+//! * [`source`]: a directory, read into a tree and objects;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * `build`: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
@@ -24,4 +24,5 @@ pub mod monitor;
 pub mod object;
 pub mod ostree;
 pub mod signer;
+pub mod source;
 pub mod store;

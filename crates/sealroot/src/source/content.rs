@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Reads the content of files, hashes it and offers it to the sink.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::buffer::spare_capacity;
+use rustix::fs::{Mode, OFlags, SeekFrom, openat2, seek};
+use rustix::io::{Errno, read, retry_on_intr};
+use sealroot_format::digest::{VERITY_BLOCK_BYTES, VerityBatch, VerityDigest, VerityHasher};
+use sealroot_format::tree::{FileContent, XattrSet};
+
+use super::error::{Failure, Fault};
+use super::listing::{Directory, Lister};
+use super::stat::{Version, check_unchanged};
+use super::xattrs::XattrReader;
+use super::{BUFFER_BYTES, CONFINED};
+use crate::monitor::Monitor;
+use crate::object::{ObjectContent, ObjectSink};
+
+/// Bytes that are hashed together: enough to fill all lanes, little enough to be still in the
+/// processor's cache when they are hashed. Also the piece in which large files are streamed.
+const BATCH_BYTES: usize = 512 * 1024;
+
+/// Bytes that all workers together may use for files in memory.
+const ALL_BUFFERS_BYTES: usize = 32 * 1024 * 1024;
+
+/// What reading a file gave.
+#[derive(Debug)]
+pub(super) struct FileRecord {
+    pub(super) content: FileContent,
+    pub(super) xattrs: XattrSet,
+}
+
+/// Where what was read goes to.
+pub(super) struct Output<'a> {
+    pub(super) root: &'a Path,
+    threshold_bytes: u64,
+    /// The largest file that is held in memory.
+    buffer_bytes: usize,
+    sink: &'a dyn ObjectSink,
+    monitor: &'a dyn Monitor,
+}
+
+impl<'a> Output<'a> {
+    pub(super) fn new(
+        root: &'a Path,
+        threshold_bytes: u32,
+        sink: &'a dyn ObjectSink,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        let share_bytes = ALL_BUFFERS_BYTES / rayon::current_num_threads();
+        Self {
+            root,
+            threshold_bytes: threshold_bytes.into(),
+            buffer_bytes: share_bytes.clamp(BATCH_BYTES, BUFFER_BYTES),
+            sink,
+            monitor,
+        }
+    }
+}
+
+/// The buffers of a task, and what was read with them. One task at a time has it.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) lister: Lister,
+    pub(super) xattrs: XattrReader,
+    batch: VerityBatch,
+    /// The files of `batch`.
+    waiting: Vec<Waiting>,
+    piece: Vec<u8>,
+    records: Vec<(usize, FileRecord)>,
+    /// Bytes read since the monitor was last told.
+    unreported_bytes: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    id: usize,
+    directory: Arc<Directory>,
+    entry: usize,
+    xattrs: XattrSet,
+}
+
+impl Worker {
+    pub(super) fn new() -> Self {
+        Self {
+            lister: Lister::new(),
+            xattrs: XattrReader::new(),
+            batch: VerityBatch::new(),
+            waiting: Vec::new(),
+            piece: Vec::new(),
+            records: Vec::new(),
+            unreported_bytes: 0,
+        }
+    }
+
+    /// Reads one file; hashes and offers it now or later.
+    pub(super) fn read_file(
+        &mut self,
+        output: &Output<'_>,
+        source: &FileSource<'_>,
+    ) -> Result<(), Failure> {
+        let size_bytes = source.version().size_bytes;
+        let small = usize::try_from(size_bytes);
+        match small {
+            Ok(len_bytes) if size_bytes <= output.threshold_bytes => {
+                self.read_inline(source, len_bytes)
+                    .map_err(|fault| source.failure(fault))?;
+            }
+            Ok(len_bytes) if len_bytes <= output.buffer_bytes => {
+                let padded_bytes = len_bytes.next_multiple_of(VERITY_BLOCK_BYTES);
+                if self.batch.used_bytes() + padded_bytes > output.buffer_bytes {
+                    self.flush(output)?;
+                }
+                self.read_buffered(source, len_bytes)
+                    .map_err(|fault| source.failure(fault))?;
+                if self.batch.used_bytes() >= BATCH_BYTES {
+                    self.flush(output)?;
+                }
+            }
+            _ => self
+                .read_streamed(output, source)
+                .map_err(|fault| source.failure(fault))?,
+        }
+        self.unreported_bytes += size_bytes;
+        if self.unreported_bytes >= BATCH_BYTES as u64 {
+            self.report(output);
+        }
+        Ok(())
+    }
+
+    fn read_inline(&mut self, source: &FileSource<'_>, len_bytes: usize) -> Result<(), Fault> {
+        let file = source.open()?;
+        let xattrs = self.xattrs.of_open(file.as_fd())?;
+        let mut content = Vec::with_capacity(len_bytes);
+        while content.len() < len_bytes {
+            read_some(|| read(&file, spare_capacity(&mut content)))?;
+        }
+        check_unchanged(source.version(), file.as_fd())?;
+        let content = FileContent::Inline(content.into());
+        self.records
+            .push((source.id, FileRecord { content, xattrs }));
+        Ok(())
+    }
+
+    fn read_buffered(&mut self, source: &FileSource<'_>, len_bytes: usize) -> Result<(), Fault> {
+        let file = source.open()?;
+        let xattrs = self.xattrs.of_open(file.as_fd())?;
+        self.batch
+            .push_with(len_bytes, |place| read_exact(&file, place))?;
+        self.waiting.push(Waiting {
+            id: source.id,
+            directory: Arc::clone(source.directory),
+            entry: source.entry,
+            xattrs,
+        });
+        check_unchanged(source.version(), file.as_fd())
+    }
+
+    fn read_streamed(&mut self, output: &Output<'_>, source: &FileSource<'_>) -> Result<(), Fault> {
+        let file = source.open()?;
+        let xattrs = self.xattrs.of_open(file.as_fd())?;
+        let size_bytes = source.version().size_bytes;
+        let digest = self.hash_stream(&file, size_bytes)?;
+        check_unchanged(source.version(), file.as_fd())?;
+        if !output.sink.has(&digest, size_bytes).map_err(Fault::Sink)? {
+            seek(&file, SeekFrom::Start(0)).map_err(Fault::os("read"))?;
+            let mut reader = File::from(file).take(size_bytes);
+            let content = ObjectContent::Stream(&mut reader);
+            if let Err(error) = output.sink.add(&digest, size_bytes, content) {
+                // A better reason than that the digest is another now.
+                check_unchanged(source.version(), reader.get_ref().as_fd())?;
+                return Err(Fault::Sink(error));
+            }
+        }
+        let content = FileContent::External { digest, size_bytes };
+        self.records
+            .push((source.id, FileRecord { content, xattrs }));
+        Ok(())
+    }
+
+    fn hash_stream(&mut self, file: &OwnedFd, size_bytes: u64) -> Result<VerityDigest, Fault> {
+        self.piece.resize(BATCH_BYTES, 0);
+        let mut hasher = VerityHasher::new();
+        let mut left_bytes = size_bytes;
+        while left_bytes > 0 {
+            let len_bytes =
+                usize::try_from(left_bytes).map_or(BATCH_BYTES, |left| left.min(BATCH_BYTES));
+            let piece = &mut self.piece[..len_bytes];
+            read_exact(file, piece)?;
+            hasher.update(piece);
+            left_bytes -= len_bytes as u64;
+        }
+        Ok(hasher.finish())
+    }
+
+    /// Hashes the files in memory and offers them.
+    pub(super) fn flush(&mut self, output: &Output<'_>) -> Result<(), Failure> {
+        let hashed = self.batch.finish();
+        for (file, (digest, content)) in self.waiting.drain(..).zip(hashed) {
+            let size_bytes = content.len() as u64;
+            offer(output.sink, &digest, content)
+                .map_err(|error| Fault::Sink(error).at(file.directory.path_of(file.entry)))?;
+            let record = FileRecord {
+                content: FileContent::External { digest, size_bytes },
+                xattrs: file.xattrs,
+            };
+            self.records.push((file.id, record));
+        }
+        Ok(())
+    }
+
+    /// Tells the monitor what was read.
+    pub(super) fn report(&mut self, output: &Output<'_>) {
+        output.monitor.advance(self.unreported_bytes);
+        self.unreported_bytes = 0;
+    }
+
+    /// The records of all files, by their ids.
+    pub(super) fn into_records(self) -> Vec<(usize, FileRecord)> {
+        self.records
+    }
+}
+
+/// A regular file to be read.
+pub(super) struct FileSource<'a> {
+    /// The position among all files.
+    pub(super) id: usize,
+    /// The open directory it is in.
+    pub(super) fd: BorrowedFd<'a>,
+    pub(super) directory: &'a Arc<Directory>,
+    /// Its position there.
+    pub(super) entry: usize,
+}
+
+impl FileSource<'_> {
+    /// What it was when its directory was listed.
+    fn version(&self) -> &Version {
+        &self.directory.entries[self.entry].stat.version
+    }
+
+    fn open(&self) -> Result<OwnedFd, Fault> {
+        let name = self.directory.names.get(self.entry);
+        // Should it be a fifo by now, opening must not wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        retry_on_intr(|| openat2(self.fd, name, flags, Mode::empty(), CONFINED))
+            .map_err(Fault::open("open"))
+    }
+
+    fn failure(&self, fault: Fault) -> Failure {
+        fault.at(self.directory.path_of(self.entry))
+    }
+}
+
+fn offer(sink: &dyn ObjectSink, digest: &VerityDigest, content: &[u8]) -> io::Result<()> {
+    let size_bytes = content.len() as u64;
+    if sink.has(digest, size_bytes)? {
+        return Ok(());
+    }
+    sink.add(digest, size_bytes, ObjectContent::Hashed(content))
+}
+
+fn read_exact(file: &OwnedFd, mut place: &mut [u8]) -> Result<(), Fault> {
+    while !place.is_empty() {
+        let len_bytes = read_some(|| read(file, &mut *place))?;
+        place = &mut place[len_bytes..];
+    }
+    Ok(())
+}
+
+/// Reads at least one byte.
+fn read_some(read: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Fault> {
+    match retry_on_intr(read) {
+        Ok(0) => Err(Fault::Changed("it is shorter than it was")),
+        Ok(len_bytes) => Ok(len_bytes),
+        Err(errno) => Err(Fault::Os("read", errno)),
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where trees come from: a directory, read with all metadata, on all cores, each file once.
+//!
+//! [`read_directory`] goes in three steps, of which the first two overlap:
+//!
+//! * `walk`: directories are tasks of the thread pool; each lists its names, sorted, and what
+//!   they are;
+//! * `content`: files are read into the memory of a worker, hashed many at a time, and offered to
+//!   the sink from there; only files beyond [`BUFFER_BYTES`] are streamed;
+//! * `assemble`: the records become a tree, in canonical order, so that nothing depends on timing.
+//!
+//! All names are looked up relative to an open directory and no symlink is ever followed.
+
+mod assemble;
+mod content;
+mod error;
+mod listing;
+mod stat;
+mod walk;
+mod xattrs;
+
+use std::path::Path;
+
+use rustix::fs::ResolveFlags;
+use sealroot_format::limits;
+use sealroot_format::tree::Tree;
+
+use crate::monitor::{Monitor, Unit};
+use crate::object::ObjectSink;
+
+pub use error::SourceError;
+
+/// Files up to this many bytes are hashed and offered to the sink from memory, where there are not
+/// too many workers; larger ones are streamed, and read a second time if the sink lacks them.
+pub const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// Nothing below the root is reached by a symlink or through a mount, at any time.
+const CONFINED: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
+/// How a directory is read.
+#[derive(Clone, Copy, Debug)]
+pub struct DirectoryOptions {
+    /// Files up to this many bytes are held in the tree; larger ones go to the sink.
+    pub threshold_bytes: u32,
+    /// What becomes of device nodes.
+    pub devices: Devices,
+}
+
+impl Default for DirectoryOptions {
+    fn default() -> Self {
+        Self {
+            threshold_bytes: limits::DEFAULT_THRESHOLD_BYTES,
+            devices: Devices::Refuse,
+        }
+    }
+}
+
+/// What becomes of device nodes, other than the whiteouts of overlayfs (character device 0:0),
+/// which are always kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Devices {
+    /// An error: an OS image needs none, `/dev` is made at boot.
+    Refuse,
+    /// They become part of the tree.
+    Keep,
+}
+
+/// Reads the tree under `root`, which may be a symlink to a directory, and offers its large files
+/// to `sink`.
+///
+/// Everything is taken over: arbitrary names, modes, owners, times, hardlinks, symlinks, special
+/// files and all extended attributes that this process may see (`trusted.*` only as root); only
+/// attributes in a namespace of the filesystem itself (`btrfs.*`) are left out.
+///
+/// A file or directory that changes while being read, as far as its size and times tell, is an
+/// error. So is a mount point inside the tree: neither what it covers nor that it should be empty
+/// is for us to guess. A bind mount of the root elsewhere shows the tree without its mounts.
+///
+/// Runs in the current rayon thread pool. Memory: the tree, and a few megabytes for each thread,
+/// whatever the size of the files.
+pub fn read_directory(
+    root: &Path,
+    options: &DirectoryOptions,
+    sink: &dyn ObjectSink,
+    monitor: &dyn Monitor,
+) -> Result<Tree, SourceError> {
+    monitor.start("reading", Unit::Bytes, None);
+    let records = walk::walk(root, *options, sink, monitor)?;
+    assemble::assemble(root, records)
+}
