@@ -179,7 +179,9 @@ pub enum ObjectError {
         found: Sha256Digest,
     },
     /// It breaks its format.
-    #[error("it is malformed")]
+    #[error(
+        "it breaks its format; if `ostree fsck` finds no damage, what made the commit is at fault"
+    )]
     Malformed(
         /// How.
         #[from]

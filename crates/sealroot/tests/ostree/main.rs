@@ -7,6 +7,13 @@
     reason = "a test that panics has failed"
 )]
 
+mod craft;
+mod crafted;
+mod crafted_content;
+mod damage;
+mod encode;
 mod entries;
 mod repositories;
+mod revisions;
+mod robustness;
 mod trees;

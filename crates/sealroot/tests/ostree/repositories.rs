@@ -67,7 +67,8 @@ impl Repositories {
                 "--add-metadata-string=ostree.linux=6.12.1",
             ],
         );
-        repositories.commit = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+        let commit = String::from_utf8(output.stdout).unwrap();
+        commit.trim_end().clone_into(&mut repositories.commit);
         for mode in MODES.into_iter().skip(1) {
             let bare = bare.to_str().unwrap();
             ostree(&repositories.path(mode), &["pull-local", bare, "test"]);
