@@ -8,7 +8,8 @@
 //! * [`guest`]: what the program inside is told and reports;
 //! * [`os_tree`], [`release`]: a small OS, and a release of it on a disk;
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
-//! * [`trees`]: random trees.
+//! * [`trees`]: random trees;
+//! * [`on_disk`]: trees written to and read from a filesystem.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod guest;
 pub mod kernel;
 pub mod manifest;
 pub mod need;
+pub mod on_disk;
 pub mod os_tree;
 pub mod release;
 pub mod trees;

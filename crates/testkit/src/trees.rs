@@ -86,7 +86,7 @@ pub fn shuffled(tree: &Tree, seed: u64) -> Tree {
             .inode(id)
             .as_directory()
             .into_iter()
-            .flat_map(|names| names.iter());
+            .flat_map(sealroot_format::tree::Directory::iter);
         names.map(move |(name, child)| (id, name, child))
     };
     todo.extend(names_of(InodeId::ROOT));
@@ -255,8 +255,8 @@ fn xattrs() -> impl Strategy<Value = XattrSet> {
             let mut xattrs: Vec<Xattr> = xattrs
                 .into_iter()
                 .map(|(name, value)| Xattr {
+                    value: valid_value(&name, value).into(),
                     name: name.into_bytes().into(),
-                    value: value.into(),
                 })
                 .collect();
             xattrs.sort();
@@ -267,13 +267,35 @@ fn xattrs() -> impl Strategy<Value = XattrSet> {
     prop_oneof![3 => Just(XattrSet::new()), 2 => sets(1..2), 2 => sets(2..8), 1 => sets(8..20)]
 }
 
+/// The kernel gives out only valid ACLs and capabilities.
+fn valid_value(name: &str, value: Vec<u8>) -> Vec<u8> {
+    match name {
+        "security.capability" => [&[1, 0, 0, 2, 0, 4], &[0; 14][..]].concat(),
+        name if name.starts_with("system.posix_acl_") => {
+            let id = value.len().min(255).to_le_bytes()[0];
+            let entry = |tag: u8, id: [u8; 4]| [&[tag, 0, 5, 0], &id[..]].concat();
+            let none = [0xff; 4];
+            [
+                vec![2, 0, 0, 0],
+                entry(0x01, none),
+                entry(0x02, [id, 3, 0, 0]),
+                entry(0x04, none),
+                entry(0x10, none),
+                entry(0x20, none),
+            ]
+            .concat()
+        }
+        _ => value,
+    }
+}
+
 /// Takes the xattrs away that cannot be told from those the pack adds for whiteouts.
 fn without_whiteout_conflicts(mut tree: Tree) -> Tree {
     let holds_whiteout = |inode: &Inode| {
         let names = inode
             .as_directory()
             .into_iter()
-            .flat_map(|names| names.iter());
+            .flat_map(sealroot_format::tree::Directory::iter);
         names
             .map(|(_, child)| child)
             .any(|child| tree.inode(child).is_whiteout())

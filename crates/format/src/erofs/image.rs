@@ -58,8 +58,10 @@ pub(crate) struct Nodes<'t> {
 /// What a node takes, before it has a place.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
-    /// Inode, xattr area and chunk map.
+    /// Inode and xattr area.
     pub(crate) head_bytes: u64,
+    /// The chunk map behind them.
+    pub(crate) map_bytes: u64,
     /// Content in full blocks.
     pub(crate) full_blocks: u32,
     /// What is left of the content, less than a block.
@@ -156,13 +158,15 @@ impl<'t> Nodes<'t> {
         if let Body::Hole(size_bytes) = node.body {
             let (_, count) = chunks(size_bytes);
             return (count <= CHUNKS_MAX).then_some(Shape {
-                head_bytes: head_bytes + count * CHUNK_ENTRY_BYTES as u64,
+                head_bytes,
+                map_bytes: count * CHUNK_ENTRY_BYTES as u64,
                 full_blocks: 0,
                 tail_bytes: 0,
             });
         }
         Some(Shape {
             head_bytes,
+            map_bytes: 0,
             full_blocks: u32::try_from(content_bytes / BLOCK_BYTES as u64).ok()?,
             tail_bytes: usize::try_from(content_bytes % BLOCK_BYTES as u64).ok()?,
         })

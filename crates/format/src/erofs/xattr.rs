@@ -163,6 +163,14 @@ impl StoredXattr<'_> {
             .then_with(|| self.suffix_bytes().cmp(other.suffix_bytes()))
     }
 
+    /// Order by full name, then by the length and then the bytes of the value.
+    pub(crate) fn cmp_all(&self, other: &Self) -> Ordering {
+        self.cmp_names(other).then_with(|| {
+            let (ours, theirs) = (self.value.to_vec(), other.value.to_vec());
+            (ours.len(), ours).cmp(&(theirs.len(), theirs))
+        })
+    }
+
     /// Bytes on disk, padded.
     pub(crate) fn disk_bytes(&self) -> usize {
         (XattrEntry::BYTES + self.suffix_len_bytes() + self.value.len_bytes())

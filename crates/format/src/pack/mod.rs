@@ -8,23 +8,29 @@
 //!
 //! The writer trusts its tree, the reader trusts nothing.
 
+mod composefs;
 mod error;
 mod nodes;
+mod order;
 mod overlay;
 mod place;
 mod read;
 mod verity;
 mod walk;
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::io;
 
 use crate::digest::VerityDigest;
 use crate::erofs::image;
 use crate::limits;
-use crate::tree::{FileContent, InodeId, Kind, Tree};
+use crate::tree::{FileContent, Inode, InodeId, Kind, Timestamp, Tree};
+
+use nodes::Builder;
 
 pub use crate::erofs::{ImageError, Nid, ReadAt};
+pub use composefs::{ComposefsSummary, write_composefs};
 pub use error::PackError;
 pub use read::{Entry, EntryKind, Name, Names, Pack};
 pub use walk::{Step, Visit, Walk};
@@ -67,17 +73,18 @@ pub fn write_pack(
         });
     }
     let (objects, object_bytes) = check_files(tree, threshold_bytes.into())?;
-    let (mut nodes, order) = nodes::from_tree(tree)?;
-    let layout = match place::plan(&mut nodes) {
-        Some(Ok(layout)) => layout,
-        Some(Err(number)) => return Err(nodes::too_large(tree, &order, number)),
-        None => {
-            return Err(PackError::TooLarge {
-                what: "blocks of the image",
-                max: u32::MAX.into(),
-            });
-        }
+    let order = order::of_pack(tree)?;
+    let digests: Vec<_> = tree.inodes().map(|(_, inode)| digest(inode)).collect();
+    let builder = Builder {
+        tree,
+        order: &order,
+        profile: &overlay::PACK,
+        digests: &digests,
+        build_time: commonest_mtime(tree),
     };
+    let mut nodes = builder.build()?;
+    let shapes = nodes::shapes(tree, &order, &nodes)?;
+    let layout = place::plan(&mut nodes, &shapes).ok_or_else(too_many_blocks)?;
     let mut hashing = verity::Hashing::new(out);
     image::write(&nodes, &layout, &mut hashing).map_err(PackError::Write)?;
     Ok(PackSummary {
@@ -87,6 +94,25 @@ pub fn write_pack(
         objects,
         object_bytes,
     })
+}
+
+fn digest(inode: &Inode) -> Option<VerityDigest> {
+    match &inode.kind {
+        Kind::Regular(FileContent::External { digest, .. }) => Some(*digest),
+        _ => None,
+    }
+}
+
+/// Compact inodes have this one; of equally common ones the smallest.
+fn commonest_mtime(tree: &Tree) -> Timestamp {
+    let mut counts: HashMap<Timestamp, usize> = HashMap::new();
+    for (_, inode) in tree.inodes() {
+        *counts.entry(inode.metadata.mtime).or_default() += 1;
+    }
+    let best = counts
+        .into_iter()
+        .max_by_key(|(mtime, count)| (*count, Reverse(*mtime)));
+    best.map(|(mtime, _)| mtime).unwrap_or_default()
 }
 
 /// Checks the division into inline and external files; gives the number of different objects and
@@ -144,6 +170,13 @@ fn entry_error(
         what,
         found: found.to_string(),
         expected,
+    }
+}
+
+const fn too_many_blocks() -> PackError {
+    PackError::TooLarge {
+        what: "blocks of the image",
+        max: u32::MAX as u64,
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) const OVERLAY: &[u8] = b"overlay.";
 pub(super) const METACOPY: &[u8] = b"overlay.metacopy";
 /// `trusted.`: where in the object layer a file's content is.
 pub(super) const REDIRECT: &[u8] = b"overlay.redirect";
+/// `trusted.`: that a directory hides those of lower layers.
+pub(super) const OPAQUE: &[u8] = b"overlay.opaque";
 /// `trusted.`: on an inode whose whiteout attributes are the writer's, not the payload's.
 pub(super) const MARKER: &[u8] = b"overlay.sealroot-whiteout";
 
@@ -34,6 +36,32 @@ pub(super) const ON_PARENT: [WhiteoutXattr; 4] = [
     (Namespace::User, false, b"overlay.opaque", b"x"),
     (Namespace::User, false, b"overlay.whiteouts", b""),
 ];
+
+/// What differs between the profiles.
+#[derive(Debug)]
+pub(super) struct Profile {
+    /// Ends the name of an object in its redirect.
+    pub(super) extension: &'static str,
+    /// Whether inodes whose whiteout attributes the writer added have [`MARKER`], and may have no
+    /// such attributes of their own. If not, the writer's replace them.
+    pub(super) marks_whiteouts: bool,
+    /// Whether the root has [`OPAQUE`].
+    pub(super) opaque_root: bool,
+}
+
+/// Our own profile.
+pub(super) const PACK: Profile = Profile {
+    extension: ".file",
+    marks_whiteouts: true,
+    opaque_root: false,
+};
+
+/// The export profile.
+pub(super) const COMPOSEFS: Profile = Profile {
+    extension: "",
+    marks_whiteouts: false,
+    opaque_root: true,
+};
 
 /// What of an inode, beside its own xattrs, decides which it has in a pack.
 #[derive(Clone, Copy, Debug)]
@@ -66,12 +94,11 @@ pub(super) struct XattrProblem {
     pub(super) expected: &'static str,
 }
 
-/// The xattrs of an inode as they are stored, in order of full names. `extension` ends the name of
-/// its object.
+/// The xattrs of an inode as they are stored, in order of full names.
 pub(super) fn stored_xattrs<'t>(
     payload: &'t XattrSet,
     role: Role<'t>,
-    extension: &'static str,
+    profile: &Profile,
 ) -> Result<Vec<StoredXattr<'t>>, XattrProblem> {
     let mut stored = Vec::with_capacity(payload.len() + 2);
     for Xattr { name, value } in payload {
@@ -88,7 +115,7 @@ pub(super) fn stored_xattrs<'t>(
     }
     if let Role::External(digest) = role {
         stored.push(own(METACOPY, Value::Metacopy(digest)));
-        stored.push(own(REDIRECT, Value::Redirect(digest, extension)));
+        stored.push(own(REDIRECT, Value::Redirect(digest, profile.extension)));
     }
     for (namespace, escaped, suffix, value) in role.whiteout_xattrs() {
         let added = StoredXattr {
@@ -97,22 +124,29 @@ pub(super) fn stored_xattrs<'t>(
             suffix,
             value: Value::Bytes(value),
         };
-        if let Some(found) = stored.iter().find(|xattr| xattr.cmp_names(&added).is_eq()) {
-            return Err(XattrProblem {
-                name: [found.namespace.prefix(), found.suffix].concat().into(),
-                expected: "none that is needed to keep a whiteout",
-            });
+        let taken = stored
+            .iter_mut()
+            .find(|xattr| xattr.cmp_names(&added).is_eq());
+        match taken {
+            None => stored.push(added),
+            Some(found) if !profile.marks_whiteouts => *found = added,
+            Some(found) => {
+                return Err(XattrProblem {
+                    name: [found.namespace.prefix(), found.suffix].concat().into(),
+                    expected: "none that is needed to keep a whiteout",
+                });
+            }
         }
-        stored.push(added);
     }
-    if !role.whiteout_xattrs().is_empty() {
+    if profile.marks_whiteouts && !role.whiteout_xattrs().is_empty() {
         stored.push(own(MARKER, Value::Bytes(b"")));
     }
     stored.sort_by(StoredXattr::cmp_names);
     Ok(stored)
 }
 
-const fn own<'t>(suffix: &'static [u8], value: Value<'t>) -> StoredXattr<'t> {
+/// An attribute that overlayfs is to read.
+pub(super) const fn own<'t>(suffix: &'static [u8], value: Value<'t>) -> StoredXattr<'t> {
     StoredXattr {
         namespace: Namespace::Trusted,
         escaped: false,
@@ -133,6 +167,6 @@ fn escape<'t>(name: &'t [u8], value: &'t [u8]) -> Option<StoredXattr<'t>> {
 }
 
 /// The value of `trusted.overlay.redirect` of a file whose object has this digest.
-pub(super) fn redirect_value(digest: &VerityDigest, extension: &'static str) -> Vec<u8> {
-    Value::Redirect(digest, extension).to_vec()
+pub(super) fn redirect_value(digest: &VerityDigest, profile: &Profile) -> Vec<u8> {
+    Value::Redirect(digest, profile.extension).to_vec()
 }

@@ -17,15 +17,12 @@ const WINDOW_BLOCKS: usize = 32;
 pub(super) const VOLUME_NAME: [u8; 16] = *b"sealroot-pack-1\0";
 
 /// Gives every node its place. `None` if the image would be too large.
-pub(super) fn plan(nodes: &mut Nodes<'_>) -> Option<Result<Layout, usize>> {
+pub(super) fn plan(nodes: &mut Nodes<'_>, shapes: &[Shape]) -> Option<Layout> {
     let mut window = Window::new();
-    let mut places = Vec::with_capacity(nodes.list.len());
-    for (number, node) in nodes.list.iter().enumerate() {
-        let Some(shape) = nodes.shape(node) else {
-            return Some(Err(number));
-        };
-        places.push(place_item(&mut window, &shape));
-    }
+    let mut places: Vec<Place> = shapes
+        .iter()
+        .map(|shape| place_item(&mut window, shape))
+        .collect();
     let shared = nodes.xattrs.shared();
     let shared_offset_bytes = window.end_bytes();
     let (meta_end_bytes, xattr_block) = nodes.place_shared(&shared, shared_offset_bytes)?;
@@ -58,7 +55,7 @@ pub(super) fn plan(nodes: &mut Nodes<'_>) -> Option<Result<Layout, usize>> {
         feature_incompat: INCOMPAT_CHUNKED_FILE,
         ..Superblock::default()
     };
-    Some(Ok(Layout {
+    Some(Layout {
         header: Vec::new(),
         superblock,
         places,
@@ -66,19 +63,16 @@ pub(super) fn plan(nodes: &mut Nodes<'_>) -> Option<Result<Layout, usize>> {
         shared,
         block_order,
         round_directory_size: false,
-    }))
+    })
 }
 
 /// pack.md, "Placement": a tail goes with its inode if the item then fits into one block, else
 /// into a block of its own.
 fn place_item(window: &mut Window, shape: &Shape) -> Place {
-    let whole_bytes = shape.head_bytes + shape.tail_bytes as u64;
+    let head_bytes = shape.head_bytes + shape.map_bytes;
+    let whole_bytes = head_bytes + shape.tail_bytes as u64;
     let inline = shape.tail_bytes > 0 && whole_bytes <= BLOCK_BYTES as u64;
-    let item_bytes = if inline {
-        whole_bytes
-    } else {
-        shape.head_bytes
-    };
+    let item_bytes = if inline { whole_bytes } else { head_bytes };
     let own_tail = shape.tail_bytes > 0 && !inline;
     Place {
         offset_bytes: window.place(item_bytes.next_multiple_of(SLOT_BYTES as u64)),

@@ -13,7 +13,7 @@
 )]
 
 use super::PackError;
-use super::overlay::{self, MARKER, METACOPY, OVERLAY, REDIRECT, Role};
+use super::overlay::{self, MARKER, METACOPY, OVERLAY, PACK, REDIRECT, Role};
 use super::place::VOLUME_NAME;
 use crate::digest::{DIGEST_BYTES, VerityDigest};
 use crate::erofs::inode::DataLayout;
@@ -175,7 +175,7 @@ impl Entry {
             _ => Role::Plain,
         };
         // An entry that was read has only xattrs that can be stored.
-        let stored = overlay::stored_xattrs(&self.metadata.xattrs, role, ".file");
+        let stored = overlay::stored_xattrs(&self.metadata.xattrs, role, &PACK);
         let xattr = |stored: crate::erofs::xattr::StoredXattr<'_>| Xattr {
             name: stored.full_name(),
             value: stored.value.to_vec().into(),
@@ -510,7 +510,7 @@ fn object_digest(at: u64, xattrs: &mut SplitXattrs) -> Result<VerityDigest, Pack
         )
     })?;
     let redirect = xattrs.redirect.take().unwrap_or_default();
-    let expected = overlay::redirect_value(&digest, ".file");
+    let expected = overlay::redirect_value(&digest, &PACK);
     if redirect != expected {
         let (found, expected) = (redirect.escape_ascii(), expected.escape_ascii());
         return Err(field(

@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What others say of our images: `fsck.erofs` and the kernel.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use sealroot_format::tree::Tree;
-use sealroot_testkit::need;
+use sealroot_format::pack::{Entry, EntryKind, Pack, Visit};
+use sealroot_format::tree::{Metadata, Tree, Xattr};
 use sealroot_testkit::trees::{split, trees};
+use sealroot_testkit::{need, on_disk};
 
 use crate::written;
 
@@ -34,6 +40,150 @@ fn fsck(fsck: &Path, image: &Path) {
     assert!(output.status.success(), "{}", said.escape_ascii());
 }
 
+/// A mounted image; unmounted when dropped.
+struct Mount {
+    directory: tempfile::TempDir,
+}
+
+impl Mount {
+    fn new(arguments: &[&OsStr]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let mut mount = Command::new("mount");
+        let output = mount
+            .args(arguments)
+            .arg(directory.path())
+            .output()
+            .expect("mount runs");
+        assert!(output.status.success(), "{}", output.stderr.escape_ascii());
+        Self { directory }
+    }
+
+    fn erofs(image: &Path) -> Self {
+        Self::new(&[
+            "-t".as_ref(),
+            "erofs".as_ref(),
+            "-oro".as_ref(),
+            image.as_ref(),
+        ])
+    }
+
+    fn path(&self, path: &[u8]) -> PathBuf {
+        let relative = path.strip_prefix(b"/").unwrap_or(path);
+        self.directory.path().join(OsStr::from_bytes(relative))
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg(self.directory.path()).status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot unmount"
+        );
+    }
+}
+
+/// What the kernel shows of an inode is what its entry says.
+fn compare(pack: &Pack<&Vec<u8>>, entry: &Entry, path: &Path) {
+    let found = path.symlink_metadata().expect("lstat");
+    let shown = path.display();
+    let mode = u32::from(entry.stored_mode());
+    assert_eq!(found.mode(), mode, "{shown}");
+    assert_eq!(found.nlink(), u64::from(entry.nlink), "{shown}");
+    let Metadata {
+        uid,
+        gid,
+        mtime,
+        xattrs: _,
+        permissions: _,
+    } = entry.metadata;
+    assert_eq!((found.uid(), found.gid()), (uid, gid), "{shown}");
+    let found_mtime = (found.mtime(), found.mtime_nsec());
+    assert_eq!(
+        found_mtime,
+        (mtime.seconds, mtime.nanoseconds.into()),
+        "{shown}"
+    );
+
+    let may_be_user = matches!(mode >> 12, 0o4 | 0o10);
+    let visible = |xattr: &Xattr| {
+        let name = &*xattr.name;
+        (may_be_user || !name.starts_with(b"user."))
+            && (mode >> 12 != 0o12 || !name.starts_with(b"system."))
+    };
+    let expected: Vec<Xattr> = entry.stored_xattrs().into_iter().filter(visible).collect();
+    let found_xattrs = on_disk::xattrs(path).expect("xattrs");
+    assert!(
+        found_xattrs.iter().eq(&expected),
+        "{shown}: {found_xattrs:?} {expected:?}"
+    );
+
+    match &entry.kind {
+        EntryKind::Inline { .. } => {
+            let mut content = Vec::new();
+            let mut buffer = [0; 1000];
+            loop {
+                let len = pack
+                    .read(entry, content.len() as u64, &mut buffer)
+                    .expect("read");
+                content.extend_from_slice(&buffer[..len]);
+                if len == 0 {
+                    break;
+                }
+            }
+            assert!(fs::read(path).expect("read") == content, "{shown}");
+        }
+        EntryKind::External { size_bytes, .. } => assert_eq!(found.len(), *size_bytes, "{shown}"),
+        EntryKind::Symlink(target) => {
+            let found = fs::read_link(path).expect("readlink");
+            assert_eq!(found.as_os_str().as_bytes(), &**target, "{shown}");
+        }
+        EntryKind::CharDevice(device) | EntryKind::BlockDevice(device) => {
+            let rdev = rustix::fs::makedev(device.major, device.minor);
+            assert_eq!(found.rdev(), rdev, "{shown}");
+        }
+        EntryKind::Directory { .. } => {
+            let names = pack.names(entry).map(|name| name.expect("a name").name);
+            let mut found: Vec<Box<[u8]>> = fs::read_dir(path)
+                .expect("readdir")
+                .map(|entry| entry.expect("an entry").file_name().as_bytes().into())
+                .collect();
+            found.sort();
+            assert!(names.eq(found), "{shown}");
+        }
+        EntryKind::Fifo | EntryKind::Socket => {}
+    }
+}
+
+#[test]
+fn the_kernel_shows_what_was_written() {
+    if !need::root() {
+        return;
+    }
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let image = directory.path().join("image");
+    for (index, tree) in samples(40, 60).enumerate() {
+        let threshold = [0, 64, 4096, 65_536][index % 4];
+        let bytes = written(&split(&tree, threshold), threshold);
+        fs::write(&image, &bytes).expect("written");
+        let mount = Mount::erofs(&image);
+        let pack = Pack::open(&bytes).expect("a pack");
+        let mut walk = pack.walk();
+        let mut first_inodes = HashMap::new();
+        while let Some(step) = walk.next().expect("a valid pack") {
+            let path = mount.path(step.path);
+            let found = path.symlink_metadata().expect("lstat").ino();
+            match step.visit {
+                Visit::Entry(entry) => {
+                    compare(&pack, &entry, &path);
+                    first_inodes.insert(entry.nid, found);
+                }
+                Visit::Link(nid) => assert_eq!(first_inodes.get(&nid), Some(&found)),
+            }
+        }
+    }
+}
+
 #[test]
 fn fsck_accepts_every_image() {
     let Some(tool) = need::tool("fsck.erofs") else {
@@ -43,7 +193,7 @@ fn fsck_accepts_every_image() {
     let image = directory.path().join("image");
     for tree in samples(40, 60) {
         for threshold in [0, 64, 4096, 65_536] {
-            std::fs::write(&image, written(&split(&tree, threshold), threshold)).expect("written");
+            fs::write(&image, written(&split(&tree, threshold), threshold)).expect("written");
             fsck(&tool, &image);
         }
     }

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The pack: what is written is read, everything else is refused.
 
+mod composefs;
 mod judges;
 mod roundtrip;
+mod size;
 
 use sealroot_format::digest::compute_verity_digest;
 use sealroot_format::pack::write_pack;
