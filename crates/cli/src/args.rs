@@ -4,8 +4,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use sealroot::keys;
+use sealroot::store::{Store, StoreError};
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::CommitId;
+use sealroot_format::sign::{Keyset, Verified};
 
 use crate::cmd;
+use crate::failure::Failure;
 
 /// Sign an OS tree once; boot it verified everywhere.
 ///
@@ -54,15 +60,46 @@ pub(crate) struct Common {
     pub(crate) json: bool,
 }
 
+/// A commit on the command line.
+pub(crate) fn parse_commit(text: &str) -> Result<CommitId, String> {
+    CommitId::from_hex(text).ok_or_else(|| "expected 64 lowercase hex digits".to_owned())
+}
+
 impl Common {
-    /// Where the store is.
-    pub(crate) fn store_path(&self) -> PathBuf {
-        self.store.clone().unwrap_or_else(|| self.sysroot.join("ostree/verity"))
+    /// Opens the store.
+    pub(crate) fn open_store(&self) -> Result<Store, StoreError> {
+        match &self.store {
+            Some(location) => Store::open(location),
+            None => Store::open_in_sysroot(&self.sysroot),
+        }
+    }
+
+    /// Opens the store, making it first if there is none.
+    pub(crate) fn open_or_create_store(&self) -> Result<Store, StoreError> {
+        match &self.store {
+            Some(location) => Store::open_or_create(location),
+            None => Store::open_or_create_in_sysroot(&self.sysroot),
+        }
+    }
+
+    /// Reads the keyset, which is trusted because the user named it or the administrator
+    /// installed it.
+    pub(crate) fn trusted_keyset(&self) -> anyhow::Result<Verified<Keyset>> {
+        let path = self.keyset_path();
+        if self.keyset.is_none() && !path.exists() {
+            let message = format!("there is no keyset at {}", path.display());
+            return Err(Failure::new(ErrorClass::NotFound, message)
+                .hint("name the keys to trust with --keyset FILE (`sealroot keys new` makes one)")
+                .into());
+        }
+        Ok(keys::read_trusted_keyset(&path)?)
     }
 
     /// Where the keyset is.
     pub(crate) fn keyset_path(&self) -> PathBuf {
-        self.keyset.clone().unwrap_or_else(|| self.sysroot.join("etc/sealroot/keyset"))
+        self.keyset
+            .clone()
+            .unwrap_or_else(|| self.sysroot.join("etc/sealroot/keyset"))
     }
 }
 
@@ -81,10 +118,6 @@ pub(crate) enum Command {
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.
     Deploy(cmd::deploy::Deploy),
-    /// Mount a deployment or a pack read-only, for a look.
-    Mount(cmd::mount::Mount),
-    /// Write a pack's tree out as plain files.
-    Unpack(cmd::unpack::Unpack),
     /// Show releases and deployments, and whether this system is sealed.
     Status(cmd::status::Status),
     /// Check the store for damage.

@@ -21,7 +21,11 @@ pub(crate) struct Failure {
 impl Failure {
     /// A failure of `class`; `message` says what, where, expected and found.
     pub(crate) fn new(class: ErrorClass, message: impl Into<String>) -> Self {
-        Self { class, message: message.into(), hint: None }
+        Self {
+            class,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// Adds how to go on.
@@ -32,19 +36,27 @@ impl Failure {
 }
 
 /// Prints `error` and gives the exit code of its class.
-pub(crate) fn report(error: &anyhow::Error, output: &Output) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
     let class = class_of(error);
     let hint = error.chain().find_map(|cause| {
-        cause.downcast_ref::<Failure>().and_then(|failure| failure.hint.as_deref())
+        cause
+            .downcast_ref::<Failure>()
+            .and_then(|failure| failure.hint.as_deref())
     });
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
     let mut out = io::stderr().lock();
     // A closed stderr leaves nobody to tell; the exit code still does.
     let _ = if output.is_json() {
         let class = format!("{class:?}").to_lowercase();
-        writeln!(out, "{}", json!({ "error": causes, "class": class, "hint": hint }))
+        writeln!(
+            out,
+            "{}",
+            json!({ "error": causes, "class": class, "hint": hint })
+        )
     } else {
-        let hint = hint.map(|hint| format!("\nhint: {hint}")).unwrap_or_default();
+        let hint = hint
+            .map(|hint| format!("\nhint: {hint}"))
+            .unwrap_or_default();
         writeln!(out, "error: {}{hint}", causes.join("\n  because "))
     };
     ExitCode::from(class.exit_code())
@@ -64,6 +76,19 @@ fn class_of(error: &anyhow::Error) -> ErrorClass {
             return failure.class;
         }
         first_class!(cause:
+            sealroot::build::BuildError,
+            sealroot::deploy::DeployError,
+            sealroot::initramfs::Error,
+            sealroot::ostree::OstreeError,
+            sealroot::release::ReleaseError,
+            sealroot::keys::Error,
+            sealroot::signer::Error,
+            sealroot::source::SourceError,
+            sealroot::store::StoreError,
+            sealroot_format::pack::PackError,
+            sealroot_format::policy::Error,
+            sealroot_format::sign::Error,
+            sealroot_format::text::Error,
             sealroot_format::tree::TreeError,
         );
     }

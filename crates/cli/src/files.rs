@@ -27,39 +27,22 @@ pub(crate) fn replace(
     path: &Path,
     fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    write(path, 0o644, fill, |file| file.persist(path).map_err(|error| error.error))
-}
-
-/// Like [`replace`], for a file that only the owner may read and that must not exist yet.
-pub(crate) fn create_secret(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    write(
-        path,
-        0o600,
-        |file| Ok(io::Write::write_all(file, content)?),
-        |file| file.persist_noclobber(path).map_err(|error| error.error),
-    )
-}
-
-fn write(
-    path: &Path,
-    mode: u32,
-    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
-    persist: impl FnOnce(tempfile::NamedTempFile) -> io::Result<File>,
-) -> anyhow::Result<()> {
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
     let cannot = || format!("cannot write {}", path.display());
-    let mut file = tempfile::Builder::new()
-        .prefix(".sealroot-")
-        .permissions(Permissions::from_mode(mode))
-        .tempfile_in(directory)
-        .with_context(cannot)?;
+    let mut file =
+        tempfile::NamedTempFile::with_prefix_in(".sealroot-", directory).with_context(cannot)?;
     fill(file.as_file_mut())?;
-    // The umask had a say in the mode at creation.
-    file.as_file().set_permissions(Permissions::from_mode(mode)).with_context(cannot)?;
+    file.as_file()
+        .set_permissions(Permissions::from_mode(0o644))
+        .with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
-    persist(file).with_context(cannot)?;
-    File::open(directory).and_then(|dir| dir.sync_all()).with_context(cannot)
+    file.persist(path)
+        .map_err(|error| error.error)
+        .with_context(cannot)?;
+    File::open(directory)
+        .and_then(|dir| dir.sync_all())
+        .with_context(cannot)
 }

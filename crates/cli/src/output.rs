@@ -23,12 +23,12 @@ impl Output {
     }
 
     /// Whether results are JSON.
-    pub(crate) const fn is_json(&self) -> bool {
+    pub(crate) const fn is_json(self) -> bool {
         self.json
     }
 
     /// Prints `report` in the chosen form.
-    pub(crate) fn emit(&self, report: &impl Report) -> anyhow::Result<()> {
+    pub(crate) fn emit(self, report: &impl Report) -> anyhow::Result<()> {
         let mut out = io::stdout().lock();
         if self.json {
             serde_json::to_writer_pretty(&mut out, report)?;

@@ -8,14 +8,16 @@
 //! * [`ostree`]: an OSTree commit, read into a tree and objects;
 //! * [`source`]: a directory, read into a tree and objects;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
-//! * `build`: a source into a pack and objects in a store, and its unsigned statement;
+//! * [`build`]: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
+//! * [`release`]: releases in a store found, verified, opened;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
 #![forbid(unsafe_code)]
 
+pub mod build;
 pub mod check;
 pub mod deploy;
 pub mod initramfs;
@@ -23,6 +25,7 @@ pub mod keys;
 pub mod monitor;
 pub mod object;
 pub mod ostree;
+pub mod release;
 pub mod signer;
 pub mod source;
 pub mod store;

@@ -11,12 +11,13 @@ use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, Etc, Layer, MemoryPercent, Mode, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, Etc, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
 };
-use sealroot_format::sign::{Keyset, Name};
+use sealroot_format::sign::Name;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, Report};
@@ -117,16 +118,6 @@ struct PolicyChoices {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum ModeChoice {
-    /// Everything enforced, Secure Boot demanded, /var without programs.
-    Sealed,
-    /// The kernel verifies every file; the boot chain is not ours to judge.
-    Verity,
-    /// For filesystems without fs-verity: every object is hashed at each boot.
-    Integrity,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
 enum LayerChoice {
     /// The pack is mounted as it is.
     Erofs,
@@ -141,12 +132,15 @@ fn parse_digest(text: &str) -> Result<VerityDigest, String> {
 
 impl PolicyChoices {
     fn policy(&self) -> anyhow::Result<Policy> {
-        let missing = |option: &str| Failure::new(ErrorClass::Usage, format!("{option} is missing"));
+        let missing =
+            |option: &str| Failure::new(ErrorClass::Usage, format!("{option} is missing"));
         let layer = match self.layer {
             LayerChoice::Erofs => Layer::Erofs,
-            LayerChoice::Tmpfs => Layer::Tmpfs(MemoryPercent::new(self.tmpfs_percent).ok_or_else(
-                || Failure::new(ErrorClass::Usage, "--tmpfs-percent is not from 1 to 25"),
-            )?),
+            LayerChoice::Tmpfs => {
+                Layer::Tmpfs(MemoryPercent::new(self.tmpfs_percent).ok_or_else(|| {
+                    Failure::new(ErrorClass::Usage, "--tmpfs-percent is not from 1 to 25")
+                })?)
+            }
         };
         let secure_boot = match (self.allow_insecure_boot, &self.cmdline) {
             (true, line) => SecureBoot::NotRequired(line.clone()),
@@ -161,11 +155,7 @@ impl PolicyChoices {
             }
         };
         Ok(Policy {
-            mode: match self.mode {
-                ModeChoice::Sealed => Mode::Sealed,
-                ModeChoice::Verity => Mode::Verity,
-                ModeChoice::Integrity => Mode::Integrity,
-            },
+            mode: self.mode.into(),
             layer,
             root: self.root.clone().ok_or_else(|| missing("--root"))?,
             etc: Etc::Transient,
@@ -192,26 +182,34 @@ struct Made {
 impl Report for Made {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let (file, modules) = (self.file.display(), self.modules.len());
-        writeln!(out, "{file}: {} bytes, {modules} modules, policy:", self.size_bytes)?;
-        self.policy.lines().try_for_each(|line| writeln!(out, "  {line}"))
+        writeln!(
+            out,
+            "{file}: {} bytes, {modules} modules, policy:",
+            self.size_bytes
+        )?;
+        self.policy
+            .lines()
+            .try_for_each(|line| writeln!(out, "  {line}"))
     }
 }
 
 impl Initramfs {
-    pub(crate) fn run(&self, common: &Common, output: &Output) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let policy = match &self.policy {
             Some(file) => files::read(file)?,
             None => self.choices.policy()?.to_string().into_bytes(),
         };
         // Refused here rather than on the machine that has to boot.
         Policy::parse(&policy).context("the policy is not valid")?;
-        let keyset_path = common.keyset_path();
-        let keyset = files::read(&keyset_path)?;
-        Keyset::parse_trusted(&keyset)
-            .with_context(|| format!("{} is not valid", keyset_path.display()))?;
+        common.trusted_keyset()?;
+        let keyset = files::read(&common.keyset_path())?;
 
         let mut modules = initramfs::default_modules();
-        modules.extend(self.extra_modules.iter().map(|name| ModuleRequest::required(name)));
+        modules.extend(
+            self.extra_modules
+                .iter()
+                .map(|name| ModuleRequest::required(name)),
+        );
         let boot_program = match &self.boot_program {
             Some(path) => path.clone(),
             None => find_boot_program()?,
@@ -241,15 +239,20 @@ impl Initramfs {
 
 fn find_boot_program() -> anyhow::Result<PathBuf> {
     const NAME: &str = "sealroot-boot";
-    let beside = std::env::current_exe().ok().and_then(|exe| Some(exe.parent()?.join(NAME)));
+    let beside = std::env::current_exe()
+        .ok()
+        .and_then(|exe| Some(exe.parent()?.join(NAME)));
     let installed = Path::new("/usr/lib/sealroot").join(NAME);
     beside
         .into_iter()
         .chain([installed])
         .find(|path| fs::exists(path).unwrap_or(false))
         .ok_or_else(|| {
-            Failure::new(ErrorClass::NotFound, format!("the boot program {NAME} was not found"))
-                .hint("name it with --boot-program FILE")
-                .into()
+            Failure::new(
+                ErrorClass::NotFound,
+                format!("the boot program {NAME} was not found"),
+            )
+            .hint("name it with --boot-program FILE")
+            .into()
         })
 }

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot build`
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args, ValueEnum};
+use sealroot::build::{self, Built, Origin};
+use sealroot::source::Devices;
+use sealroot_format::sign::{Name, Word};
+use sealroot_format::{ErrorClass, limits};
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::failure::Failure;
+use crate::output::{Output, Report};
+use crate::progress::Progress;
+use crate::time;
+
+/// Put a tree into the store as a pack and objects, with an unsigned release statement.
+///
+/// The tree is a directory or a commit of an OSTree repository. Nothing is stored twice, and
+/// building the same tree again writes nothing. Prints the commit and the digest of the pack.
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("source").required(true), after_long_help = EXAMPLES)]
+pub(crate) struct Build {
+    /// Build from this directory.
+    #[arg(long, value_name = "DIR", group = "source")]
+    dir: Option<PathBuf>,
+
+    /// Build from a commit of an OSTree repository: a checksum, a ref, or remote:ref.
+    #[arg(long, num_args = 2, value_names = ["REPO", "REF"], group = "source")]
+    ostree: Option<Vec<String>>,
+
+    /// The OS, as ID in its os-release.
+    #[arg(long, value_name = "NAME")]
+    os: Name,
+
+    /// The edition of the OS.
+    #[arg(long, value_name = "NAME")]
+    variant: Option<Name>,
+
+    /// The line of releases this one belongs to.
+    #[arg(long, value_name = "NAME")]
+    stream: Name,
+
+    /// The machine architecture, as `uname -m` says it.
+    #[arg(long, value_name = "NAME", default_value = std::env::consts::ARCH)]
+    arch: Name,
+
+    /// The version for people [default: the OSTree commit's own].
+    #[arg(long, value_name = "TEXT")]
+    version: Option<Word>,
+
+    /// Number of the release in its stream; raise it with every release.
+    #[arg(long, value_name = "N")]
+    index: u64,
+
+    /// Security epoch; raise it when all older releases must not boot any more.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    epoch: u64,
+
+    /// The kernel release [default: the only one in the tree's /usr/lib/modules].
+    #[arg(long, value_name = "RELEASE")]
+    kernel: Option<Word>,
+
+    /// Files up to this many bytes go inside the pack (0 to 65536).
+    #[arg(long, value_name = "BYTES", default_value_t = limits::DEFAULT_THRESHOLD_BYTES)]
+    threshold: u32,
+
+    /// What becomes of device nodes in a directory.
+    #[arg(long, value_enum, default_value_t = DevicesChoice::Refuse)]
+    devices: DevicesChoice,
+
+    /// When the release is made, seconds since 1970 [default: `SOURCE_DATE_EPOCH`, or now].
+    #[arg(long, value_name = "SECONDS")]
+    created: Option<u64>,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --sysroot /mnt build --dir ./tree --os exampleos --stream stable --index 7
+  sealroot --store ./store build --ostree ./repo exampleos/x86_64/stable \\
+      --os exampleos --stream stable --version 42.1 --index 7";
+
+/// What becomes of device nodes.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum DevicesChoice {
+    /// An error: an OS image needs none, /dev is made at boot.
+    Refuse,
+    /// They become part of the tree.
+    Keep,
+}
+
+impl From<DevicesChoice> for Devices {
+    fn from(choice: DevicesChoice) -> Self {
+        match choice {
+            DevicesChoice::Refuse => Self::Refuse,
+            DevicesChoice::Keep => Self::Keep,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct BuiltReport {
+    commit: String,
+    stream: String,
+    pack: String,
+    pack_bytes: u64,
+    tree_digest: String,
+    entries: u64,
+    objects: u64,
+    object_bytes: u64,
+    added_objects: u64,
+    added_bytes: u64,
+    is_new: bool,
+}
+
+impl BuiltReport {
+    fn new(
+        Built {
+            statement,
+            is_new,
+            objects,
+        }: &Built,
+    ) -> Self {
+        Self {
+            commit: statement.commit.to_string(),
+            stream: statement.stream.to_string(),
+            pack: statement.pack_digest.to_string(),
+            pack_bytes: statement.pack_size_bytes,
+            tree_digest: statement.tree_digest.to_string(),
+            entries: statement.entries,
+            objects: statement.objects,
+            object_bytes: statement.object_bytes,
+            added_objects: objects.added_objects,
+            added_bytes: objects.added_bytes,
+            is_new: *is_new,
+        }
+    }
+}
+
+impl Report for BuiltReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "commit {}", self.commit)?;
+        writeln!(out, "pack {}", self.pack)?;
+        writeln!(
+            out,
+            "{} entries, pack of {} bytes, {} objects of {} bytes",
+            self.entries, self.pack_bytes, self.objects, self.object_bytes
+        )?;
+        if self.is_new || self.added_objects > 0 {
+            let (objects, bytes) = (self.added_objects, self.added_bytes);
+            writeln!(out, "new in the store: {objects} objects of {bytes} bytes")
+        } else {
+            writeln!(out, "all of it was in the store already")
+        }
+    }
+}
+
+impl Build {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let origin = match (&self.dir, self.ostree.as_deref()) {
+            (Some(path), _) => Origin::Directory {
+                path,
+                devices: self.devices.into(),
+            },
+            (None, Some([repository, rev])) => Origin::Ostree {
+                repository: repository.as_ref(),
+                rev,
+            },
+            _ => {
+                let message = "name a tree with --dir DIR or --ostree REPO REF";
+                return Err(Failure::new(ErrorClass::Usage, message).into());
+            }
+        };
+        let release = build::Release {
+            os: self.os.clone(),
+            variant: self.variant.clone(),
+            stream: self.stream.clone(),
+            arch: self.arch.clone(),
+            version: self.version.clone(),
+            index: self.index,
+            epoch: self.epoch,
+            kernel: self.kernel.clone(),
+            created: match self.created {
+                Some(created) => created,
+                None => time::source_date_epoch()?.unwrap_or_else(time::now),
+            },
+            threshold_bytes: self.threshold,
+        };
+        let store = common.open_or_create_store()?;
+        let built = {
+            let progress = Progress::new();
+            build::build(&store, origin, &release, &progress)?
+        };
+        output.emit(&BuiltReport::new(&built))
+    }
+}

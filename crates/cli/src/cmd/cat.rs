@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot cat`
+
+use std::io::{self, Write};
+
+use anyhow::Context as _;
+use clap::Args;
+use sealroot::release;
+use sealroot_format::ErrorClass;
+use sealroot_format::pack::{Entry, EntryKind};
+
+use crate::args::Common;
+use crate::failure::Failure;
+use crate::target::{self, AnyPack, Target};
+
+/// How much of a file is in memory at a time, bytes.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// Print a file of a pack.
+///
+/// A large file is read from the store's objects and verified before the first byte is printed.
+#[derive(Debug, Args)]
+pub(crate) struct Cat {
+    #[arg(value_name = "TARGET", help = target::HELP)]
+    target: Target,
+
+    /// The file.
+    #[arg(value_name = "PATH")]
+    path: String,
+}
+
+impl Cat {
+    pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {
+        self.target.with_pack(common, |pack| {
+            let not_found = || {
+                let message = format!("there is no {} in the pack", self.path);
+                Failure::new(ErrorClass::NotFound, message)
+            };
+            let entry = pack
+                .lookup(target::components(&self.path))?
+                .ok_or_else(not_found)?;
+            let mut out = io::stdout().lock();
+            match &entry.kind {
+                EntryKind::Inline { .. } => copy_inline(pack, &entry, &mut out)?,
+                EntryKind::External { digest, size_bytes } => {
+                    let store = common.open_store()?;
+                    let object = release::open_verified_object(&store, digest, *size_bytes)?;
+                    io::copy(&mut object.reader(), &mut out).context("cannot copy the object")?;
+                }
+                _ => {
+                    let message = format!("{} is not a regular file", self.path);
+                    return Err(Failure::new(ErrorClass::Usage, message).into());
+                }
+            }
+            Ok(out.flush()?)
+        })
+    }
+}
+
+fn copy_inline(pack: &AnyPack<'_>, file: &Entry, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut offset_bytes = 0;
+    loop {
+        let read = pack.read(file, offset_bytes, &mut buffer)?;
+        if read == 0 {
+            return Ok(());
+        }
+        out.write_all(buffer.get(..read).unwrap_or_default())?;
+        offset_bytes += read as u64;
+    }
+}

@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot keys`
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use sealroot::keys::{self, KeysetPlan, RolePlan};
+use sealroot::signer::Signer;
+use sealroot_format::sign::{Keyset, PublicKey, Role, Unverified};
+use serde::Serialize;
+
+use crate::output::{Output, Report};
+use crate::signers::SignerOptions;
+
+/// Make and show signing keys and keysets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Keys {
+    /// Make a key, and a keyset in which it alone has every role.
+    ///
+    /// Writes NAME.secret (keep it secret), NAME.public and NAME.keyset (give it to devices). The
+    /// key files are in OSTree's format.
+    New(New),
+    /// Put a keyset together: which keys may sign what, and how many must.
+    ///
+    /// It must then be signed by its root keys, with `keys sign`.
+    #[command(after_long_help = KEYSET_EXAMPLE)]
+    Keyset(NewKeyset),
+    /// Add a root key's signature to a keyset.
+    Sign(SignKeyset),
+    /// Show the keys, roles and thresholds of a keyset.
+    Show(Show),
+}
+
+const KEYSET_EXAMPLE: &str = "\
+Example: two of three offline keys for the keyset itself, any of two for releases:
+  sealroot keys keyset vendor.keyset --root a.public --root b.public --root c.public \\
+      --root-threshold 2 --release d.public --release e.public --channel e.public
+  sealroot keys sign vendor.keyset --key a.secret
+  sealroot keys sign vendor.keyset --key b.secret";
+
+#[derive(Debug, Args)]
+pub(crate) struct New {
+    /// What the files are called, without their endings.
+    #[arg(value_name = "NAME")]
+    name: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewKeyset {
+    /// Where to write the keyset.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    /// The keyset that this one follows; its root keys must sign too.
+    #[arg(long, value_name = "KEYSET")]
+    after: Option<PathBuf>,
+
+    /// A public key that signs keysets.
+    #[arg(long, value_name = "FILE", required = true)]
+    root: Vec<PathBuf>,
+
+    /// How many root keys must sign.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    root_threshold: usize,
+
+    /// A public key that signs releases.
+    #[arg(long, value_name = "FILE", required = true)]
+    release: Vec<PathBuf>,
+
+    /// How many release keys must sign.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    release_threshold: usize,
+
+    /// A public key that signs what is newest.
+    #[arg(long, value_name = "FILE", required = true)]
+    channel: Vec<PathBuf>,
+
+    /// How many channel keys must sign.
+    #[arg(long, value_name = "K", default_value_t = 1)]
+    channel_threshold: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SignKeyset {
+    /// The keyset.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    signer: SignerOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Show {
+    /// The keyset.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+}
+
+#[derive(Serialize)]
+struct KeysetReport {
+    file: PathBuf,
+    version: u64,
+    roles: Vec<RoleReport>,
+    signatures: usize,
+    /// Whether enough of its own root keys have signed it.
+    is_complete: bool,
+}
+
+#[derive(Serialize)]
+struct RoleReport {
+    role: String,
+    threshold: usize,
+    keys: Vec<String>,
+}
+
+impl Report for KeysetReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}: keyset version {}",
+            self.file.display(),
+            self.version
+        )?;
+        for RoleReport {
+            role,
+            threshold,
+            keys,
+        } in &self.roles
+        {
+            writeln!(out, "  {role:8} {threshold} of {}", keys.join(", "))?;
+        }
+        let enough = if self.is_complete {
+            "enough"
+        } else {
+            "not enough: use `keys sign`"
+        };
+        writeln!(out, "  {} root signatures, {enough}", self.signatures)
+    }
+}
+
+#[derive(Serialize)]
+struct NewReport {
+    key: String,
+    secret: PathBuf,
+    public: PathBuf,
+    keyset: PathBuf,
+}
+
+impl Report for NewReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "key {}", self.key)?;
+        writeln!(
+            out,
+            "{}: keep it secret; who has it can sign releases",
+            self.secret.display()
+        )?;
+        writeln!(out, "{}: the public key", self.public.display())?;
+        writeln!(
+            out,
+            "{}: give it to devices: it says whom to trust",
+            self.keyset.display()
+        )
+    }
+}
+
+impl Keys {
+    pub(crate) fn run(&self, output: Output) -> anyhow::Result<()> {
+        match self {
+            Self::New(New { name }) => output.emit(&new(name)?),
+            Self::Keyset(plan) => {
+                let keyset = plan.keyset()?;
+                keys::write_document(&plan.file, &keyset)?;
+                output.emit(&show(&plan.file)?)
+            }
+            Self::Sign(SignKeyset { file, signer }) => {
+                let mut keyset = keys::read_keyset(file)?;
+                signer.signer()?.sign(&mut keyset)?;
+                keys::write_document(file, &keyset)?;
+                output.emit(&show(file)?)
+            }
+            Self::Show(Show { file }) => output.emit(&show(file)?),
+        }
+    }
+}
+
+fn new(name: &Path) -> anyhow::Result<NewReport> {
+    let with_ending = |ending: &str| {
+        let mut path = name.as_os_str().to_owned();
+        path.push(ending);
+        PathBuf::from(path)
+    };
+    let report = |key: &PublicKey| NewReport {
+        key: key.id().to_string(),
+        secret: with_ending(".secret"),
+        public: with_ending(".public"),
+        keyset: with_ending(".keyset"),
+    };
+    let secret = keys::generate()?;
+    let public = *secret.public();
+    let report = report(&public);
+    keys::write_secret_key(&report.secret, &secret)?;
+    keys::write_public_key_file(&report.public, &[public])?;
+    let alone = || RolePlan {
+        threshold: 1,
+        keys: vec![public],
+    };
+    let plan = KeysetPlan {
+        root: alone(),
+        release: alone(),
+        channel: alone(),
+    };
+    let mut keyset = plan.first()?;
+    Signer::Key(secret).sign(&mut keyset)?;
+    keys::write_document(&report.keyset, &keyset)?;
+    Ok(report)
+}
+
+impl NewKeyset {
+    fn keyset(&self) -> anyhow::Result<Unverified<Keyset>> {
+        let role = |files: &[PathBuf], threshold| -> anyhow::Result<RolePlan> {
+            let mut keys = Vec::new();
+            for file in files {
+                keys.extend(keys::read_public_keys(file)?);
+            }
+            Ok(RolePlan { threshold, keys })
+        };
+        let plan = KeysetPlan {
+            root: role(&self.root, self.root_threshold)?,
+            release: role(&self.release, self.release_threshold)?,
+            channel: role(&self.channel, self.channel_threshold)?,
+        };
+        Ok(match &self.after {
+            None => plan.first()?,
+            Some(current) => plan.successor(&keys::read_trusted_keyset(current)?)?,
+        })
+    }
+}
+
+fn show(file: &Path) -> anyhow::Result<KeysetReport> {
+    let document = keys::read_keyset(file)?;
+    let keyset = keys::read_trusted_keyset(file)?;
+    let roles = [Role::Root, Role::Release, Role::Channel].map(|role| RoleReport {
+        role: role.to_string(),
+        threshold: keyset.role(role).threshold(),
+        keys: keyset
+            .role(role)
+            .ids()
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+    });
+    Ok(KeysetReport {
+        file: file.to_owned(),
+        version: keyset.version(),
+        roles: roles.into(),
+        signatures: document.signatures().len(),
+        is_complete: document.verify_first().is_ok(),
+    })
+}

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! One module a command: its arguments and what it does.
+
+pub(crate) mod build;
+pub(crate) mod cat;
+pub(crate) mod check;
+pub(crate) mod deploy;
+pub(crate) mod dump;
+pub(crate) mod image;
+pub(crate) mod initramfs;
+pub(crate) mod keys;
+pub(crate) mod ls;
+pub(crate) mod sign;
+pub(crate) mod status;
+pub(crate) mod verify;
+
+use crate::args::{Cli, Command};
+use crate::output::Output;
+
+/// Runs the chosen command.
+pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
+    let common = &cli.common;
+    match &cli.command {
+        Command::Keys(keys) => keys.run(output),
+        Command::Image(image) => image.run(output),
+        Command::Build(build) => build.run(common, output),
+        Command::Sign(sign) => sign.run(common, output),
+        Command::Verify(verify) => verify.run(common, output),
+        Command::Deploy(deploy) => deploy.run(common, output),
+        Command::Status(status) => status.run(common, output),
+        Command::Check(check) => check.run(common, output),
+        Command::Ls(ls) => ls.run(common, output),
+        Command::Cat(cat) => cat.run(common),
+        Command::Dump(dump) => dump.run(common),
+        Command::Initramfs(initramfs) => initramfs.run(common, output),
+    }
+}

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot sign`
+
+use std::io::{self, Write};
+
+use clap::Args;
+use sealroot::monitor::Silent;
+use sealroot::release;
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::CommitId;
+use sealroot_format::sign::{Name, Statement};
+use serde::Serialize;
+
+use crate::args::{Common, parse_commit};
+use crate::failure::Failure;
+use crate::output::{Output, Report};
+use crate::signers::SignerOptions;
+
+/// Add a signature to a release.
+///
+/// The secret key stays where it is: a file, or whatever an external command keeps it in. Several
+/// people can sign one after another; each call adds one signature.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Sign {
+    /// The commit, as `build` printed it.
+    #[arg(value_name = "COMMIT", value_parser = parse_commit)]
+    commit: CommitId,
+
+    /// The stream it was released in; needed where there are several.
+    #[arg(long, value_name = "NAME")]
+    stream: Option<Name>,
+
+    #[command(flatten)]
+    signer: SignerOptions,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --sysroot /mnt sign COMMIT --key vendor.secret
+  sealroot --store ./store sign COMMIT --public-key hsm.public --signer 'hsm-sign --slot 3'
+
+An external signer gets the bytes to sign on its standard input and prints the signature, 64 raw
+bytes or their base64.";
+
+#[derive(Serialize)]
+struct Signed {
+    commit: String,
+    stream: String,
+    key: String,
+    signatures: usize,
+    statement: String,
+}
+
+impl Report for Signed {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.statement
+            .lines()
+            .try_for_each(|line| writeln!(out, "  {line}"))?;
+        let Self {
+            key, signatures, ..
+        } = self;
+        writeln!(out, "signed by {key}; {signatures} signatures now")
+    }
+}
+
+impl Sign {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let store = common.open_store()?;
+        let signer = self.signer.signer()?;
+        let (stream, document) =
+            release::read_statement(&store, self.commit, self.stream.as_ref())?;
+        let statement = Statement::parse(document.body())?;
+        if statement.commit != self.commit || statement.stream != stream {
+            let message = format!(
+                "the statement of {} in stream {stream} is of another release: {} in {}",
+                self.commit, statement.commit, statement.stream
+            );
+            return Err(Failure::new(ErrorClass::Untrusted, message).into());
+        }
+        // A signature vouches for a pack that is whole and well-formed.
+        release::check_pack(&store, &statement)?;
+        let mut signed = document.clone();
+        signer.sign(&mut signed)?;
+
+        let transaction = store.begin(&Silent)?;
+        // Read again under the lock: somebody else may have signed meanwhile.
+        let (_, current) = release::read_statement(&store, self.commit, Some(&stream))?;
+        signed.merge(&current)?;
+        transaction.write_statement(&self.commit, &stream, signed.to_string().as_bytes())?;
+        transaction.finish()?;
+        output.emit(&Signed {
+            commit: self.commit.to_string(),
+            stream: stream.to_string(),
+            key: signer.public().id().to_string(),
+            signatures: signed.signatures().len(),
+            statement: statement.to_string(),
+        })
+    }
+}

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot verify`
+
+use std::io::{self, Write};
+
+use clap::Args;
+use sealroot::check::Depth;
+use sealroot::release;
+use sealroot::store::Store;
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::CommitId;
+use sealroot_format::sign::{Keyset, Name, Verified};
+use serde::Serialize;
+
+use crate::args::{Common, parse_commit};
+use crate::failure::Failure;
+use crate::output::{Output, Report};
+use crate::progress::Progress;
+
+/// Verify the signatures of releases and that all they name is there.
+///
+/// The pack is read whole and compared with the statement. Each object is looked at: where the
+/// store has fs-verity, the kernel measures it, which takes the same short time for any size.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Verify {
+    /// The commits [default: all releases of the store].
+    #[arg(value_name = "COMMIT", value_parser = parse_commit)]
+    commits: Vec<CommitId>,
+
+    /// The stream they were released in; needed where a commit has several.
+    #[arg(long, value_name = "NAME")]
+    stream: Option<Name>,
+
+    /// Also read every object to its end and hash it.
+    #[arg(long)]
+    full: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --keyset vendor.keyset verify
+  sealroot --store ./store --keyset vendor.keyset verify COMMIT --full";
+
+#[derive(Serialize)]
+struct VerifyReport {
+    releases: Vec<ReleaseReport>,
+}
+
+#[derive(Serialize)]
+struct ReleaseReport {
+    commit: String,
+    stream: String,
+    os: String,
+    version: Option<String>,
+    index: u64,
+    signers: Vec<String>,
+    objects: u64,
+    damaged: Vec<Damaged>,
+}
+
+#[derive(Serialize)]
+struct Damaged {
+    object: String,
+    reason: String,
+}
+
+impl Report for VerifyReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for release in &self.releases {
+            let ReleaseReport {
+                commit,
+                stream,
+                os,
+                index,
+                signers,
+                objects,
+                damaged,
+                ..
+            } = release;
+            let version = release.version.as_deref().unwrap_or("-");
+            writeln!(out, "{commit} {os} {stream} {version} (index {index})")?;
+            writeln!(out, "  signed by {}", signers.join(", "))?;
+            match damaged.len() {
+                0 => writeln!(out, "  pack and {objects} objects are as signed")?,
+                count => writeln!(out, "  {count} of {objects} objects cannot be used:")?,
+            }
+            for Damaged { object, reason } in damaged {
+                writeln!(out, "    {object}: {reason}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Verify {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let store = common.open_store()?;
+        let keyset = common.trusted_keyset()?;
+        let wanted: Vec<(CommitId, Option<Name>)> = match &*self.commits {
+            [] => {
+                let all = store.list_statements()?.into_iter();
+                all.map(|(commit, stream)| (commit, Some(stream))).collect()
+            }
+            commits => commits
+                .iter()
+                .map(|commit| (*commit, self.stream.clone()))
+                .collect(),
+        };
+        if wanted.is_empty() {
+            let message = format!("{} holds no release", store.location().display());
+            return Err(Failure::new(ErrorClass::NotFound, message)
+                .hint("put one into it with `sealroot build`")
+                .into());
+        }
+        let mut releases = Vec::new();
+        for (commit, stream) in wanted {
+            releases.push(self.verify(&store, &keyset, commit, stream.as_ref())?);
+        }
+        let damaged: usize = releases.iter().map(|release| release.damaged.len()).sum();
+        output.emit(&VerifyReport { releases })?;
+        if damaged > 0 {
+            let message = format!("{damaged} objects cannot be used");
+            return Err(Failure::new(ErrorClass::Untrusted, message)
+                .hint("build or fetch the release again: what is damaged will be replaced")
+                .into());
+        }
+        Ok(())
+    }
+
+    fn verify(
+        &self,
+        store: &Store,
+        keyset: &Verified<Keyset>,
+        commit: CommitId,
+        stream: Option<&Name>,
+    ) -> anyhow::Result<ReleaseReport> {
+        let progress = Progress::new();
+        let statement = release::verify_statement(store, keyset, commit, stream)?;
+        let tree = release::check_pack(store, &statement)?;
+        let depth = if self.full { Depth::Full } else { Depth::Quick };
+        let findings = release::verify_objects(store, &tree, depth, &progress)?;
+        let damaged = findings.into_iter().map(|finding| Damaged {
+            object: finding.digest.to_string(),
+            reason: finding.reason,
+        });
+        Ok(ReleaseReport {
+            commit: commit.to_string(),
+            stream: statement.stream.to_string(),
+            os: statement.os.to_string(),
+            version: statement.version.as_ref().map(ToString::to_string),
+            index: statement.index,
+            signers: statement
+                .signers()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            objects: statement.objects,
+            damaged: damaged.collect(),
+        })
+    }
+}
