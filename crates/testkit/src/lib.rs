@@ -9,7 +9,8 @@
 //! * [`os_tree`], [`release`]: a small OS, and a release of it on a disk;
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
 //! * [`trees`]: random trees;
-//! * [`on_disk`]: trees written to and read from a filesystem.
+//! * [`on_disk`]: trees written to and read from a filesystem;
+//! * [`memory_io`]: a filesystem in memory that fails and crashes on demand.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod disk;
 pub mod guest;
 pub mod kernel;
 pub mod manifest;
+pub mod memory_io;
 pub mod need;
 pub mod on_disk;
 pub mod os_tree;

@@ -80,7 +80,7 @@ pub fn deploy<I: StoreIo>(
         let store = transaction.store();
         check_mode(store, request.mode)?;
         check_statement(store, request.statement)?;
-        check_pack(transaction, request.statement)?;
+        check_pack(store, request.statement)?;
         let objects = Objects::collect(objects, request.statement)?;
         transaction.barrier()?;
         let newest = newest_of(store, &request.statement.commit)?;
@@ -169,15 +169,11 @@ fn check_statement<I: StoreIo>(
     Ok(())
 }
 
-fn check_pack<I: StoreIo>(
-    transaction: &Transaction<'_, I>,
-    statement: &Statement,
-) -> Result<(), DeployError> {
-    if transaction.has_pack(&statement.pack_digest, statement.pack_size_bytes)? {
+fn check_pack<I: StoreIo>(store: &Store<I>, statement: &Statement) -> Result<(), DeployError> {
+    let pack = store.open_pack(&statement.pack_digest)?;
+    if pack.size_bytes() == statement.pack_size_bytes {
         return Ok(());
     }
-    // Absent, or wrong: opening says which.
-    let pack = transaction.store().open_pack(&statement.pack_digest)?;
     Err(DeployError::PackSize {
         digest: statement.pack_digest,
         expected_bytes: statement.pack_size_bytes,

@@ -9,7 +9,7 @@ use sealroot_sys::verity::MeasureVerityError;
 
 use super::config::{self, VeritySupport};
 use super::error::StoreError;
-use super::files::{again, failed, full_path, read_small_on, write_all};
+use super::files::{again, failed, full_path, measure, read_small_on, write_all};
 use super::io::{LockKind, StoreIo};
 use super::path::{CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, known};
 use super::staged::{enable_patiently, give_up_writing, unnamed_file};
@@ -77,7 +77,7 @@ fn read_config<I: StoreIo>(io: &I) -> Result<Option<VeritySupport>, StoreError> 
 /// digest of any file tells.
 fn check_verity<I: StoreIo>(io: &I, path: &StorePath) -> Result<(), StoreError> {
     let (file, _) = again(|| io.open(path)).map_err(failed(io, "open", path))?;
-    match io.measure_verity(&file) {
+    match measure(io, &file) {
         Ok(_) | Err(MeasureVerityError::NotEnabled) => Ok(()),
         Err(error) if error.is_unsupported() => Err(StoreError::VerityLost {
             location: io.location().into(),
@@ -142,7 +142,7 @@ fn probe_verity<I: StoreIo>(io: &I) -> Result<VeritySupport, StoreError> {
         }
     }
     let expected = compute_verity_digest(PROBE);
-    match io.measure_verity(&file) {
+    match measure(io, &file) {
         Ok(Some(found)) if found == expected => Ok(VeritySupport::Kernel),
         Ok(found) => Err(StoreError::Damaged {
             path: full_path(io, &path),

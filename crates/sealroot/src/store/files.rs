@@ -4,6 +4,8 @@
 use std::io;
 
 use rustix::io::Errno;
+use sealroot_format::digest::VerityDigest;
+use sealroot_sys::verity::MeasureVerityError;
 
 use super::create::write_unnamed;
 use super::error::StoreError;
@@ -30,6 +32,22 @@ pub(crate) fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T>
                 if error.kind() == io::ErrorKind::Interrupted
                     && interruptions < MAX_INTERRUPTIONS =>
             {
+                interruptions += 1;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Measures, again if only interrupted.
+pub(super) fn measure<I: StoreIo>(
+    io: &I,
+    file: &I::File,
+) -> Result<Option<VerityDigest>, MeasureVerityError> {
+    let mut interruptions = 0;
+    loop {
+        match io.measure_verity(file) {
+            Err(MeasureVerityError::Other(Errno::INTR)) if interruptions < MAX_INTERRUPTIONS => {
                 interruptions += 1;
             }
             result => return result,

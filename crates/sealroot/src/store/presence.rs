@@ -10,7 +10,7 @@ use sealroot_sys::verity::MeasureVerityError;
 use super::Store;
 use super::config::VeritySupport;
 use super::error::StoreError;
-use super::files::{again, failed, full_path};
+use super::files::{again, failed, full_path, measure};
 use super::io::{FileKind, FileStat, StoreIo};
 use super::path::{StorePath, object_path, pack_path};
 
@@ -118,7 +118,7 @@ impl<I: StoreIo> Store<I> {
         file: &I::File,
         expected: &VerityDigest,
     ) -> Result<Option<Fault>, StoreError> {
-        match self.io.measure_verity(file) {
+        match measure(&self.io, file) {
             Ok(Some(found)) if found == *expected => Ok(None),
             Ok(Some(found)) => Ok(Some(Fault::Digest {
                 expected: *expected,

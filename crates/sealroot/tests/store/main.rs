@@ -2,6 +2,7 @@
 //! The store and its deployments, through their public interface.
 
 mod check;
+mod crash;
 mod deployments;
 mod objects;
 mod support;

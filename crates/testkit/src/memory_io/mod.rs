@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! [`StoreIo`] in memory: every operation can fail, and the power can go at every operation.
+//!
+//! A [`MemoryDisk`] is a filesystem that tells what processes see from what is durable. A
+//! [`MemoryIo`] is one process that uses it, with or without a [`Trouble`] ahead.
+//! [`MemoryDisk::crash`] gives the disk that is found after a power cut.
+
+mod crash;
+mod disk;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+use sealroot::store::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, StorePath};
+use sealroot_format::digest::{VerityDigest, compute_verity_digest};
+use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
+
+pub use crash::WriteBack;
+use disk::{Content, Disk, Inode, InodeId};
+
+/// Most bytes one write takes: longer ones are short writes.
+const MAX_WRITE_BYTES: usize = 3000;
+
+/// A filesystem in memory. Clones are the same filesystem; [`MemoryDisk::copy`] is another.
+#[derive(Clone, Debug)]
+pub struct MemoryDisk(Arc<Mutex<Disk>>);
+
+impl MemoryDisk {
+    /// An empty filesystem, with fs-verity or without.
+    pub fn new(has_verity: bool) -> Self {
+        Self::of(Disk::new(has_verity))
+    }
+
+    fn of(disk: Disk) -> Self {
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    /// Another filesystem with the same state, durable and not.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self::of(self.disk().clone())
+    }
+
+    /// The filesystem as it is found after a power cut.
+    #[must_use]
+    pub fn crash(&self, order: WriteBack) -> Self {
+        Self::of(crash::crash(&self.disk(), order))
+    }
+
+    /// A process that uses it.
+    pub fn process(&self, trouble: Trouble) -> MemoryIo {
+        MemoryIo {
+            disk: self.clone(),
+            trouble,
+            calls: Arc::default(),
+        }
+    }
+
+    /// All files and their content as processes see them, by path.
+    pub fn files(&self) -> BTreeMap<String, Vec<u8>> {
+        let disk = self.disk();
+        let mut files = BTreeMap::new();
+        let mut open = vec![(disk::ROOT, String::new())];
+        while let Some((directory, path)) = open.pop() {
+            for (name, inode) in disk.children(directory) {
+                let path = format!("{path}/{}", name.escape_ascii());
+                match &disk.inodes[inode] {
+                    Inode::Directory => open.push((inode, path)),
+                    Inode::File { now, .. } => {
+                        files.insert(path, now.bytes.clone());
+                    }
+                }
+            }
+        }
+        files
+    }
+
+    /// Puts a file without fs-verity in the place of whatever is there, durable.
+    ///
+    /// # Panics
+    /// If the parent of its directory is not there.
+    pub fn plant(&self, path: &StorePath, bytes: &[u8]) {
+        let mut disk = self.disk();
+        let content = Content {
+            bytes: bytes.into(),
+            verity: None,
+        };
+        let inode = disk.add(Inode::File {
+            now: content.clone(),
+            durable: content,
+            writers: 0,
+        });
+        if disk.remove(path, FileKind::Regular) == Err(Errno::NOENT)
+            && let Some((directory, _)) = path.split()
+            && disk.resolve(&directory).is_err()
+        {
+            disk.create_directory(&directory).expect("a parent");
+        }
+        disk.link(inode, path).expect("nothing has the name");
+        disk.sync_all();
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What will go wrong for a process. Operations are counted from 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Nothing.
+    None,
+    /// Operation `at` fails, once.
+    FailsOnce {
+        /// Which one.
+        at: usize,
+        /// How.
+        errno: Errno,
+    },
+    /// Operation `at` and all later ones fail.
+    FailsFrom {
+        /// The first one.
+        at: usize,
+        /// How.
+        errno: Errno,
+    },
+    /// The process is killed before its `at`th operation that changes something: that one and
+    /// all later ones fail and do nothing.
+    KilledAtChange {
+        /// Which one.
+        at: usize,
+    },
+}
+
+/// What a process has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// All operations.
+    pub all: usize,
+    /// Those that change something, syncs included.
+    pub changes: usize,
+    /// How often each.
+    pub by_name: BTreeMap<&'static str, usize>,
+}
+
+impl Calls {
+    /// How often one operation was called.
+    pub fn of(&self, name: &str) -> usize {
+        self.by_name.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// Counts what a process does.
+#[derive(Clone, Debug)]
+pub struct CallCounter(Arc<Mutex<Calls>>);
+
+impl CallCounter {
+    /// What has been done so far.
+    pub fn get(&self) -> Calls {
+        let calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.clone()
+    }
+}
+
+/// One process that uses a [`MemoryDisk`].
+#[derive(Debug)]
+pub struct MemoryIo {
+    disk: MemoryDisk,
+    trouble: Trouble,
+    calls: Arc<Mutex<Calls>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    Reads,
+    Changes,
+}
+
+impl MemoryIo {
+    /// To ask what has been done when the process itself is gone.
+    pub fn calls(&self) -> CallCounter {
+        CallCounter(Arc::clone(&self.calls))
+    }
+
+    fn count(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts an operation, or fails it.
+    fn step(&self, name: &'static str, effect: Effect) -> Result<MutexGuard<'_, Disk>, Errno> {
+        let mut calls = self.count();
+        let (this, this_change) = (calls.all, calls.changes);
+        calls.all += 1;
+        calls.changes += usize::from(effect == Effect::Changes);
+        *calls.by_name.entry(name).or_default() += 1;
+        match self.trouble {
+            Trouble::FailsOnce { at, errno } if this == at => Err(errno),
+            Trouble::FailsFrom { at, errno } if this >= at => Err(errno),
+            Trouble::KilledAtChange { at }
+                if this_change > at || this_change == at && effect == Effect::Changes =>
+            {
+                Err(Errno::SHUTDOWN)
+            }
+            _ => Ok(self.disk.disk()),
+        }
+    }
+
+    fn handle(&self, inode: InodeId, is_writer: bool) -> MemoryFile {
+        MemoryFile {
+            disk: self.disk.clone(),
+            inode,
+            is_writer,
+        }
+    }
+}
+
+/// An open file.
+#[derive(Debug)]
+pub struct MemoryFile {
+    disk: MemoryDisk,
+    inode: InodeId,
+    is_writer: bool,
+}
+
+impl Drop for MemoryFile {
+    fn drop(&mut self) {
+        if self.is_writer
+            && let Inode::File { writers, .. } = &mut self.disk.disk().inodes[self.inode]
+        {
+            *writers = writers.saturating_sub(1);
+        }
+    }
+}
+
+/// A lock.
+#[derive(Debug)]
+pub struct MemoryLock {
+    disk: MemoryDisk,
+    kind: LockKind,
+}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        let mut disk = self.disk.disk();
+        match self.kind {
+            LockKind::Shared => disk.shared_locks -= 1,
+            LockKind::Exclusive => disk.is_locked = false,
+        }
+    }
+}
+
+impl StoreIo for MemoryIo {
+    type File = MemoryFile;
+    type Lock = MemoryLock;
+
+    fn location(&self) -> &Path {
+        Path::new("/memory")
+    }
+
+    fn available_bytes(&self) -> io::Result<u64> {
+        Ok(0)
+    }
+
+    fn open(&self, path: &StorePath) -> io::Result<(MemoryFile, FileStat)> {
+        let disk = self.step("open", Effect::Reads)?;
+        let inode = disk.resolve(path)?;
+        let size_bytes = match &disk.inodes[inode] {
+            Inode::Directory => 0,
+            Inode::File { now, .. } => now.bytes.len() as u64,
+        };
+        let stat = FileStat {
+            kind: disk.kind(inode),
+            size_bytes,
+            inode: inode as u64,
+        };
+        Ok((self.handle(inode, false), stat))
+    }
+
+    fn read_at(&self, file: &MemoryFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let disk = self.step("read_at", Effect::Reads)?;
+        let Inode::File { now, .. } = &disk.inodes[file.inode] else {
+            return Err(Errno::ISDIR.into());
+        };
+        let start = usize::try_from(offset).map_or(now.bytes.len(), |n| n.min(now.bytes.len()));
+        let rest = &now.bytes[start..];
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+
+    fn list(&self, directory: &StorePath) -> io::Result<Vec<DirEntry>> {
+        Ok(self.step("list", Effect::Reads)?.list(directory)?)
+    }
+
+    fn measure_verity(
+        &self,
+        file: &MemoryFile,
+    ) -> Result<Option<VerityDigest>, MeasureVerityError> {
+        let disk = self.step("measure_verity", Effect::Reads)?;
+        match &disk.inodes[file.inode] {
+            _ if !disk.has_verity => Err(MeasureVerityError::NotSupported),
+            Inode::File { now, .. } => match now.verity {
+                Some(digest) => Ok(Some(digest)),
+                None => Err(MeasureVerityError::NotEnabled),
+            },
+            Inode::Directory => Err(MeasureVerityError::NotEnabled),
+        }
+    }
+
+    fn create_unnamed(&self, directory: &StorePath) -> io::Result<MemoryFile> {
+        let mut disk = self.step("create_unnamed", Effect::Changes)?;
+        disk.resolve(directory)?;
+        let inode = disk.add(Inode::File {
+            now: Content::default(),
+            durable: Content::default(),
+            writers: 1,
+        });
+        Ok(self.handle(inode, true))
+    }
+
+    fn write(&self, file: &MemoryFile, bytes: &[u8]) -> io::Result<usize> {
+        let mut disk = self.step("write", Effect::Changes)?;
+        let Inode::File { now, .. } = &mut disk.inodes[file.inode] else {
+            return Err(Errno::ISDIR.into());
+        };
+        if !file.is_writer || now.verity.is_some() {
+            return Err(Errno::BADF.into());
+        }
+        let len = bytes.len().min(MAX_WRITE_BYTES);
+        now.bytes.extend_from_slice(&bytes[..len]);
+        Ok(len)
+    }
+
+    fn reopen_read_only(&self, file: &MemoryFile) -> io::Result<MemoryFile> {
+        let _disk = self.step("reopen_read_only", Effect::Reads)?;
+        Ok(self.handle(file.inode, false))
+    }
+
+    fn enable_verity(&self, file: &MemoryFile) -> Result<(), EnableVerityError> {
+        let mut disk = self.step("enable_verity", Effect::Changes)?;
+        if !disk.has_verity {
+            return Err(EnableVerityError::NotSupported);
+        }
+        let Inode::File { now, writers, .. } = &mut disk.inodes[file.inode] else {
+            return Err(EnableVerityError::IsDirectory);
+        };
+        if *writers > 0 {
+            return Err(EnableVerityError::OpenForWriting);
+        }
+        if now.verity.is_some() {
+            return Err(EnableVerityError::AlreadyEnabled);
+        }
+        now.verity = Some(compute_verity_digest(&now.bytes));
+        Ok(())
+    }
+
+    fn link(&self, file: &MemoryFile, path: &StorePath) -> io::Result<()> {
+        Ok(self.step("link", Effect::Changes)?.link(file.inode, path)?)
+    }
+
+    fn create_directory(&self, path: &StorePath) -> io::Result<()> {
+        let mut disk = self.step("create_directory", Effect::Changes)?;
+        Ok(disk.create_directory(path)?)
+    }
+
+    fn rename(&self, from: &StorePath, to: &StorePath, on_taken: OnTaken) -> io::Result<()> {
+        let mut disk = self.step("rename", Effect::Changes)?;
+        Ok(disk.rename(from, to, on_taken == OnTaken::Replace)?)
+    }
+
+    fn remove_file(&self, path: &StorePath) -> io::Result<()> {
+        let mut disk = self.step("remove_file", Effect::Changes)?;
+        Ok(disk.remove(path, FileKind::Regular)?)
+    }
+
+    fn remove_directory(&self, path: &StorePath) -> io::Result<()> {
+        let mut disk = self.step("remove_directory", Effect::Changes)?;
+        Ok(disk.remove(path, FileKind::Directory)?)
+    }
+
+    fn sync_file(&self, file: &MemoryFile) -> io::Result<()> {
+        self.step("sync_file", Effect::Changes)?
+            .sync_file(file.inode);
+        Ok(())
+    }
+
+    fn sync_directory(&self, path: &StorePath) -> io::Result<()> {
+        let mut disk = self.step("sync_directory", Effect::Changes)?;
+        Ok(disk.sync_directory(path)?)
+    }
+
+    fn sync_filesystem(&self) -> io::Result<()> {
+        self.step("sync_filesystem", Effect::Changes)?.sync_all();
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &StorePath, kind: LockKind) -> io::Result<Option<MemoryLock>> {
+        let mut disk = self.step("try_lock", Effect::Changes)?;
+        if disk.resolve(path) == Err(Errno::NOENT) {
+            let inode = disk.add(Inode::File {
+                now: Content::default(),
+                durable: Content::default(),
+                writers: 0,
+            });
+            disk.link(inode, path)?;
+        }
+        if disk.is_locked || kind == LockKind::Exclusive && disk.shared_locks > 0 {
+            return Ok(None);
+        }
+        match kind {
+            LockKind::Shared => disk.shared_locks += 1,
+            LockKind::Exclusive => disk.is_locked = true,
+        }
+        Ok(Some(MemoryLock {
+            disk: self.disk.clone(),
+            kind,
+        }))
+    }
+}
