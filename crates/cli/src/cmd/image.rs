@@ -5,15 +5,16 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use sealroot::object::Discard;
 use sealroot::source::{self, DirectoryOptions};
-use sealroot_format::limits;
 use sealroot_format::pack;
 use sealroot_format::tree::Tree;
+use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
 use crate::cmd::build::DevicesChoice;
+use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, Report};
 use crate::progress::Progress;
@@ -32,9 +33,14 @@ pub(crate) struct Image {
     #[arg(value_name = "FILE", required_unless_present = "digest_only")]
     file: Option<PathBuf>,
 
-    /// Files up to this many bytes go inside the image (0 to 65536).
-    #[arg(long, value_name = "BYTES", default_value_t = limits::DEFAULT_THRESHOLD_BYTES)]
-    threshold: u32,
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = Profile::Pack)]
+    profile: Profile,
+
+    /// Files up to this many bytes go inside the image (0 to 65536). The composefs profile has
+    /// 64 and no other [default: 4096].
+    #[arg(long, value_name = "BYTES")]
+    threshold: Option<u32>,
 
     /// Only print the digest.
     #[arg(long, conflicts_with = "file")]
@@ -48,7 +54,19 @@ pub(crate) struct Image {
 const EXAMPLES: &str = "\
 Examples:
   sealroot image ./tree tree.pack
-  sealroot image ./tree --digest-only";
+  sealroot image ./tree --digest-only
+  sealroot image ./tree tree.cfs --profile composefs    # as mkcomposefs writes it";
+
+/// What a composefs image holds inside.
+const COMPOSEFS_THRESHOLD_BYTES: u32 = 64;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Profile {
+    /// A pack.
+    Pack,
+    /// A composefs image, version 1.0, bit for bit.
+    Composefs,
+}
 
 #[derive(Serialize)]
 struct ImageReport {
@@ -66,7 +84,7 @@ impl Report for ImageReport {
 
 impl Image {
     pub(crate) fn run(&self, output: Output) -> anyhow::Result<()> {
-        let threshold_bytes = self.threshold;
+        let threshold_bytes = self.threshold_bytes()?;
         let options = DirectoryOptions {
             threshold_bytes,
             devices: self.devices.into(),
@@ -87,17 +105,40 @@ impl Image {
         output.emit(&report.context("nothing was written")?)
     }
 
+    fn threshold_bytes(&self) -> anyhow::Result<u32> {
+        match (self.profile, self.threshold) {
+            (Profile::Pack, threshold) => Ok(threshold.unwrap_or(limits::DEFAULT_THRESHOLD_BYTES)),
+            (Profile::Composefs, None | Some(COMPOSEFS_THRESHOLD_BYTES)) => {
+                Ok(COMPOSEFS_THRESHOLD_BYTES)
+            }
+            (Profile::Composefs, Some(found)) => {
+                let only = COMPOSEFS_THRESHOLD_BYTES;
+                let message = format!("--threshold {found}: a composefs image has {only}");
+                Err(Failure::new(ErrorClass::Usage, message).into())
+            }
+        }
+    }
+
     fn write(
         &self,
         tree: &Tree,
         threshold_bytes: u32,
         out: &mut dyn Write,
     ) -> anyhow::Result<ImageReport> {
-        let summary = pack::write_pack(tree, threshold_bytes, out)?;
+        let (digest, size_bytes) = match self.profile {
+            Profile::Pack => {
+                let summary = pack::write_pack(tree, threshold_bytes, out)?;
+                (summary.digest, summary.size_bytes)
+            }
+            Profile::Composefs => {
+                let summary = pack::write_composefs(tree, out)?;
+                (summary.digest, summary.size_bytes)
+            }
+        };
         Ok(ImageReport {
-            digest: summary.digest.to_string(),
-            size_bytes: summary.size_bytes,
-            entries: summary.entries,
+            digest: digest.to_string(),
+            size_bytes,
+            entries: tree.len() as u64,
             file: self.file.clone(),
         })
     }
