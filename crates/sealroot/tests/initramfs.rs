@@ -29,9 +29,9 @@ cmdline -
 /// A keyset with one key for all.
 fn keyset() -> Vec<u8> {
     let secret = SecretKey::from_seed(&[1; 32]).expect("a key");
-    let key = secret.public().clone();
+    let key = *secret.public();
     let role = || RoleKeys::new(1, [key.id()]);
-    let keyset = Keyset::new(1, [role(), role(), role()], [key.clone()]).expect("a keyset");
+    let keyset = Keyset::new(1, [role(), role(), role()], [key]).expect("a keyset");
     keyset.to_string().into_bytes()
 }
 
