@@ -18,7 +18,9 @@ use crate::plan::BootPlan;
 use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::release::Release;
 use crate::root::Store;
-use crate::{device, layer, modules, overlay, pack, plan, release, report, root, state, switch};
+use crate::{
+    device, layer, modules, objects, overlay, pack, plan, release, report, root, state, switch,
+};
 use crate::{sysroot, system};
 
 /// Where the verified root is until it is `/`.
@@ -79,8 +81,9 @@ fn verified_root(
     let metadata = bring_up(plan, release, &pack)?;
     let data = store.data_layers(release)?;
     let data: Vec<_> = data.iter().map(OwnedFd::as_fd).collect();
-    if plan.enforcement == Enforcement::Kernel {
-        overlay::self_test(packs.as_fd(), pack.digest())?;
+    match plan.enforcement {
+        Enforcement::Kernel => overlay::self_test(packs.as_fd(), pack.digest())?,
+        Enforcement::AtBoot => objects::check(pack.file(), &data)?,
     }
     let layers = Layers {
         metadata: metadata.root(),
@@ -104,15 +107,13 @@ fn verified_root(
     Ok(root)
 }
 
-fn bring_up(plan: &BootPlan, _release: &Release, pack: &Pack) -> Result<Metadata, Refusal> {
+fn bring_up(plan: &BootPlan, release: &Release, pack: &Pack) -> Result<Metadata, Refusal> {
     match plan.layer {
         Layer::Erofs => layer::mount_erofs(pack),
-        Layer::Tmpfs(_) => Err(Refusal::new(
-            Code::Policy,
-            "layer",
-            "erofs",
-            "tmpfs, which this version cannot do",
-        )),
+        Layer::Tmpfs(_) => {
+            let stated = release.stated.as_ref().map(|stated| stated.tree_digest);
+            layer::unpack_into_tmpfs(pack, plan.memory_limit_bytes, stated)
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod facts;
 mod hash;
 mod layer;
 mod modules;
+mod objects;
 mod overlay;
 mod pack;
 mod plan;

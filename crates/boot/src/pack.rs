@@ -31,6 +31,11 @@ impl Pack {
         self.file.as_fd()
     }
 
+    /// The file, for positional reads.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// Its name.
     pub(crate) fn digest(&self) -> VerityDigest {
         self.digest

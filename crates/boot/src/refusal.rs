@@ -107,6 +107,18 @@ impl Refusal {
         expected: impl fmt::Display,
         found: impl fmt::Display,
     ) -> Self {
+        Self::from_parts(code, &what, &expected, &found)
+    }
+
+    /// Not one for each type of the parts: this program is to stay small.
+    #[cold]
+    #[inline(never)]
+    fn from_parts(
+        code: Code,
+        what: &dyn fmt::Display,
+        expected: &dyn fmt::Display,
+        found: &dyn fmt::Display,
+    ) -> Self {
         Self {
             code,
             message: one_line(format!("{what}: expected {expected}, found {found}")),
@@ -114,6 +126,8 @@ impl Refusal {
     }
 
     /// A refusal for an error that says itself what was expected and found.
+    #[cold]
+    #[inline(never)]
     pub fn of(code: Code, error: &dyn Error) -> Self {
         Self {
             code,
@@ -149,7 +163,7 @@ impl<T, E: Error> OrRefuse<T> for Result<T, E> {
         what: impl fmt::Display,
         expected: impl fmt::Display,
     ) -> Result<T, Refusal> {
-        self.map_err(|error| Refusal::new(code, what, expected, Chain(&error)))
+        self.map_err(|error| Refusal::from_parts(code, &what, &expected, &Chain(&error)))
     }
 }
 

@@ -4,8 +4,6 @@
 
 use std::ffi::OsString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::os::unix::process::CommandExt as _;
-use std::process::Command;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
@@ -118,14 +116,16 @@ fn empty(directory: &OwnedFd, device: u64) -> Result<(), Errno> {
 /// kind of terminal there is: the kernel puts unknown parameters of its command line there, and
 /// some of them would be orders to every program.
 fn start(init: &str) -> Refusal {
-    let arguments = std::env::args_os().skip(1);
-    let terminal = std::env::var_os("TERM").unwrap_or_else(|| OsString::from("linux"));
+    let mut arguments = vec![OsString::from(init)];
+    arguments.extend(std::env::args_os().skip(1));
+    let mut terminal = OsString::from("TERM=");
+    terminal.push(
+        std::env::var_os("TERM")
+            .as_deref()
+            .unwrap_or("linux".as_ref()),
+    );
     crate::system::restore_mask();
-    let error = Command::new(init)
-        .args(arguments)
-        .env_clear()
-        .env("TERM", terminal)
-        .env("HOME", "/")
-        .exec();
-    Refusal::new(Code::Init, init, "to start", error)
+    let environment = [terminal, "HOME=/".into()];
+    let errno = sealroot_sys::process::execve(init.as_ref(), &arguments, &environment);
+    Refusal::new(Code::Init, init, "to start", errno)
 }

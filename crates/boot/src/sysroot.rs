@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
 use rustix::io::Errno;
+use rustix::path::Arg;
 
 use crate::refusal::{Code, OrRefuse as _, Refusal};
 
@@ -22,7 +23,10 @@ pub(crate) fn open_directory(path: &str) -> Result<OwnedFd, Errno> {
 }
 
 /// A directory somewhere beneath `base`, as a place only.
-pub(crate) fn open_directory_beneath(base: BorrowedFd<'_>, path: &str) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory_beneath(
+    base: BorrowedFd<'_>,
+    path: impl Arg,
+) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::openat2(base, path, flags, Mode::empty(), BENEATH)
 }

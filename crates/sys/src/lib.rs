@@ -12,4 +12,5 @@
 
 pub mod loopdev;
 pub mod mount;
+pub mod process;
 pub mod verity;

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Becoming another program.
+
+use std::ffi::{CString, OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
+use std::ptr;
+
+use rustix::io::Errno;
+
+/// Replaces this process by a program, with these arguments (the first is its name) and this
+/// environment: `execve`. Gives back only why that failed; `EINVAL` for a NUL inside.
+///
+/// The program finds `SIGPIPE` as the kernel gives it, not ignored as Rust's runtime has it.
+pub fn execve(program: &OsStr, arguments: &[OsString], environment: &[OsString]) -> Errno {
+    let texts = |texts: &[OsString]| -> Option<Vec<CString>> {
+        texts.iter().map(|text| c_string(text)).collect()
+    };
+    let (Some(program), Some(arguments), Some(environment)) =
+        (c_string(program), texts(arguments), texts(environment))
+    else {
+        return Errno::INVAL;
+    };
+    let pointers = |texts: &[CString]| -> Vec<*const libc::c_char> {
+        let texts = texts.iter().map(|text| text.as_ptr());
+        texts.chain([ptr::null()]).collect()
+    };
+    let (argv, envp) = (pointers(&arguments), pointers(&environment));
+    // SAFETY: sighandler_t signal(int, sighandler_t): SIG_DFL is no function of ours.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    // SAFETY: int execve(const char *, char *const[], char *const[]): all strings are
+    // NUL-terminated and outlive the call, both arrays end with a null pointer.
+    unsafe { libc::execve(program.as_ptr(), argv.as_ptr(), envp.as_ptr()) };
+    crate::mount::last_errno()
+}
+
+fn c_string(text: &OsStr) -> Option<CString> {
+    CString::new(text.as_bytes()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_does_not_start() {
+        let arguments = ["x".into()];
+        assert_eq!(execve("/no/such".as_ref(), &arguments, &[]), Errno::NOENT);
+        assert_eq!(execve("a\0b".as_ref(), &arguments, &[]), Errno::INVAL);
+    }
+}
