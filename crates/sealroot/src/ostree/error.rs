@@ -25,6 +25,18 @@ pub enum ObjectKind {
     File,
 }
 
+impl ObjectKind {
+    /// As OSTree ends the names of such objects.
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::DirTree => "dirtree",
+            Self::DirMeta => "dirmeta",
+            Self::File => "file",
+        }
+    }
+}
+
 /// One object of a repository.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ObjectName {
@@ -37,13 +49,7 @@ pub struct ObjectName {
 impl fmt::Display for ObjectName {
     /// As OSTree spells it: `<checksum>.<kind>`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            ObjectKind::Commit => "commit",
-            ObjectKind::DirTree => "dirtree",
-            ObjectKind::DirMeta => "dirmeta",
-            ObjectKind::File => "file",
-        };
-        write!(f, "{}.{kind}", self.checksum)
+        write!(f, "{}.{}", self.checksum, self.kind.extension())
     }
 }
 
@@ -277,5 +283,37 @@ impl OstreeError {
             Self::Entry { source, .. } => source.class(),
             Self::Read { .. } => ErrorClass::Io,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn messages_say_which_object_where_and_how_to_go_on() {
+        let object = ObjectName {
+            checksum: Sha256Digest::from_bytes([0xab; 32]),
+            kind: ObjectKind::File,
+        };
+        let error = ObjectError::Checksum {
+            found: Sha256Digest::from_bytes([0xcd; 32]),
+        };
+        let error = error.at(object, Some(b"/usr/bin/a b\n"));
+        let (ab, cd) = ("ab".repeat(32), "cd".repeat(32));
+        assert_eq!(
+            error.to_string(),
+            format!("object {ab}.file (/usr/bin/a b\\n) cannot be used")
+        );
+        assert_eq!(
+            error.source().map(ToString::to_string),
+            Some(format!(
+                "its checksum is {cd}, so it is damaged or was changed; `ostree fsck --delete` \
+                 removes it, then pull the commit again"
+            ))
+        );
+        assert_eq!(error.class(), ErrorClass::Untrusted);
     }
 }

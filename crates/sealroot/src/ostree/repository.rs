@@ -15,7 +15,7 @@ use sealroot_format::digest::{CommitId, Sha256Digest};
 use sealroot_format::limits;
 use sha2::{Digest, Sha256};
 
-use super::error::{ObjectError, ObjectKind, ObjectName, OstreeError};
+use super::error::{ObjectError, ObjectName, OstreeError};
 use super::keyfile::KeyFile;
 
 /// How a repository keeps its content objects.
@@ -140,13 +140,7 @@ impl Repository {
     /// The bytes of a commit, dirtree or dirmeta, verified.
     pub(super) fn read_metadata(&self, object: ObjectName) -> Result<Vec<u8>, ObjectError> {
         const MAX: u64 = limits::MAX_OSTREE_METADATA_BYTES;
-        let extension = match object.kind {
-            ObjectKind::Commit => "commit",
-            ObjectKind::DirTree => "dirtree",
-            ObjectKind::DirMeta => "dirmeta",
-            ObjectKind::File => "file",
-        };
-        let (file, _) = self.open_regular(&object.checksum, extension)?;
+        let (file, _) = self.open_regular(&object.checksum, object.kind.extension())?;
         let mut bytes = Vec::new();
         file.take(MAX.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX {
@@ -163,7 +157,7 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Opens an object that must be a regular file, and gives its length.
+    /// Opens an object that must be a regular file.
     pub(super) fn open_regular(
         &self,
         checksum: &Sha256Digest,
