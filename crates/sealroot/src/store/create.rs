@@ -9,7 +9,7 @@ use sealroot_sys::verity::MeasureVerityError;
 
 use super::config::{self, VeritySupport};
 use super::error::StoreError;
-use super::files::{again, failed, full_path, measure, read_small_on, write_all};
+use super::files::{again, failed, failed_needing, full_path, measure, read_small_on, write_all};
 use super::io::{LockKind, StoreIo};
 use super::path::{CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, known};
 use super::staged::{enable_patiently, give_up_writing, unnamed_file};
@@ -162,6 +162,7 @@ pub(super) fn write_unnamed<I: StoreIo>(
     bytes: &[u8],
 ) -> Result<I::File, StoreError> {
     let file = unnamed_file(io, StoreDir::Tmp)?;
-    write_all(io, &file, bytes).map_err(failed(io, "write", path))?;
+    let needed = Some(bytes.len() as u64);
+    write_all(io, &file, bytes).map_err(failed_needing(io, "write", path, needed))?;
     Ok(file)
 }

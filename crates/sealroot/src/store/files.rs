@@ -11,7 +11,7 @@ use super::create::write_unnamed;
 use super::error::StoreError;
 use super::io::{FileKind, OnTaken, StoreIo};
 use super::path::{StoreDir, StorePath};
-use super::presence::StoredFile;
+use super::presence::{StoredFile, kind_of_unopenable};
 use super::{Store, path};
 
 /// How often an interrupted operation is tried again.
@@ -179,16 +179,22 @@ pub(super) fn read_small_on<I: StoreIo>(
     path: &StorePath,
     max_bytes: u64,
 ) -> Result<Option<Vec<u8>>, StoreError> {
+    let not_regular = |found| StoreError::NotRegular {
+        path: full_path(io, path),
+        found,
+    };
     let (file, stat) = match again(|| io.open(path)) {
         Ok(opened) => opened,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(io, "open", path)(error)),
+        Err(error) => {
+            return Err(match kind_of_unopenable(&error) {
+                Some(found) => not_regular(found),
+                None => failed(io, "open", path)(error),
+            });
+        }
     };
     if stat.kind != FileKind::Regular {
-        return Err(StoreError::NotRegular {
-            path: full_path(io, path),
-            found: stat.kind,
-        });
+        return Err(not_regular(stat.kind));
     }
     if stat.size_bytes > max_bytes {
         return Err(StoreError::TooLarge {

@@ -285,6 +285,11 @@ impl StoreIo for KernelIo {
     fn try_lock(&self, path: &StorePath, kind: LockKind) -> io::Result<Option<KernelLock>> {
         let flags = OFlags::RDONLY | OFlags::CREATE | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = self.openat2(path.as_bytes(), flags, FILE_MODE)?;
+        let found = file_kind(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode));
+        if found != FileKind::Regular {
+            let text = format!("it is {}, expected a regular file", found.name());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
         let operation = match kind {
             LockKind::Shared => FlockOperation::NonBlockingLockShared,
             LockKind::Exclusive => FlockOperation::NonBlockingLockExclusive,

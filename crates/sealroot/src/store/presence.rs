@@ -52,15 +52,24 @@ impl Fault {
     /// The fault if a file that is there can never be opened as it is: it is no file, or the
     /// filesystem found its fs-verity descriptor damaged.
     fn of_opening(error: io::Error) -> Result<Self, io::Error> {
-        let found = match Errno::from_io_error(&error) {
-            Some(Errno::LOOP) => FileKind::Symlink,
-            Some(Errno::NXIO | Errno::NODEV) => FileKind::Special,
+        if let Some(found) = kind_of_unopenable(&error) {
+            return Ok(Self::NotRegular { found });
+        }
+        match Errno::from_io_error(&error) {
             Some(Errno::IO | Errno::INVAL | Errno::UCLEAN | Errno::BADMSG | Errno::MSGSIZE) => {
-                return Ok(Self::Unreadable { error });
+                Ok(Self::Unreadable { error })
             }
-            _ => return Err(error),
-        };
-        Ok(Self::NotRegular { found })
+            _ => Err(error),
+        }
+    }
+}
+
+/// What a name names, if opening it fails for that reason.
+pub(super) fn kind_of_unopenable(error: &io::Error) -> Option<FileKind> {
+    match Errno::from_io_error(error)? {
+        Errno::LOOP => Some(FileKind::Symlink),
+        Errno::NXIO | Errno::NODEV => Some(FileKind::Special),
+        _ => None,
     }
 }
 

@@ -189,6 +189,7 @@ fn assert_whole(store: &Store<MemoryIo>, release: &Release, when: &str) {
     }
 }
 
+// Rules: L2, L4, C4, D2
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing_and_leaves_nothing_half() {
     let mut crashes = 0;
@@ -215,6 +216,7 @@ fn a_power_cut_at_any_operation_loses_nothing_and_leaves_nothing_half() {
     assert!(crashes > 5000);
 }
 
+// Rules: L3
 #[test]
 fn a_process_that_dies_on_a_running_machine_leaves_nothing_that_a_power_cut_can_take() {
     for (name, scenario) in Scenario::all() {
@@ -270,6 +272,7 @@ fn crash_again(scenario: &Scenario, disk: &MemoryDisk, when: &str) -> usize {
     crashes
 }
 
+// Rules: L5, O6
 #[test]
 fn an_operation_that_fails_stops_everything_and_leaves_nothing_half() {
     const ERRNOS: [Errno; 8] = [
@@ -340,6 +343,31 @@ fn assert_says_why(error: &DeployError, trouble: Trouble, when: &str) {
     }
 }
 
+#[test]
+fn each_step_that_succeeded_is_durable() {
+    for has_verity in [true, false] {
+        let release = Release::new(2, objects(0..3));
+        let disk = MemoryDisk::new(has_verity);
+        let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("made");
+        let found = || {
+            let disk = disk.crash(WriteBack::Nothing);
+            Store::open_on(disk.process(Trouble::None)).expect("a store")
+        };
+        assert_eq!(found().verity(), store.verity());
+
+        release.build(&store).expect("built");
+        assert!(is_stated(&found(), &release));
+        assert_whole(&found(), &release, "built");
+
+        let deployed = release
+            .deploy(&store, Mode::Integrity, &Silent)
+            .expect("deployed");
+        let record = deploy::read_record(&found(), deployed.name).expect("a record");
+        assert_eq!(record, deployed.record);
+    }
+}
+
+// Rules: O4, D4
 #[test]
 fn the_same_release_again_changes_nothing_and_reads_no_content() {
     for scenario in [

@@ -12,7 +12,7 @@ use sealroot::store::{Store, VeritySupport, object_path, pack_path, statement_pa
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::Mode;
 
-use crate::support::{Release, Scratch, content, files_below, stream};
+use crate::support::{Release, Scratch, content, files_below, replace, stream};
 
 fn release(seed: u8, objects: std::ops::Range<u8>) -> Release {
     Release::new(seed, objects.map(|i| content(i, 5000)).collect())
@@ -33,6 +33,7 @@ fn directory(scratch: &Scratch, deployed: &Deployed) -> PathBuf {
         .join(deployed.name.to_string())
 }
 
+// Rules: D2
 #[test]
 fn a_deployment_is_links_and_a_record() {
     let scratch = Scratch::new();
@@ -66,6 +67,7 @@ fn a_deployment_is_links_and_a_record() {
     assert_eq!(deployed.record.deployed, 1_700_000_100);
 }
 
+// Rules: D3, D4
 #[test]
 fn the_same_release_again_writes_nothing_and_another_gets_the_next_serial() {
     let scratch = Scratch::new();
@@ -92,6 +94,7 @@ fn the_same_release_again_writes_nothing_and_another_gets_the_next_serial() {
     assert_eq!(deploy::deployments(&store).expect("listed").len(), 2);
 }
 
+// Rules: D4, R1, R2
 #[test]
 fn a_damaged_deployment_is_not_reused() {
     let scratch = Scratch::new();
@@ -109,10 +112,7 @@ fn a_damaged_deployment_is_not_reused() {
     let object = object_path(&release.objects[0].1).to_string();
     let record = deploy::RECORD_NAME;
     damage(&|path| fs::remove_file(path.join(&object)).expect("removed"));
-    damage(&|path| {
-        fs::remove_file(path.join(&object)).expect("removed");
-        fs::write(path.join(&object), "short").expect("planted");
-    });
+    damage(&|path| replace(&path.join(&object), b"short"));
     damage(&|path| fs::remove_file(path.join(record)).expect("removed"));
     damage(&|path| fs::write(path.join(record), "version = 1\n").expect("planted"));
     damage(&|path| fs::write(path.join(record), "x".repeat(9000)).expect("planted"));
@@ -128,6 +128,7 @@ fn a_damaged_deployment_is_not_reused() {
     assert_eq!((listed.len(), readable), (7, 3));
 }
 
+// Rules: D1
 #[test]
 fn deploying_needs_statement_pack_and_objects() {
     let scratch = Scratch::new();
@@ -204,6 +205,7 @@ fn deploying_needs_statement_pack_and_objects() {
     assert!(deploy(&store, &release).is_ok());
 }
 
+// Rules: D6
 #[test]
 fn a_store_without_verity_deploys_for_integrity_only() {
     let scratch = Scratch::new();
@@ -223,6 +225,7 @@ fn a_store_without_verity_deploys_for_integrity_only() {
     }
 }
 
+// Rules: D5
 #[test]
 fn an_object_with_as_many_links_as_there_can_be_stays_shared() {
     let scratch = Scratch::new();

@@ -4,5 +4,9 @@
 mod check;
 mod crash;
 mod deployments;
+mod hostile;
 mod objects;
+mod processes;
+mod rules;
+mod space;
 mod support;

@@ -12,7 +12,7 @@ use sealroot::store::{Store, StoreError, VeritySupport, object_path, pack_path};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 
-use crate::support::{COMMIT, Scratch, content, files_below, stream};
+use crate::support::{COMMIT, Scratch, content, files_below, replace, stream};
 
 fn add(store: &Store, contents: &[(Vec<u8>, VerityDigest)]) -> Result<u64, StoreError> {
     let transaction = store.begin(&Silent)?;
@@ -24,6 +24,7 @@ fn add(store: &Store, contents: &[(Vec<u8>, VerityDigest)]) -> Result<u64, Store
     transaction.finish().map(|summary| summary.added_objects)
 }
 
+// Rules: O4
 #[test]
 fn what_is_added_is_there_and_is_not_written_again() {
     let scratch = Scratch::new();
@@ -54,6 +55,7 @@ fn what_is_added_is_there_and_is_not_written_again() {
     );
 }
 
+// Rules: O4
 #[test]
 fn one_object_offered_by_many_threads_is_stored_once() {
     let scratch = Scratch::new();
@@ -93,6 +95,7 @@ fn more_files_than_a_batch_and_than_descriptors_are_stored() {
     assert_eq!(files_below(&scratch.location().join("objects")).len(), 600);
 }
 
+// Rules: O1, O2, L5
 #[test]
 fn content_that_is_not_what_was_announced_leaves_nothing() {
     let scratch = Scratch::new();
@@ -142,6 +145,7 @@ fn a_reader_that_fails_is_named() {
     assert!(error.to_string().contains("objects/01/"), "{error}");
 }
 
+// Rules: O3, O5, N3
 #[test]
 fn what_is_wrong_under_an_objects_name_is_replaced_and_kept_in_the_trash() {
     let scratch = Scratch::new();
@@ -205,6 +209,7 @@ fn what_is_wrong_under_an_objects_name_is_replaced_and_kept_in_the_trash() {
     assert_eq!(fs::read(&outside).expect("outside"), b"outside");
 }
 
+// Rules: O4, O5
 #[test]
 fn a_pack_is_written_once_and_a_wrong_one_again() {
     let scratch = Scratch::new();
@@ -220,7 +225,7 @@ fn a_pack_is_written_once_and_a_wrong_one_again() {
     assert!(write());
     assert!(!write());
     let path = scratch.location().join(pack_path(&digest).to_string());
-    fs::write(&path, "truncated").expect("planted");
+    replace(&path, b"truncated");
     assert!(write());
     assert_eq!(fs::read(&path).expect("a pack"), bytes);
     assert_eq!(store.list_packs().expect("listed"), [digest]);
@@ -276,6 +281,7 @@ fn statements_are_replaced_whole_and_not_rewritten() {
     );
 }
 
+// Rules: C1, C2, C3, C4, N4
 #[test]
 fn a_store_says_what_it_is_and_refuses_what_it_is_not() {
     let scratch = Scratch::new();

@@ -71,6 +71,12 @@ pub(crate) fn files_below(directory: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Puts another file in the place of one; other links to that one stay as they are.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) {
+    fs::remove_file(path).expect("removed");
+    fs::write(path, bytes).expect("planted");
+}
+
 /// A whole release: objects, pack and signed statement.
 pub(crate) struct Release {
     pub(crate) objects: Vec<Content>,
