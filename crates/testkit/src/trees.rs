@@ -230,7 +230,6 @@ fn xattrs() -> impl Strategy<Value = XattrSet> {
             "user.overlay.opaque",
             "trusted.a",
             "trusted.overlay",
-            "trusted.overlay.",
             "trusted.overlay.opaque",
             "trusted.overlay.metacopy",
             "trusted.overlay.redirect",

@@ -59,6 +59,23 @@ pub enum PackError {
     /// The image breaks the layout of EROFS or of our profile.
     #[error("not a valid pack")]
     Image(#[source] ImageError),
+    /// No threshold divides the files into those inside and those outside as they are divided.
+    #[error(
+        "not a valid pack: a file of {inline_bytes} bytes is inside, but one of {external_bytes} \
+         is not"
+    )]
+    NotDivided {
+        /// The length of the largest file inside.
+        inline_bytes: u64,
+        /// The length of the smallest file outside.
+        external_bytes: u64,
+    },
+    /// The image is readable, but not as the writer writes its tree.
+    #[error("not a valid pack: byte {offset_bytes} is not what the format prescribes for its tree")]
+    NotCanonical {
+        /// The first byte that differs.
+        offset_bytes: u64,
+    },
     /// The image holds something that cannot be part of a tree.
     #[error("not a valid pack: {path}")]
     Tree {
@@ -77,8 +94,10 @@ impl PackError {
             Self::Threshold { .. } | Self::Split { .. } => ErrorClass::Usage,
             Self::Entry { .. } | Self::TooLarge { .. } => ErrorClass::Unsupported,
             Self::Write(_) => ErrorClass::Io,
+            Self::NotDivided { .. } | Self::NotCanonical { .. } | Self::Tree { .. } => {
+                ErrorClass::Corrupt
+            }
             Self::Image(source) => source.class(),
-            Self::Tree { source, .. } => source.class(),
         }
     }
 }

@@ -8,8 +8,11 @@
 //!
 //! The writer trusts its tree, the reader trusts nothing.
 
+mod check;
 mod composefs;
 mod error;
+#[cfg(test)]
+mod hostile;
 mod nodes;
 mod order;
 mod overlay;
@@ -30,6 +33,7 @@ use crate::tree::{FileContent, Inode, InodeId, Kind, Timestamp, Tree};
 use nodes::Builder;
 
 pub use crate::erofs::{ImageError, Nid, ReadAt};
+pub use check::{CheckedPack, check};
 pub use composefs::{ComposefsSummary, write_composefs};
 pub use error::PackError;
 pub use read::{Entry, EntryKind, Name, Names, Pack};

@@ -42,9 +42,9 @@ pub(super) const ON_PARENT: [WhiteoutXattr; 4] = [
 pub(super) struct Profile {
     /// Ends the name of an object in its redirect.
     pub(super) extension: &'static str,
-    /// Whether inodes whose whiteout attributes the writer added have [`MARKER`], and may have no
-    /// such attributes of their own. If not, the writer's replace them.
-    pub(super) marks_whiteouts: bool,
+    /// Whether inodes whose whiteout attributes the writer added have [`MARKER`], and what overlayfs
+    /// cannot show as it is is refused. If not, attributes of the payload may be replaced.
+    pub(super) strict: bool,
     /// Whether the root has [`OPAQUE`].
     pub(super) opaque_root: bool,
 }
@@ -52,14 +52,14 @@ pub(super) struct Profile {
 /// Our own profile.
 pub(super) const PACK: Profile = Profile {
     extension: ".file",
-    marks_whiteouts: true,
+    strict: true,
     opaque_root: false,
 };
 
 /// The export profile.
 pub(super) const COMPOSEFS: Profile = Profile {
     extension: "",
-    marks_whiteouts: false,
+    strict: false,
     opaque_root: true,
 };
 
@@ -108,6 +108,9 @@ pub(super) fn stored_xattrs<'t>(
         };
         let xattr = escape(name, value)
             .ok_or_else(|| problem("user., trusted., security. or a POSIX ACL"))?;
+        if profile.strict && xattr.escaped && xattr.suffix == OVERLAY {
+            return Err(problem("a name that goes on after trusted.overlay."));
+        }
         if xattr.name_len_bytes() > limits::MAX_XATTR_NAME_BYTES {
             return Err(problem("a name that has at most 255 bytes once escaped"));
         }
@@ -129,7 +132,7 @@ pub(super) fn stored_xattrs<'t>(
             .find(|xattr| xattr.cmp_names(&added).is_eq());
         match taken {
             None => stored.push(added),
-            Some(found) if !profile.marks_whiteouts => *found = added,
+            Some(found) if !profile.strict => *found = added,
             Some(found) => {
                 return Err(XattrProblem {
                     name: [found.namespace.prefix(), found.suffix].concat().into(),
@@ -138,7 +141,7 @@ pub(super) fn stored_xattrs<'t>(
             }
         }
     }
-    if profile.marks_whiteouts && !role.whiteout_xattrs().is_empty() {
+    if profile.strict && !role.whiteout_xattrs().is_empty() {
         stored.push(own(MARKER, Value::Bytes(b"")));
     }
     stored.sort_by(StoredXattr::cmp_names);

@@ -50,7 +50,7 @@ pub(super) fn plan(nodes: &mut Nodes<'_>, shapes: &[Shape]) -> Option<Layout> {
         build_time_seconds: nodes.build_time.seconds.cast_unsigned(),
         build_time_nanoseconds: nodes.build_time.nanoseconds,
         blocks: next_block,
-        xattr_block,
+        xattr_block: if shared.is_empty() { 0 } else { xattr_block },
         volume_name: VOLUME_NAME,
         feature_incompat: INCOMPAT_CHUNKED_FILE,
         ..Superblock::default()

@@ -388,13 +388,18 @@ fn split_xattrs(at: u64, raw: Vec<RawXattr>) -> Result<SplitXattrs, PackError> {
         marker: None,
     };
     for (namespace, suffix, value) in raw {
+        let name_bytes = namespace.prefix().len().saturating_add(suffix.len());
+        if name_bytes > limits::MAX_XATTR_NAME_BYTES {
+            let expected = format!("at most {}", limits::MAX_XATTR_NAME_BYTES);
+            return Err(field("length of a xattr name", at, name_bytes, expected));
+        }
         let overlay = match namespace {
             Namespace::Trusted => suffix.strip_prefix(OVERLAY),
             _ => None,
         };
         let suffix = match overlay {
             None => &*suffix,
-            Some(escaped) if escaped.starts_with(OVERLAY) => escaped,
+            Some(escaped) if escaped.starts_with(OVERLAY) && escaped != OVERLAY => escaped,
             Some(_) => {
                 let place = match &*suffix {
                     METACOPY => &mut split.metacopy,

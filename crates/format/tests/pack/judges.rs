@@ -11,11 +11,13 @@ use std::process::Command;
 
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
-use sealroot_format::pack::{Entry, EntryKind, Pack, Visit};
-use sealroot_format::tree::{Metadata, Tree, Xattr};
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::pack::{Entry, EntryKind, Pack, Visit, check};
+use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet};
 use sealroot_testkit::trees::{split, trees};
 use sealroot_testkit::{need, on_disk};
 
+use crate::mount::Mount;
 use crate::written;
 
 /// The same random trees in every run.
@@ -38,49 +40,6 @@ fn fsck(fsck: &Path, image: &Path) {
         .expect("fsck.erofs runs");
     let said = [output.stdout, output.stderr].concat();
     assert!(output.status.success(), "{}", said.escape_ascii());
-}
-
-/// A mounted image; unmounted when dropped.
-struct Mount {
-    directory: tempfile::TempDir,
-}
-
-impl Mount {
-    fn new(arguments: &[&OsStr]) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let mut mount = Command::new("mount");
-        let output = mount
-            .args(arguments)
-            .arg(directory.path())
-            .output()
-            .expect("mount runs");
-        assert!(output.status.success(), "{}", output.stderr.escape_ascii());
-        Self { directory }
-    }
-
-    fn erofs(image: &Path) -> Self {
-        Self::new(&[
-            "-t".as_ref(),
-            "erofs".as_ref(),
-            "-oro".as_ref(),
-            image.as_ref(),
-        ])
-    }
-
-    fn path(&self, path: &[u8]) -> PathBuf {
-        let relative = path.strip_prefix(b"/").unwrap_or(path);
-        self.directory.path().join(OsStr::from_bytes(relative))
-    }
-}
-
-impl Drop for Mount {
-    fn drop(&mut self) {
-        let status = Command::new("umount").arg(self.directory.path()).status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "cannot unmount"
-        );
-    }
 }
 
 /// What the kernel shows of an inode is what its entry says.
@@ -180,6 +139,114 @@ fn the_kernel_shows_what_was_written() {
                 }
                 Visit::Link(nid) => assert_eq!(first_inodes.get(&nid), Some(&found)),
             }
+        }
+    }
+}
+
+/// What random trees do not reach: a huge directory, more xattrs than can be shared, more than one
+/// block of them, files of petabytes.
+fn extreme() -> Tree {
+    let xattrs = |count: usize, len: usize| {
+        let xattr = |number| Xattr {
+            name: format!("user.{number:03}").into_bytes().into(),
+            value: vec![b'v'; len].into(),
+        };
+        XattrSet::from_unsorted((0..count).map(xattr).collect()).expect("within bounds")
+    };
+    let with_xattrs = |xattrs| Metadata {
+        permissions: 0o755,
+        xattrs,
+        ..Metadata::default()
+    };
+    let none = || with_xattrs(XattrSet::new());
+    let content = |len| Kind::Regular(FileContent::Inline(vec![b'c'; len].into()));
+    let mut tree = Tree::new(with_xattrs(xattrs(2, 3000)));
+    let mut add = |parent, name: &str, metadata, kind| {
+        let inode = Inode::new(metadata, kind);
+        tree.insert(parent, name.as_bytes(), inode)
+            .expect("inserted")
+    };
+    let huge = add(InodeId::ROOT, "huge", none(), Kind::directory());
+    for number in 0..120_000 {
+        let kind = if number % 10_000 == 0 {
+            Kind::directory()
+        } else {
+            Kind::Fifo
+        };
+        add(
+            huge,
+            &format!("{:0width$}", number, width = number % 200 + 1),
+            none(),
+            kind,
+        );
+    }
+    for name in ["shared-1", "shared-2"] {
+        add(
+            InodeId::ROOT,
+            name,
+            with_xattrs(xattrs(300, 20)),
+            content(10),
+        );
+    }
+    for (name, len) in [("x-1", 4000), ("x-2", 30_000), ("x-3", 60_000)] {
+        add(
+            InodeId::ROOT,
+            name,
+            with_xattrs(xattrs(3, len)),
+            content(4095),
+        );
+        let link = Kind::Symlink(vec![b'l'; 4095].into());
+        let security = Xattr {
+            name: b"security.x".as_slice().into(),
+            value: vec![b's'; len].into(),
+        };
+        let security = XattrSet::from_unsorted(vec![security]).expect("within bounds");
+        add(
+            InodeId::ROOT,
+            &format!("{name}-link"),
+            with_xattrs(security),
+            link,
+        );
+    }
+    for bits in [17, 32, 43, 44, 53] {
+        let digest = VerityDigest::from_bytes([bits; 32]);
+        let size_bytes = 1 << bits;
+        let kind = Kind::Regular(FileContent::External { digest, size_bytes });
+        add(InodeId::ROOT, &format!("external-{bits}"), none(), kind);
+    }
+    tree
+}
+
+#[test]
+fn extremes_are_accepted() {
+    let Some(tool) = need::tool("fsck.erofs") else {
+        return;
+    };
+    let tree = extreme();
+    let bytes = written(&tree, 4096);
+    let checked = check(&bytes).expect("a valid pack");
+    assert!(checked.tree == tree);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let image = directory.path().join("image");
+    fs::write(&image, &bytes).expect("written");
+    let output = Command::new(&tool)
+        .arg(&image)
+        .output()
+        .expect("fsck.erofs runs");
+    assert!(output.status.success(), "{}", output.stdout.escape_ascii());
+    if !need::root() {
+        return;
+    }
+    let mount = Mount::erofs(&image);
+    let pack = Pack::open(&bytes).expect("a pack");
+    let mut walk = pack.walk();
+    let mut number = 0;
+    while let Some(step) = walk.next().expect("a valid pack") {
+        number += 1;
+        if let Visit::Entry(entry) = step.visit
+            && (step.depth < 2 || number % 1000 == 0)
+        {
+            compare(&pack, &entry, &mount.path(step.path));
         }
     }
 }

@@ -2,7 +2,10 @@
 //! The pack: what is written is read, everything else is refused.
 
 mod composefs;
+mod damage;
 mod judges;
+mod mount;
+mod overlay;
 mod roundtrip;
 mod size;
 
