@@ -33,7 +33,10 @@ cmdline {LINE}
 "
     );
     for (key, value) in changes {
-        let start = text.find(&format!("\n{key} ")).expect("a key of the policy") + 1;
+        let start = text
+            .find(&format!("\n{key} "))
+            .expect("a key of the policy")
+            + 1;
         let end = start + text[start..].find('\n').expect("a line");
         text.replace_range(start..end, &format!("{key} {value}"));
     }
@@ -76,7 +79,10 @@ fn a_machine_that_does_not_vouch_for_the_start_is_refused() {
         FirmwareState::SetupMode,
         FirmwareState::Unknown,
     ] {
-        let facts = Facts { firmware, ..facts() };
+        let facts = Facts {
+            firmware,
+            ..facts()
+        };
         assert_eq!(refused(&[], &facts).code, Code::SecureBoot);
     }
     let facts = Facts {
@@ -121,7 +127,10 @@ fn the_mode_alone_decides_who_checks() {
         ("verity", Enforcement::Kernel),
         ("integrity", Enforcement::AtBoot),
     ] {
-        assert_eq!(planned(&[("mode", mode)], &facts()).enforcement, enforcement);
+        assert_eq!(
+            planned(&[("mode", mode)], &facts()).enforcement,
+            enforcement
+        );
     }
 }
 
@@ -163,7 +172,10 @@ fn no_token_more_or_less_passes_where_the_line_is_fixed() {
         lines.push(format!("{LINE}\n{token}"));
         lines.push(LINE.replace(' ', &format!(" {token} ")));
         lines.push(format!("\"{LINE} {token}\""));
-        lines.push(format!("{LINE} {}", format!("{token} ").repeat(4096 / token.len())));
+        lines.push(format!(
+            "{LINE} {}",
+            format!("{token} ").repeat(4096 / token.len())
+        ));
     }
     for line in lines {
         let facts = Facts {

@@ -68,7 +68,8 @@ mod tests {
     impl ReadAt for Vec<u8> {
         fn read_at(&self, offset_bytes: u64, len_bytes: usize) -> io::Result<Vec<u8>> {
             let start = usize::try_from(offset_bytes).map_err(io::Error::other)?;
-            self.get(start..start + len_bytes)
+            self.get(start..)
+                .and_then(|rest| rest.get(..len_bytes))
                 .map(<[u8]>::to_vec)
                 .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
         }
@@ -102,6 +103,20 @@ mod tests {
         let mut far = gpt(128, 128);
         far[512 + 72..512 + 80].copy_from_slice(&u64::MAX.to_le_bytes());
         assert_eq!(partition_uuid(&far, 512, 2).expect("it reads"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_table_is_read_without_a_panic(
+            fields in proptest::array::uniform20(proptest::prelude::any::<u8>()),
+            number: u32,
+            block_bytes: u64,
+        ) {
+            let mut disk = gpt(128, 128);
+            disk[512 + 72..512 + 92].copy_from_slice(&fields);
+            let _ = partition_uuid(&disk, 512, number);
+            let _ = partition_uuid(&disk, block_bytes, number);
+        }
     }
 
     #[test]

@@ -168,6 +168,25 @@ mod tests {
         assert_eq!(probe(short), None);
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(
+            seed in proptest::collection::vec(proptest::prelude::any::<u8>(), 1..64),
+            len in 0..PROBED_BYTES,
+            at in proptest::sample::select(vec![1024 + 0x38, 1024, 65_536 + 0x40]),
+        ) {
+            let mut bytes: Vec<u8> = seed.iter().copied().cycle().take(len).collect();
+            for magic in [&[0x53, 0xEF][..], &[0x10, 0x20, 0xF5, 0xF2], b"_BHRfS_M"] {
+                if let Some(field) = bytes.get_mut(at..at + magic.len()) {
+                    field.copy_from_slice(magic);
+                    if let Some(found) = probe(&bytes) {
+                        proptest::prop_assert_eq!(found.uuid.len(), 36);
+                    }
+                }
+            }
+        }
+    }
+
     #[test]
     fn guids_are_mixed_endian() {
         assert_eq!(guid(UUID_BYTES), "33221100-5544-7766-8899-aabbccddeeff");

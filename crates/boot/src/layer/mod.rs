@@ -2,6 +2,8 @@
 //! The metadata layer: all names, attributes and small files, from one authenticated pack.
 
 mod node;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};

@@ -45,7 +45,7 @@ impl<T> Call<T> for Result<T, Errno> {
 }
 
 /// A path of a walk, which starts with a slash, as one below the root.
-pub(super) fn relative(path: &[u8]) -> &[u8] {
+fn relative(path: &[u8]) -> &[u8] {
     match path.strip_prefix(b"/") {
         Some(b"") | None => b".",
         Some(relative) => relative,
@@ -109,7 +109,7 @@ pub(super) fn kind(kind: &EntryKind, inline: VerityDigest) -> Kind {
     }
 }
 
-/// Sets owner, mode and xattrs. The owner first: changing it takes setuid bits and capabilities
+/// Sets owner, mode, xattrs and time. The owner first: changing it takes setuid bits and capabilities
 /// away.
 pub(super) fn set_attributes(
     parent: BorrowedFd<'_>,
@@ -131,15 +131,6 @@ pub(super) fn set_attributes(
         let create = XattrFlags::CREATE;
         rustix::fs::lsetxattr(&*path, &*xattr.name, &xattr.value, create).call("setxattr")?;
     }
-    Ok(())
-}
-
-/// Sets the time of last modification.
-pub(super) fn set_time(
-    parent: BorrowedFd<'_>,
-    name: &[u8],
-    entry: &Entry,
-) -> Result<(), CallError> {
     let time = Timespec {
         tv_sec: entry.metadata.mtime.seconds,
         tv_nsec: entry.metadata.mtime.nanoseconds.into(),

@@ -72,7 +72,8 @@ struct Writer<'p> {
     parents: Vec<InodeId>,
     /// Of inodes with several names the path of the first, and where it is in the tree.
     linked: HashMap<Nid, (Box<[u8]>, InodeId)>,
-    /// Writing into a directory changes its time, so it is set at the end.
+    /// What a directory is given at the end: until then writing into it would change its time,
+    /// and its ACL and group would be inherited.
     directories: Vec<(Box<[u8]>, Entry)>,
 }
 
@@ -103,20 +104,19 @@ impl Writer<'_> {
 
     /// Writes an entry; gives the digest of content that is inside the pack.
     fn write(&mut self, step: &Step<'_>, entry: &Entry) -> Result<VerityDigest, UnpackError> {
-        let parent = self.place.of(step).map_err(|error| error.at(step.path))?;
-        let (name, file): (&[u8], _) = if step.name.is_empty() {
-            (b".", None)
-        } else {
-            let file = node::create(parent, step.name, entry);
-            (step.name, file.map_err(|error| error.at(step.path))?)
-        };
         let mut hasher = VerityHasher::new();
-        if let Some(file) = file {
-            copy(self.pack, entry, step.path, &File::from(file), &mut hasher)?;
+        let is_root = step.name.is_empty();
+        if !is_root {
+            let parent = self.place.of(step).map_err(|error| error.at(step.path))?;
+            let file = node::create(parent, step.name, entry);
+            if let Some(file) = file.map_err(|error| error.at(step.path))? {
+                copy(self.pack, entry, step.path, &File::from(file), &mut hasher)?;
+            }
+            if !matches!(entry.kind, EntryKind::Directory { .. }) {
+                node::set_attributes(parent, step.name, entry)
+                    .map_err(|error| error.at(step.path))?;
+            }
         }
-        node::set_attributes(parent, name, entry)
-            .and_then(|()| node::set_time(parent, name, entry))
-            .map_err(|error| error.at(step.path))?;
         Ok(hasher.finish())
     }
 
@@ -140,10 +140,11 @@ impl Writer<'_> {
         self.parents.last().copied().unwrap_or(InodeId::ROOT)
     }
 
-    /// Sets the times of the directories.
+    /// Gives the directories their attributes.
     fn finish(self) -> Result<Tree, UnpackError> {
         for (path, entry) in &self.directories {
-            node::set_time(self.place.root, node::relative(path), entry)
+            node::open_directory(self.place.root, path)
+                .and_then(|directory| node::set_attributes(directory.as_fd(), b".", entry))
                 .map_err(|error| error.at(path))?;
         }
         Ok(self.tree)
