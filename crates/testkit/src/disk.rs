@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Disk images: made whole, copied, mounted on the host, written to behind a filesystem's back.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -113,9 +115,15 @@ impl Disk {
 
     /// Runs one command of debugfs, with writing allowed; what it says.
     pub fn debugfs(&self, request: &str) -> Result<String> {
+        self.debugfs_with(&[OsStr::new("-R"), OsStr::new(request)])
+            .with_context(|| format!("debugfs {request:?}"))
+    }
+
+    fn debugfs_with(&self, arguments: &[&OsStr]) -> Result<String> {
         let program = need::find_tool("debugfs").context("debugfs is missing")?;
         let output = Command::new(program)
-            .args(["-w", "-R", request])
+            .arg("-w")
+            .args(arguments)
             .arg(&self.path)
             .stdin(Stdio::null())
             .output()
@@ -124,9 +132,17 @@ impl Disk {
         // version.
         let errors = String::from_utf8_lossy(&output.stderr);
         if let Some(error) = errors.lines().find(|line| !line.starts_with("debugfs ")) {
-            bail!("debugfs {request:?}: {error}");
+            bail!("debugfs: {error}");
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    /// Runs many commands of debugfs, one a line, of which each must succeed.
+    pub fn debugfs_script(&self, script: &str) -> Result<()> {
+        let mut file = tempfile::NamedTempFile::new()?;
+        file.write_all(script.as_bytes())?;
+        self.debugfs_with(&[OsStr::new("-f"), file.path().as_os_str()])
+            .map(drop)
     }
 
     /// The block on the disk, in blocks of 4096 bytes, that holds block `index` of a file.

@@ -6,7 +6,7 @@
 //! * [`content`], [`cpio`], [`disk`], [`kernel`]: what a virtual machine is made of;
 //! * [`vm`]: running one;
 //! * [`guest`]: what the program inside is told and reports;
-//! * [`os_tree`], [`release`]: a small OS, and a release of it on a disk;
+//! * [`os_tree`], [`debian`], [`release`]: two small OSes, and a release of one on a disk;
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
 //! * [`trees`]: random trees;
 //! * [`on_disk`]: trees written to and read from a filesystem;
@@ -18,6 +18,7 @@ pub mod attack;
 pub mod binaries;
 pub mod content;
 pub mod cpio;
+pub mod debian;
 pub mod disk;
 pub mod guest;
 pub mod kernel;

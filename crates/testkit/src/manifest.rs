@@ -8,11 +8,14 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use rustix::fs::CWD;
+use rustix::mount::{OpenTreeFlags, open_tree};
 use sealroot_format::hex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -22,13 +25,24 @@ use sha2::{Digest, Sha256};
 pub enum Found {
     /// Attributes and content, as one line of text each.
     Entry {
-        /// Type, mode, owner, time, size, links, device, xattrs.
+        /// Type, mode, owner, time, size, links, device.
         attributes: String,
+        /// The xattrs, with escaped names and values.
+        xattrs: BTreeMap<String, String>,
         /// Target of a symlink, SHA-256 of a file, empty for the rest.
         content: String,
     },
     /// It, its content or the names in it cannot be read: the number of the error.
     Error(i32),
+}
+
+impl Found {
+    fn has_content_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Entry { content, .. }, Self::Entry { content: other, .. }) => content == other,
+            _ => false,
+        }
+    }
 }
 
 /// A root directory, listed. Paths are relative, `.` for the root itself; bytes that are not
@@ -44,7 +58,9 @@ pub struct Manifest {
 pub struct Comparison {
     /// Paths that cannot be read, and what is not seen because of that. Refusals, not lies.
     pub unreadable: Vec<String>,
-    /// Lies: a path too many, one that is missing, other attributes, other content.
+    /// Paths with the right content and other attributes.
+    pub other_attributes: Vec<String>,
+    /// Other lies: a path too many, one that is missing, other content.
     pub wrong: Vec<String>,
 }
 
@@ -58,13 +74,8 @@ impl Manifest {
     }
 
     fn add(&mut self, path: &Path, name: &str, links: &mut BTreeMap<(u64, u64), String>) {
-        let found = match describe(path, name, links) {
-            Ok((attributes, content)) => Found::Entry {
-                attributes,
-                content,
-            },
-            Err(error) => Found::Error(error.raw_os_error().unwrap_or(0)),
-        };
+        let found = describe(path, name, links)
+            .unwrap_or_else(|error| Found::Error(error.raw_os_error().unwrap_or(0)));
         self.entries.insert(name.to_owned(), found);
         if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
             return;
@@ -101,6 +112,9 @@ impl Manifest {
                 Some(Found::Error(_)) => comparison.unreadable.push(path.clone()),
                 None if self.is_below_error(path) => comparison.unreadable.push(path.clone()),
                 None => comparison.wrong.push(format!("{path} is missing")),
+                Some(found) if found.has_content_of(expected) => {
+                    comparison.other_attributes.push(path.clone());
+                }
                 Some(found) => comparison
                     .wrong
                     .push(format!("{path}: {expected:?}, {found:?}")),
@@ -124,7 +138,7 @@ fn describe(
     path: &Path,
     name: &str,
     links: &mut BTreeMap<(u64, u64), String>,
-) -> io::Result<(String, String)> {
+) -> io::Result<Found> {
     let metadata = fs::symlink_metadata(path)?;
     let kind = metadata.file_type();
     let mut content = String::new();
@@ -159,15 +173,18 @@ fn describe(
     };
     let attributes = format!(
         "mode={:o} owner={}:{} mtime={}.{:09} size={size} links={link_count} first={first_name} \
-         device={device} xattrs=[{}]",
+         device={device}",
         metadata.mode(),
         metadata.uid(),
         metadata.gid(),
         metadata.mtime(),
         metadata.mtime_nsec(),
-        xattrs(path)?
     );
-    Ok((attributes, content))
+    Ok(Found::Entry {
+        attributes,
+        xattrs: xattrs(path)?,
+        content,
+    })
 }
 
 fn hash(path: &Path) -> io::Result<String> {
@@ -182,45 +199,38 @@ fn hash(path: &Path) -> io::Result<String> {
     }
 }
 
-fn xattrs(path: &Path) -> io::Result<String> {
+fn xattrs(path: &Path) -> io::Result<BTreeMap<String, String>> {
     const CAPACITY: usize = 65536;
     let mut names = vec![0; CAPACITY];
     let length = rustix::fs::llistxattr(path, &mut names)?;
-    let mut names: Vec<&[u8]> = names[..length]
-        .split(|byte| *byte == 0)
-        .filter(|name| !name.is_empty())
-        .collect();
-    names.sort_unstable();
-    let mut text = String::new();
-    for name in names {
-        let mut value = vec![0; CAPACITY];
-        let length = rustix::fs::lgetxattr(path, name, &mut value)?;
-        let value = value[..length].escape_ascii();
-        text.extend([
-            &name.escape_ascii().to_string(),
-            "=",
-            &value.to_string(),
-            " ",
-        ]);
+    let mut xattrs = BTreeMap::new();
+    for name in names[..length].split(|byte| *byte == 0) {
+        if !name.is_empty() {
+            let mut value = vec![0; CAPACITY];
+            let length = rustix::fs::lgetxattr(path, name, &mut value)?;
+            let value = value[..length].escape_ascii().to_string();
+            xattrs.insert(name.escape_ascii().to_string(), value);
+        }
     }
-    Ok(text)
+    Ok(xattrs)
 }
 
-/// The manifest of a root without what is mounted on it.
-///
-/// # Errors
-/// If the root cannot be cloned; errors below it are part of the manifest.
-pub fn without_submounts(root: &Path) -> Result<Manifest> {
-    use rustix::mount::{OpenTreeFlags, open_tree};
-    use std::os::fd::AsRawFd;
+/// A detached copy of a root without what is mounted on it.
+#[derive(Debug)]
+pub struct BareRoot(OwnedFd);
 
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let clone = open_tree(rustix::fs::CWD, root, flags)?;
-    // The slash makes it the directory and not the link of procfs.
-    Ok(Manifest::read(Path::new(&format!(
-        "/proc/self/fd/{}/",
-        clone.as_raw_fd()
-    ))))
+impl BareRoot {
+    /// Of the directory at `root`, which must be a mount point. Needs root's rights.
+    pub fn of(root: &Path) -> Result<Self> {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        Ok(Self(open_tree(CWD, root, flags)?))
+    }
+
+    /// Where it is seen, as long as it lives.
+    pub fn path(&self) -> PathBuf {
+        // The slash makes it the directory and not the link of procfs.
+        format!("/proc/self/fd/{}/", self.0.as_raw_fd()).into()
+    }
 }
 
 #[cfg(test)]
@@ -230,6 +240,7 @@ mod tests {
     fn entry(content: &str) -> Found {
         Found::Entry {
             attributes: "mode=100644".into(),
+            xattrs: BTreeMap::new(),
             content: content.into(),
         }
     }
@@ -273,5 +284,13 @@ mod tests {
         ] {
             assert_eq!(wrong.compare(&expected).wrong.len(), 1, "{wrong:?}");
         }
+        let mut other = expected.clone();
+        let setuid = Found::Entry {
+            attributes: "mode=104755".into(),
+            xattrs: BTreeMap::new(),
+            content: "1".into(),
+        };
+        other.entries.insert("./a".into(), setuid);
+        assert_eq!(other.compare(&expected).other_attributes, ["./a"]);
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tree of a small test OS: a program as init, and every kind of entry a root can have.
 
+use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
@@ -13,7 +14,11 @@ use rustix::fs::{
     utimensat,
 };
 
+use sealroot_format::hex;
+use sha2::{Digest, Sha256};
+
 use crate::content::{self, Numbers};
+use crate::manifest::{Found, Manifest};
 
 /// Large files that attacks are aimed at: two of the same size and mode, and one of another.
 pub const TARGETS: [&str; 3] = [
@@ -24,6 +29,9 @@ pub const TARGETS: [&str; 3] = [
 
 /// The size of the first two [`TARGETS`].
 pub const TARGET_BYTES: usize = 300_000;
+
+/// The value of an xattr of the payload that would steer our own overlay if it were not escaped.
+pub const REDIRECT: &str = "/usr/bin";
 
 /// Directories that every OS tree has.
 const TOP: [&str; 16] = [
@@ -62,6 +70,49 @@ pub fn create(root: &Path, init: &Path) -> Result<()> {
     tree.overlay_entries()?;
     tree.times()
 }
+
+/// What of the tree's manifest shows in a booted root. All is as in the tree but for whiteouts: a
+/// root on overlayfs can only show them in overlayfs's other form, which a nested overlay takes
+/// for the same.
+pub fn as_booted(mut tree: Manifest) -> Manifest {
+    const EMPTY: [u8; 0] = [];
+    let mut parents = BTreeSet::new();
+    for (path, found) in &mut tree.entries {
+        let Found::Entry {
+            attributes,
+            xattrs,
+            content,
+        } = found
+        else {
+            continue;
+        };
+        if let Some(rest) = attributes.strip_prefix("mode=20") {
+            *attributes = format!("mode=100{rest}");
+            *content = hex::encode(&Sha256::digest(EMPTY));
+            xattrs.extend(WHITEOUT_XATTRS.map(|name| (name.to_owned(), String::new())));
+            parents.extend(path.rsplit_once('/').map(|(parent, _)| parent.to_owned()));
+        }
+    }
+    for parent in parents {
+        if let Some(Found::Entry { xattrs, .. }) = tree.entries.get_mut(&parent) {
+            for (name, value) in WHITEOUT_PARENT_XATTRS {
+                xattrs.insert(name.to_owned(), value.to_owned());
+            }
+        }
+    }
+    tree
+}
+
+/// What makes an empty file a whiteout to overlayfs, if its directory has the others.
+pub const WHITEOUT_XATTRS: [&str; 2] = ["trusted.overlay.whiteout", "user.overlay.whiteout"];
+
+/// What says of a directory that there are such files in it.
+pub const WHITEOUT_PARENT_XATTRS: [(&str, &str); 4] = [
+    ("trusted.overlay.opaque", "x"),
+    ("trusted.overlay.whiteouts", ""),
+    ("user.overlay.opaque", "x"),
+    ("user.overlay.whiteouts", ""),
+];
 
 struct Builder {
     root: PathBuf,
@@ -222,7 +273,7 @@ impl Builder {
         self.xattr(
             &format!("{storage}/redirected"),
             "trusted.overlay.redirect",
-            b"/usr/bin",
+            REDIRECT.as_bytes(),
         )?;
         self.xattr(
             &format!("{storage}/escaped"),

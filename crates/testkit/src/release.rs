@@ -2,13 +2,13 @@
 //! A release of the test OS, deployed on a disk: built, signed and deployed by the `sealroot`
 //! command itself, in a guest, on a filesystem with fs-verity.
 
-use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
-use sealroot_format::digest::compute_verity_digest;
+use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
 use tempfile::TempDir;
@@ -22,14 +22,14 @@ use crate::manifest::Manifest;
 use crate::os_tree;
 use crate::vm::Vm;
 
+/// Where the tree of a release is in its directory.
+pub const TREE: &str = "source/tree";
+
 /// How long making the release may take.
 const BUILD_TIME_OUT: Duration = Duration::from_secs(400);
 
 /// The label of the disk's filesystem, by which the policy names it.
 const LABEL: &str = "sealroot-test";
-
-/// Size of the disk.
-const DISK_MIB: u64 = 160;
 
 /// How the boot program brings the pack up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,15 @@ pub enum Layer {
 impl Layer {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Erofs, Self::Tmpfs];
+}
+
+impl fmt::Display for Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Erofs => "erofs",
+            Self::Tmpfs => "tmpfs",
+        })
+    }
 }
 
 /// A release on its disk, with the keys and the initramfs that boot it.
@@ -70,46 +79,58 @@ impl Release {
     /// The serial of its deployment.
     const SERIAL: u32 = 0;
 
-    /// Makes the tree, the disk, the release and the archives. Needs root.
+    /// A release of the small test OS of [`os_tree`]. Needs root.
     pub fn create(kernel: &GuestKernel) -> Result<Self> {
         let directory = tempfile::tempdir()?;
-        let at = |name: &str| directory.path().join(name);
-        let tree = at("source/tree");
+        let tree = directory.path().join(TREE);
         fs::create_dir_all(&tree)?;
         os_tree::create(&tree, &Program::Guest.build()?)?;
-        let manifest = Manifest::read(&tree);
+        let manifest = os_tree::as_booted(Manifest::read(&tree));
+        let mut release = Self::of_tree(kernel, directory, 96, 160)?;
+        release.manifest = manifest;
+        Ok(release)
+    }
+
+    /// A release of the tree at [`TREE`] of a directory, on a disk of `disk_mib`; the tree itself
+    /// fits into `tree_mib`. Its manifest is left empty. Needs root.
+    pub fn of_tree(
+        kernel: &GuestKernel,
+        directory: TempDir,
+        tree_mib: u64,
+        disk_mib: u64,
+    ) -> Result<Self> {
+        let at = |name: &str| directory.path().join(name);
+        let source = at(TREE)
+            .parent()
+            .context("the tree is in a directory")?
+            .to_owned();
         let source = Disk::create(
             &at("source.ext4"),
             Filesystem::Ext4Verity,
-            96,
-            Some(&at("source")),
+            tree_mib,
+            Some(&source),
         )?;
         let sysroot = at("sysroot");
         fs::create_dir_all(sysroot.join("ostree/deploy/test/var"))?;
         let disk = Disk::create(
             &at("root.ext4"),
             Filesystem::Ext4Verity,
-            DISK_MIB,
+            disk_mib,
             Some(&sysroot),
         )?;
         disk.set_label(LABEL)?;
         write_keys(directory.path())?;
 
         let mut worker = Worker::new(kernel, &[])?;
+        worker.memory_mib(1024);
         worker.add_file("sealroot", &Program::Sealroot.build()?)?;
         worker.add_file("test.secret", &at("test.secret"))?;
         worker.add_file("test.keyset", &at("test.keyset"))?;
         worker.mount("source", source.path(), "ext4");
         worker.mount(Self::DISK_SERIAL, disk.path(), "ext4");
-        worker.command(["/init", "manifest", "/mnt/source/tree"]);
         worker.command(["/init", "release", "/mnt/source/tree", "/mnt/root"]);
         worker.command(["/init", "umount", "/mnt/root"]);
-        let report = worker.run(BUILD_TIME_OUT)?;
-        let copied: Manifest = serde_json::from_str(&report.commands[2].output)?;
-        let comparison = copied.compare(&manifest);
-        if comparison != crate::manifest::Comparison::default() {
-            bail!("the source disk is not the tree: {comparison:?}");
-        }
+        worker.run(BUILD_TIME_OUT)?;
         source.remove()?;
 
         let statement = disk.mounted(|root| read_statement(&root.join(Self::STORE)))?;
@@ -119,7 +140,7 @@ impl Release {
             directory,
             disk,
             statement,
-            manifest,
+            manifest: Manifest::default(),
         })
     }
 
@@ -151,10 +172,28 @@ impl Release {
 
     /// The name, `XX/<rest>.file`, of the object with the content of a file of the tree.
     pub fn object_name(&self, path: &str) -> Result<String> {
-        let path = self.directory.path().join("source/tree").join(path);
-        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        let digest = compute_verity_digest(&content).to_hex();
+        let digest = self.object_digest(path)?.to_hex();
         Ok(format!("{}/{}.file", &digest[..2], &digest[2..]))
+    }
+
+    /// The fs-verity digest of a file of the tree.
+    pub fn object_digest(&self, path: &str) -> Result<VerityDigest> {
+        let path = self.directory.path().join(TREE).join(path);
+        let content = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(compute_verity_digest(&content))
+    }
+
+    /// The bytes of its pack, read from the disk behind the filesystem's back: this kernel may
+    /// open no file with fs-verity.
+    pub fn read_pack(&self) -> Result<Vec<u8>> {
+        let copy = self.directory.path().join("pack");
+        self.disk
+            .debugfs(&format!("dump /{} {}", self.pack_path(), copy.display()))?;
+        let bytes = fs::read(&copy)?;
+        if compute_verity_digest(&bytes) != self.statement.pack_digest {
+            bail!("the pack on the disk is not the one of its name");
+        }
+        Ok(bytes)
     }
 
     /// That object among the shared ones, inside the physical root.

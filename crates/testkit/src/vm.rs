@@ -103,6 +103,14 @@ impl Vm {
         self
     }
 
+    /// Adds to the kernel command line.
+    #[must_use]
+    pub fn arguments(mut self, text: &str) -> Self {
+        self.cmdline.push(' ');
+        self.cmdline.push_str(text);
+        self
+    }
+
     /// Memory of the machine.
     #[must_use]
     pub const fn memory_mib(mut self, memory_mib: u32) -> Self {

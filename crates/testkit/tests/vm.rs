@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 
 mod vm {
+    mod attacks;
+    mod debian;
     mod test_os;
     mod verity;
     mod worker;

@@ -270,7 +270,7 @@ fn stripped() -> Vec<Attack> {
 /// The disk changes under the running machine.
 fn while_running() -> Vec<Attack> {
     let attack = |name: &str, accept: Accept, change: super::Change| Attack {
-        change,
+        kind: super::Kind::Change(change),
         ..Attack::new("A16", name, accept, |_| Ok(()))
     };
     let invert = |target: Target<'_>, path: &str, blocks: &mut dyn Iterator<Item = u64>| {

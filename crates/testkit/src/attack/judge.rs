@@ -19,6 +19,8 @@ pub enum Verdict {
     SameTree,
     /// It booted that tree, but these paths cannot be read.
     Unreadable(Vec<String>),
+    /// It booted that tree, but these paths have other attributes, and nothing else differs.
+    OtherAttributes(Vec<String>),
     /// The boot program refused.
     Refused {
         /// The code of the refusal.
@@ -66,6 +68,13 @@ fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
         }
     }
     let mut unreadable = Vec::new();
+    let comparison = report.manifest.compare(&release.manifest);
+    if !comparison.other_attributes.is_empty()
+        && comparison.wrong.is_empty()
+        && comparison.unreadable.is_empty()
+    {
+        return Verdict::OtherAttributes(comparison.other_attributes);
+    }
     for manifest in [Some(&report.manifest), report.manifest_after_job.as_ref()]
         .into_iter()
         .flatten()
@@ -88,7 +97,11 @@ fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
 }
 
 fn judge_manifest(found: &Manifest, expected: &Manifest) -> Result<Vec<String>, String> {
-    let comparison = found.compare(expected);
+    let mut comparison = found.compare(expected);
+    let paths = comparison.other_attributes.iter();
+    comparison
+        .wrong
+        .extend(paths.map(|path| format!("{path} has other attributes")));
     if comparison.wrong.is_empty() {
         return Ok(comparison.unreadable);
     }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attributes of the files in the store, which fs-verity does not cover: A02, A08.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, lchown};
+use std::fmt::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, lsetxattr, utimensat};
+use rustix::fs::{XattrFlags, lsetxattr};
 use sealroot_format::hex;
 
 use super::{Accept, Attack};
@@ -20,12 +20,28 @@ pub(super) fn attacks() -> Vec<Attack> {
             "mode, owner, xattrs, time, links of every object",
             same(),
             |target| {
-                target.disk.mounted(|root| {
-                    for path in files_below(&root.join(Release::STORE))? {
-                        spoil(&path).with_context(|| path.display().to_string())?;
+                let paths = target.disk.mounted(|root| {
+                    let paths = files_below(&root.join(Release::STORE))?;
+                    for path in &paths {
+                        spoil(path).with_context(|| path.display().to_string())?;
                     }
-                    Ok(())
-                })
+                    let inside =
+                        |path: &PathBuf| Ok(path.strip_prefix(root)?.display().to_string());
+                    paths.iter().map(inside).collect::<Result<Vec<_>>>()
+                })?;
+                // A kernel without fs-verity changes no attributes of files that have it.
+                let mut script = String::new();
+                for path in paths {
+                    for (field, value) in [
+                        ("mode", "0106777"),
+                        ("uid", "1234"),
+                        ("gid", "5678"),
+                        ("mtime", "@1"),
+                    ] {
+                        writeln!(script, "set_inode_field /{path} {field} {value}")?;
+                    }
+                }
+                target.disk.debugfs_script(&script)
             },
         )
         .mutants(7),
@@ -64,8 +80,6 @@ fn spoil(path: &Path) -> Result<()> {
     const CAPABILITY: [u8; 20] = [
         1, 0, 0, 2, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
     ];
-    lchown(path, Some(1234), Some(5678))?;
-    fs::set_permissions(path, Permissions::from_mode(0o6777))?;
     for (name, value) in [
         ("security.capability", &CAPABILITY[..]),
         ("security.selinux", b"system_u:object_r:evil_t:s0\0"),
@@ -73,15 +87,6 @@ fn spoil(path: &Path) -> Result<()> {
     ] {
         lsetxattr(path, name, value, XattrFlags::empty())?;
     }
-    let time = Timespec {
-        tv_sec: 1,
-        tv_nsec: 2,
-    };
-    let times = Timestamps {
-        last_access: time,
-        last_modification: time,
-    };
-    utimensat(CWD, path, &times, AtFlags::SYMLINK_NOFOLLOW)?;
     Ok(fs::hard_link(path, path.with_extension("evil"))?)
 }
 

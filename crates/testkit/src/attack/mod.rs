@@ -6,6 +6,7 @@
 //! with the right code. Anything else is a wrong boot.
 
 mod content;
+pub mod hostile;
 mod judge;
 mod metadata;
 mod names;
@@ -18,6 +19,7 @@ use crate::disk::Disk;
 use crate::guest::ProbeJob;
 use crate::kernel::Series;
 use crate::release::{Layer, Release};
+use hostile::Hostile;
 
 pub use judge::{Verdict, judge};
 pub use run::{Report, run};
@@ -34,17 +36,26 @@ pub struct Target<'a> {
 /// A change of the disk; it gives what the probe is to do to the running machine, if anything.
 pub type Change = Box<dyn Fn(Target<'_>) -> Result<Option<ProbeJob>> + Send + Sync>;
 
+/// What an attack does.
+#[expect(missing_debug_implementations, reason = "a change is code")]
+pub enum Kind {
+    /// Changes a copy of the release's disk.
+    Change(Change),
+    /// Boots a hostile release, signed with the genuine key.
+    Hostile(Hostile),
+}
+
 /// One attack.
 #[expect(missing_debug_implementations, reason = "a change is code")]
 pub struct Attack {
     /// The id in the threat model.
     pub id: &'static str,
-    /// What is done.
+    /// What is done, for people.
     pub name: String,
     /// How many separate changes of the same expectation share this boot.
     pub mutants: usize,
-    /// The change.
-    pub change: Change,
+    /// What is done.
+    pub kind: Kind,
     /// What may come of it, in both layers or in either.
     pub accept: Accept,
     /// The layers it is tried in.
@@ -76,6 +87,7 @@ impl Default for Machine {
 pub struct Accept {
     same_tree: bool,
     unreadable: Unreadable,
+    other_attributes: Vec<String>,
     refusals: Vec<&'static str>,
 }
 
@@ -113,6 +125,15 @@ impl Accept {
         }
     }
 
+    /// The genuine tree, but for the attributes of these paths, which the hostile release has
+    /// otherwise.
+    pub fn other_attributes(paths: &[&str]) -> Self {
+        Self {
+            other_attributes: paths.iter().map(|path| format!("./{path}")).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The tree as signed, but for paths that cannot be read.
     pub fn some_unreadable() -> Self {
         Self {
@@ -144,6 +165,7 @@ impl Accept {
                 Unreadable::Any => true,
                 Unreadable::These(allowed) => paths == allowed,
             },
+            Verdict::OtherAttributes(paths) => *paths == self.other_attributes,
             Verdict::Refused { code, .. } => self.refusals.contains(&code.as_str()),
             Verdict::Died(_) | Verdict::Wrong(_) => false,
         }
@@ -161,7 +183,7 @@ impl Attack {
             id,
             name: name.into(),
             mutants: 1,
-            change: Box::new(move |target| change(target).map(|()| None)),
+            kind: Kind::Change(Box::new(move |target| change(target).map(|()| None))),
             accept,
             layers: &[Layer::Erofs, Layer::Tmpfs],
             machine: Machine::default(),
@@ -186,5 +208,18 @@ pub fn catalogue() -> Vec<Attack> {
     attacks.extend(metadata::attacks());
     attacks.extend(content::attacks());
     attacks.extend(policy::attacks());
+    attacks.extend(hostile::attacks());
+    attacks.push(Attack {
+        machine: Machine {
+            series: Series::V6_1,
+            ..Machine::default()
+        },
+        ..Attack::new(
+            "A06",
+            "a kernel that would merge",
+            Accept::refused(&["kernel"]),
+            |_| Ok(()),
+        )
+    });
     attacks
 }

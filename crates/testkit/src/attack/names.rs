@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
-use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -109,12 +108,7 @@ fn inject(directory: &Path, kind: &str) -> Result<()> {
         "directory" => fs::create_dir_all(directory.join("sbin/evil"))?,
         "symlink" => symlink("/etc/shadow", directory.join("evil-link"))?,
         "fifo" => node("evil-fifo", FileType::Fifo, 0)?,
-        "socket" => {
-            // The path of a socket is short: bind beside it and move it there.
-            let short = tempfile::tempdir_in(directory.parent().unwrap_or(directory))?;
-            drop(UnixListener::bind(short.path().join("s"))?);
-            fs::rename(short.path().join("s"), directory.join("evil-socket"))?;
-        }
+        "socket" => node("evil-socket", FileType::Socket, 0)?,
         "character" => node("evil-mem", FileType::CharacterDevice, makedev(1, 1))?,
         "block" => node("evil-disk", FileType::BlockDevice, makedev(254, 0))?,
         "whiteout" => node("proc", FileType::CharacterDevice, makedev(0, 0))?,

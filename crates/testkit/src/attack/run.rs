@@ -2,6 +2,7 @@
 //! Running attacks, two machines at a time, and counting what came of them.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -9,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Attack, Verdict, judge};
+use super::{Attack, Kind, Verdict, hostile, judge};
+use crate::disk::Disk;
+use crate::guest::PROBE_JOB_DISK;
 use crate::kernel::GuestKernel;
 use crate::release::{Layer, Release};
 
@@ -65,20 +68,30 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs attacks on a release, in each of their layers.
-pub fn run(attacks: &[Attack], release: &Release) -> Report {
+/// Runs attacks on a release, in each of their layers that is among `layers`.
+pub fn run(attacks: &[Attack], layers: &[Layer], release: &Release) -> Result<Report> {
     let jobs: Vec<(&Attack, Layer)> = attacks
         .iter()
         .flat_map(|attack| attack.layers.iter().map(move |layer| (attack, *layer)))
+        .filter(|(_, layer)| layers.contains(layer))
         .collect();
     let started = Instant::now();
+    let hostile: Vec<_> = attacks
+        .iter()
+        .filter_map(|attack| match &attack.kind {
+            Kind::Hostile(hostile) => Some(hostile),
+            Kind::Change(_) => None,
+        })
+        .collect();
+    let directory = tempfile::tempdir()?;
+    let hostile_disk = hostile::make_disk(release, &hostile, directory.path())?;
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
                 while let Some((attack, layer)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = attempt(attack, *layer, release);
+                    let outcome = attempt(attack, *layer, release, hostile_disk.path());
                     println!("{}", outcome.line);
                     lock(&outcomes).push(outcome);
                 }
@@ -100,21 +113,20 @@ pub fn run(attacks: &[Attack], release: &Release) -> Report {
         report.lines.push(outcome.line);
     }
     report.lines.sort();
-    report
+    Ok(report)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn attempt(attack: &Attack, layer: Layer, release: &Release) -> Outcome {
-    let verdict = boot(attack, layer, release);
+fn attempt(attack: &Attack, layer: Layer, release: &Release, hostile: &Path) -> Outcome {
+    let verdict = boot(attack, layer, release, hostile);
     let (accepted, what) = match &verdict {
         Ok(verdict) => (attack.accept.allows(verdict), summary(verdict)),
         Err(error) => (false, format!("{error:#}")),
     };
     let state = if accepted { "ok   " } else { "WRONG" };
-    let layer = format!("{layer:?}").to_lowercase();
     Outcome {
         line: format!("{} {state} {layer:5} {}: {what}", attack.id, attack.name),
         verdict: verdict.map_err(|error| format!("{error:#}")),
@@ -126,23 +138,30 @@ fn summary(verdict: &Verdict) -> String {
     match verdict {
         Verdict::SameTree => "same tree".into(),
         Verdict::Unreadable(paths) => format!("{} paths unreadable", paths.len()),
+        Verdict::OtherAttributes(paths) => format!("{} paths with other attributes", paths.len()),
         Verdict::Refused { line, .. } => line.clone(),
         Verdict::Died(_) => "no report".into(),
         Verdict::Wrong(what) => what.lines().next().unwrap_or_default().to_owned(),
     }
 }
 
-fn boot(attack: &Attack, layer: Layer, release: &Release) -> Result<Verdict> {
+fn boot(attack: &Attack, layer: Layer, release: &Release, hostile: &Path) -> Result<Verdict> {
     let kernel = GuestKernel::find(attack.machine.series).context("no kernel")?;
     let directory = tempfile::tempdir()?;
-    let (disk, job) = release.spoil(directory.path(), &attack.change)?;
+    let (disk, job, deployment) = match &attack.kind {
+        Kind::Change(change) => {
+            let (disk, job) = release.spoil(directory.path(), change)?;
+            (disk, job, release.deployment())
+        }
+        Kind::Hostile(release) => (Disk::open(hostile), None, release.deployment()),
+    };
     let mut vm = release
-        .machine(&kernel, layer, &disk, &release.deployment())?
+        .machine(&kernel, layer, &disk, &deployment)?
         .memory_mib(attack.machine.memory_mib);
     if let Some(job) = job {
         let path = directory.path().join("job");
         job.write_disk(&path)?;
-        vm = vm.scratch_disk(crate::guest::PROBE_JOB_DISK, &path);
+        vm = vm.scratch_disk(PROBE_JOB_DISK, &path);
     }
     Ok(judge(&vm.run(TIME_OUT)?, release))
 }

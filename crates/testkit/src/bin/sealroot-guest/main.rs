@@ -16,8 +16,9 @@ mod worker;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use sealroot_testkit::debian::QUESTIONS;
 use sealroot_testkit::guest::JOB_PATH;
-use sealroot_testkit::manifest::Manifest;
+use sealroot_testkit::manifest::{BareRoot, Manifest};
 
 fn main() -> Result<()> {
     if rustix::process::getpid().is_init() {
@@ -42,7 +43,14 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&manifest)?);
             Ok(())
         }
+        ["tree-digest", directory] => {
+            let root = BareRoot::of(Path::new(directory))?;
+            println!("{}", probe::tree_digest(&root.path())?);
+            Ok(())
+        }
+        ["answer"] => worker::answer(&QUESTIONS),
         ["release", tree, sysroot] => release::make(tree, sysroot),
+        ["install", from, to] => verity::install(Path::new(from), Path::new(to)),
         ["verity-sizes", directory] => verity::measure_sizes(directory),
         other => bail!("unknown command {other:?}"),
     }

@@ -6,17 +6,24 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use sealroot::monitor::Silent;
+use sealroot::object::Discard;
+use sealroot::source::{Devices, DirectoryOptions, read_directory};
+use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
+use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
 use sealroot_testkit::guest::{PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
-use sealroot_testkit::manifest;
+use sealroot_testkit::manifest::{BareRoot, Manifest};
+use sealroot_testkit::os_tree::{WHITEOUT_PARENT_XATTRS, WHITEOUT_XATTRS};
 
 use crate::machine;
 
 pub(crate) fn run() -> Result<()> {
     println!("{PROBE_MARKER}");
     machine::mount_basics()?;
+    let root = BareRoot::of(Path::new("/"))?;
     let mut report = ProbeReport {
-        manifest: manifest::without_submounts(Path::new("/"))?,
-        tree_digest: Err("not computed".into()),
+        manifest: Manifest::read(&root.path()),
+        tree_digest: tree_digest(&root.path()).map_err(|error| format!("{error:#}")),
         mountinfo: fs::read_to_string("/proc/self/mountinfo")?,
         booted: fs::read_to_string("/run/sealroot/booted.json").ok(),
         manifest_after_job: None,
@@ -24,7 +31,7 @@ pub(crate) fn run() -> Result<()> {
     if let Some(disk) = machine::find_disk(PROBE_JOB_DISK) {
         let job = fs::read(&disk).with_context(|| format!("reading {}", disk.display()))?;
         do_job(&serde_json::from_slice(&job).context("parsing the job")?)?;
-        report.manifest_after_job = Some(manifest::without_submounts(Path::new("/"))?);
+        report.manifest_after_job = Some(Manifest::read(&root.path()));
     }
     machine::report(&serde_json::to_vec(&report)?)
 }
@@ -39,4 +46,61 @@ fn do_job(job: &ProbeJob) -> Result<()> {
     }
     disk.sync_all()?;
     machine::drop_caches()
+}
+
+/// The digest of the canonical dump of a booted root, in hex.
+pub(crate) fn tree_digest(root: &Path) -> Result<String> {
+    let options = DirectoryOptions {
+        threshold_bytes: DEFAULT_THRESHOLD_BYTES,
+        devices: Devices::Refuse,
+    };
+    let mut tree = read_directory(root, &options, &Discard, &Silent)?;
+    restore_whiteouts(&mut tree)?;
+    Ok(dump::digest(&tree).to_hex())
+}
+
+/// Undoes what makes whiteouts of the payload show: an overlay has another form for them.
+fn restore_whiteouts(tree: &mut Tree) -> Result<()> {
+    let is_whiteout = |id| {
+        tree.inode(id)
+            .metadata
+            .xattrs
+            .get(WHITEOUT_XATTRS[0].as_bytes())
+            .is_some()
+    };
+    let whiteouts: Vec<_> = tree
+        .inodes()
+        .map(|(id, _)| id)
+        .filter(|id| is_whiteout(*id))
+        .collect();
+    let parents: Vec<_> = tree
+        .inodes()
+        .filter(|(_, inode)| {
+            let children = inode.as_directory().into_iter().flat_map(Directory::iter);
+            children
+                .map(|(_, child)| child)
+                .any(|child| whiteouts.contains(&child))
+        })
+        .map(|(id, _)| id)
+        .collect();
+    for id in &whiteouts {
+        tree.inode_mut(*id).kind = Kind::CharDevice(DeviceNumber::WHITEOUT);
+    }
+    for id in whiteouts {
+        remove_xattrs(tree, id, &WHITEOUT_XATTRS)?;
+    }
+    for id in parents {
+        remove_xattrs(tree, id, &WHITEOUT_PARENT_XATTRS.map(|(name, _)| name))?;
+    }
+    Ok(())
+}
+
+fn remove_xattrs(tree: &mut Tree, id: InodeId, names: &[&str]) -> Result<()> {
+    let metadata = &mut tree.inode_mut(id).metadata;
+    let kept = metadata
+        .xattrs
+        .iter()
+        .filter(|xattr| !names.iter().any(|name| *name.as_bytes() == *xattr.name));
+    metadata.xattrs = XattrSet::from_unsorted(kept.cloned().collect())?;
+    Ok(())
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The kernel's fs-verity digests of files of many sizes.
+//! fs-verity in the guest: the kernel's digests of many sizes, and packs that others made.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -30,4 +30,26 @@ fn measure(path: &Path, size_bytes: u64) -> Result<[u8; 32]> {
     measure_verity(&file)?
         .sha256()
         .context("the digest is no SHA-256")
+}
+
+/// Copies a tree over another one; packs get fs-verity.
+pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir_all(&target)?;
+            install(&entry.path(), &target)?;
+        } else if !target.exists() {
+            fs::copy(entry.path(), &target)?;
+            if target
+                .extension()
+                .is_some_and(|extension| extension == "pack")
+            {
+                enable_verity(File::open(&target)?)
+                    .with_context(|| format!("fs-verity of {}", target.display()))?;
+            }
+        }
+    }
+    Ok(())
 }

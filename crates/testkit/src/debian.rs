@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A small Debian with systemd, made to say what it sees when it has booted.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Result;
+
+use crate::binaries::Program;
+use crate::disk::succeed;
+use crate::need;
+
+/// The target to boot into. It is none of the system's own: what a unit wants that is ordered
+/// after the target it is part of may never be started.
+pub const TARGET: &str = "sealroot-test.target";
+
+/// What the machine does before it reports: the questions are in the signed tree.
+pub const QUESTIONS: [(&str, &str); 7] = [
+    ("system", "systemctl is-active multi-user.target"),
+    (
+        "failed",
+        "systemctl list-units --failed --no-legend --plain",
+    ),
+    ("release", "grep ^PRETTY_NAME= /etc/os-release"),
+    ("root", "findmnt --noheadings --output FSTYPE,OPTIONS /"),
+    ("digest", "/usr/bin/sealroot-guest tree-digest /"),
+    ("write", "touch /usr/bin/evil 2>&1 || true"),
+    ("etc", "echo changed > /etc/changed && echo written"),
+];
+
+/// The Debian tree that `cargo xtask setup` has made; `None` after [`need::missing`] was told.
+fn fetched() -> Option<std::path::PathBuf> {
+    let tree = need::cache().join("debian");
+    if !tree.join("usr/bin").is_dir() {
+        need::missing("the small Debian");
+        return None;
+    }
+    Some(tree)
+}
+
+/// Copies the Debian tree to `tree` and adds what makes it report; `false` if there is none.
+pub fn create(tree: &Path) -> Result<bool> {
+    let Some(debian) = fetched() else {
+        return Ok(false);
+    };
+    succeed(
+        Command::new("cp")
+            .args(["--archive", "--reflink=auto"])
+            .arg(debian)
+            .arg(tree),
+    )?;
+    fs::copy(Program::Guest.build()?, tree.join("usr/bin/sealroot-guest"))?;
+    fs::write(
+        tree.join("etc/machine-id"),
+        "0123456789abcdef0123456789abcdef\n",
+    )?;
+    let units = tree.join("etc/systemd/system");
+    fs::write(
+        units.join(TARGET),
+        "[Unit]\nDescription=Test\nRequires=multi-user.target\nAfter=multi-user.target\n\
+         Wants=sealroot-test.service\nAllowIsolate=yes\n",
+    )?;
+    fs::write(
+        units.join("sealroot-test.service"),
+        "[Unit]\nDescription=Report\nAfter=multi-user.target\n[Service]\nType=oneshot\n\
+         StandardOutput=journal+console\nStandardError=journal+console\n\
+         ExecStart=/usr/bin/sealroot-guest answer\n\
+         ExecStopPost=/bin/systemctl --no-block poweroff --force --force\n",
+    )?;
+    Ok(true)
+}
