@@ -32,7 +32,7 @@ pub use error::SourceError;
 
 /// Files up to this many bytes are hashed and offered to the sink from memory, where there are not
 /// too many workers; larger ones are streamed, and read a second time if the sink lacks them.
-pub const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+pub const BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Nothing below the root is reached by a symlink or through a mount, at any time.
 const CONFINED: ResolveFlags = ResolveFlags::BENEATH

@@ -14,6 +14,10 @@ use super::error::Fault;
 /// The most bytes of all names of an inode, and of one value (`XATTR_LIST_MAX`, `XATTR_SIZE_MAX`).
 const KERNEL_MAX_BYTES: usize = 64 * 1024;
 
+/// What is asked for at first: the kernel allocates as much as it is offered, and clears it, for
+/// each call. Nearly all names and values fit.
+const USUAL_BYTES: usize = 512;
+
 /// Attributes that belong to the filesystem the tree lies on, not to the tree.
 const FILESYSTEMS_OWN: &[u8] = b"btrfs.";
 
@@ -80,7 +84,7 @@ impl XattrReader {
 }
 
 fn read(target: &Target<'_>, names: &mut [u8], value: &mut [u8]) -> Result<XattrSet, Fault> {
-    let len_bytes = match target.list(names) {
+    let len_bytes = match with_room(names, |names| target.list(names)) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(XattrSet::new()),
         Ok(len_bytes) => len_bytes,
         Err(errno) => return Err(Fault::Os("list the extended attributes of", errno)),
@@ -91,7 +95,8 @@ fn read(target: &Target<'_>, names: &mut [u8], value: &mut [u8]) -> Result<Xattr
         if name.to_bytes().starts_with(FILESYSTEMS_OWN) {
             continue;
         }
-        let len_bytes = target.get(name, value).map_err(|errno| match errno {
+        let len_bytes = with_room(value, |value| target.get(name, value));
+        let len_bytes = len_bytes.map_err(|errno| match errno {
             Errno::NODATA => Fault::Changed("an extended attribute was removed"),
             errno => Fault::Xattr(name.to_bytes().into(), errno),
         })?;
@@ -101,4 +106,15 @@ fn read(target: &Target<'_>, names: &mut [u8], value: &mut [u8]) -> Result<Xattr
         });
     }
     XattrSet::from_unsorted(xattrs).map_err(Fault::Entry)
+}
+
+/// Calls with the usual room, and with all there is where that is too little.
+fn with_room(
+    buffer: &mut [u8],
+    call: impl Fn(&mut [u8]) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    match call(&mut buffer[..USUAL_BYTES]) {
+        Err(Errno::RANGE) => call(buffer),
+        result => result,
+    }
 }
