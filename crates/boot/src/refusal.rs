@@ -59,6 +59,33 @@ pub enum Code {
 }
 
 impl Code {
+    /// All codes, in the order of the checks.
+    pub const ALL: &[Self] = &[
+        Self::Policy,
+        Self::Keyset,
+        Self::CommandLine,
+        Self::SecureBoot,
+        Self::Kernel,
+        Self::Module,
+        Self::System,
+        Self::RootDevice,
+        Self::RootFilesystem,
+        Self::Store,
+        Self::Statement,
+        Self::Release,
+        Self::Epoch,
+        Self::Pack,
+        Self::Object,
+        Self::Metadata,
+        Self::Memory,
+        Self::Overlay,
+        Self::SelfTest,
+        Self::Tree,
+        Self::State,
+        Self::Init,
+        Self::Internal,
+    ];
+
     /// The code as printed.
     pub const fn as_str(self) -> &'static str {
         match self {

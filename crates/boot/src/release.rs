@@ -107,3 +107,150 @@ fn judge(
         }),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use sealroot_format::sign::RoleKeys;
+    use sealroot_format::sign::secret::SecretKey;
+
+    use super::*;
+
+    type Change = fn(&mut Statement, sealroot_format::text::Name);
+
+    const KERNEL: &str = "6.12.0";
+
+    fn keys() -> [SecretKey; 2] {
+        [1, 2].map(|seed| SecretKey::from_seed(&[seed; 32]).expect("a key"))
+    }
+
+    /// Two keys, both of which must sign.
+    fn keyset() -> Verified<Keyset> {
+        let keys = keys().map(|key| *key.public());
+        let role = || RoleKeys::new(2, keys.map(|key| key.id()));
+        let keyset = Keyset::new(1, [role(), role(), role()], keys).expect("a keyset");
+        Keyset::parse_trusted(keyset.to_string().as_bytes()).expect("a keyset")
+    }
+
+    fn statement() -> Statement {
+        Statement {
+            os: "test".parse().expect("a name"),
+            variant: None,
+            stream: "stable".parse().expect("a name"),
+            arch: "x86_64".parse().expect("a name"),
+            version: None,
+            index: 9,
+            epoch: 5,
+            commit: CommitId::from_bytes([1; 32]),
+            tree_digest: TreeDigest::from_bytes([2; 32]),
+            pack_format: 1,
+            pack_digest: VerityDigest::from_bytes([3; 32]),
+            pack_size_bytes: 4096,
+            entries: 1,
+            objects: 0,
+            object_bytes: 0,
+            threshold_bytes: 4096,
+            kernel: Some(KERNEL.parse().expect("a word")),
+            created: 0,
+        }
+    }
+
+    fn signed(statement: &Statement, keys: &[SecretKey]) -> Vec<u8> {
+        let mut document = Unverified::unsigned(statement).expect("it is short");
+        for key in keys {
+            let signature = key.sign(document.message());
+            document.add(key.public(), signature).expect("it fits");
+        }
+        document.to_string().into_bytes()
+    }
+
+    fn policy(pack: Option<VerityDigest>, epoch_floor: u64) -> Policy {
+        let pack = pack.map_or("-".to_owned(), |pack| format!("sha256:4096:{pack}"));
+        let text = format!(
+            "sealroot policy 1\nmode verity\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\n\
+             etc transient\nvar volatile\npack {pack}\nos test\nvariant -\nstream stable\n\
+             arch x86_64\nepoch-floor {epoch_floor}\nallow-insecure-boot yes\ncmdline -\n"
+        );
+        Policy::parse(text.as_bytes()).expect("a policy")
+    }
+
+    fn name() -> DeploymentName {
+        DeploymentName {
+            commit: CommitId::from_bytes([1; 32]),
+            serial: 0,
+        }
+    }
+
+    fn code(file: &[u8], policy: &Policy) -> Code {
+        let refused = judge(file, name(), policy, &keyset(), KERNEL);
+        refused.expect_err("it is to be refused").code
+    }
+
+    #[test]
+    fn a_signed_statement_names_the_pack() {
+        let statement = statement();
+        let file = signed(&statement, &keys());
+        let pinned = Some(statement.pack_digest);
+        for policy in [policy(None, 5), policy(pinned, 0)] {
+            let release = judge(&file, name(), &policy, &keyset(), KERNEL).expect("it is signed");
+            assert_eq!(release.pack, statement.pack_digest);
+            let stated = release.stated.expect("there is a statement");
+            assert_eq!(stated.tree_digest, statement.tree_digest);
+            assert_eq!(stated.pack_size_bytes, 4096);
+        }
+    }
+
+    #[test]
+    fn no_byte_of_a_statement_can_be_changed() {
+        let file = signed(&statement(), &keys());
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1 << (at % 8);
+            assert_eq!(
+                code(&changed, &policy(None, 0)),
+                Code::Statement,
+                "byte {at}"
+            );
+        }
+    }
+
+    #[test]
+    fn too_few_keys_and_foreign_texts_are_refused() {
+        let policy = policy(None, 0);
+        let one = signed(&statement(), &keys()[..1]);
+        let long = vec![b'x'; MAX_SIGN_FILE_BYTES + 1];
+        for file in [&one[..], b"", &long, &one[..one.len() / 2]] {
+            assert_eq!(code(file, &policy), Code::Statement);
+        }
+    }
+
+    #[test]
+    fn a_release_for_elsewhere_or_too_old_is_refused() {
+        let name = |text: &str| text.parse().expect("a name");
+        let cases: [(Change, Code); 5] = [
+            (|statement, other| statement.os = other, Code::Release),
+            (|statement, other| statement.stream = other, Code::Release),
+            (|statement, other| statement.arch = other, Code::Release),
+            (
+                |statement, other| statement.variant = Some(other),
+                Code::Release,
+            ),
+            (|statement, _| statement.epoch = 4, Code::Epoch),
+        ];
+        for (change, expected) in cases {
+            let mut statement = statement();
+            change(&mut statement, name("other"));
+            assert_eq!(
+                code(&signed(&statement, &keys()), &policy(None, 5)),
+                expected
+            );
+        }
+        let mut elsewhere = statement();
+        elsewhere.commit = CommitId::from_bytes([9; 32]);
+        assert_eq!(
+            code(&signed(&elsewhere, &keys()), &policy(None, 0)),
+            Code::Release
+        );
+        let pinned = policy(Some(VerityDigest::from_bytes([9; 32])), 0);
+        assert_eq!(code(&signed(&statement(), &keys()), &pinned), Code::Release);
+    }
+}
