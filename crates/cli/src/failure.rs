@@ -85,6 +85,7 @@ fn class_of(error: &anyhow::Error) -> ErrorClass {
             sealroot::signer::Error,
             sealroot::source::SourceError,
             sealroot::store::StoreError,
+            sealroot::unpack::UnpackError,
             sealroot_format::pack::PackError,
             sealroot_format::policy::Error,
             sealroot_format::sign::Error,

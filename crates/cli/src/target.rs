@@ -2,23 +2,38 @@
 //! What `ls`, `cat`, `dump`, `unpack` and `mount` look at: a release, a deployment or a pack file.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context as _;
-use sealroot::release;
+use clap::Args;
 use sealroot::store::Store;
-use sealroot_format::digest::{CommitId, VerityDigest};
+use sealroot::{deploy, release};
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::CommitId;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::DeploymentName;
+use sealroot_format::sign::{Name, Statement, Verified};
+use sealroot_format::tree::Tree;
 
 use crate::args::Common;
+use crate::failure::Failure;
 
-/// How a target is named on the command line.
-pub(crate) const HELP: &str = "A commit, a deployment (<commit>.<serial>), or the file of a pack";
+/// A pack to look at, on the command line.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// A commit, a deployment (<commit>.<serial>), or the file of a pack.
+    #[arg(value_name = "TARGET")]
+    pub(crate) target: Target,
 
-/// A pack to look at.
+    /// The stream a commit was released in; needed where there are several.
+    #[arg(long, value_name = "NAME")]
+    stream: Option<Name>,
+}
+
+/// What the words of a target mean.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
     /// A release of the store; its signatures are verified first.
@@ -45,41 +60,77 @@ impl FromStr for Target {
 /// A pack whose bytes come from wherever the target is.
 pub(crate) type AnyPack<'b> = Pack<&'b dyn ReadAt>;
 
-impl Target {
+impl TargetArgs {
     /// Opens the pack and hands it to `look`.
     pub(crate) fn with_pack<T>(
         &self,
         common: &Common,
         look: impl FnOnce(&AnyPack<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        match self {
-            Self::File(path) => {
-                let name = path.display();
-                let file = File::open(path).with_context(|| format!("cannot open {name}"))?;
-                let pack = Pack::open(&file as &dyn ReadAt)
-                    .with_context(|| format!("{name} is not a pack"))?;
-                look(&pack)
-            }
-            Self::Commit(commit) | Self::Deployment(DeploymentName { commit, .. }) => {
-                let store = common.open_store()?;
-                let digest = verified_pack(&store, common, *commit)?;
-                let bytes = release::open_pack_bytes(&store, &digest)?;
-                look(&Pack::open(&bytes as &dyn ReadAt)?)
-            }
+        if let Target::File(path) = &self.target {
+            let file = open_file(path)?;
+            let pack = Pack::open(&file as &dyn ReadAt);
+            return look(&pack.with_context(|| not_a_pack(path))?);
         }
+        let store = common.open_store()?;
+        let digest = self.verified_statement(&store, common)?.pack_digest;
+        let bytes = release::open_pack_bytes(&store, &digest)?;
+        look(&Pack::open(&bytes as &dyn ReadAt)?)
+    }
+
+    /// Reads all of the pack, and compares that of a release with its statement.
+    pub(crate) fn tree(&self, common: &Common) -> anyhow::Result<Tree> {
+        if let Target::File(path) = &self.target {
+            let file = open_file(path)?;
+            let tree = Pack::open(&file).and_then(|pack| pack.tree());
+            return tree.with_context(|| not_a_pack(path));
+        }
+        let store = common.open_store()?;
+        let statement = self.verified_statement(&store, common)?;
+        Ok(release::check_pack(&store, &statement)?)
+    }
+
+    /// The statement of the release that a commit or deployment names, signed by enough keys.
+    fn verified_statement(
+        &self,
+        store: &Store,
+        common: &Common,
+    ) -> anyhow::Result<Verified<Statement>> {
+        let (commit, stream) = match &self.target {
+            Target::Commit(commit) => (*commit, self.stream.clone()),
+            Target::Deployment(name) => {
+                let record = deploy::read_record(store, *name)?;
+                (name.commit, Some(record.stream))
+            }
+            Target::File(_) => {
+                let message = "a file is no release: name a commit or a deployment";
+                return Err(Failure::new(ErrorClass::Usage, message).into());
+            }
+        };
+        let keyset = common.trusted_keyset()?;
+        release::verify_statement(store, &keyset, commit, stream.as_ref())
+            .context("to look at a pack that nobody has signed, name its file")
     }
 }
 
-/// The pack of a release, named by a statement that enough keys have signed.
-pub(crate) fn verified_pack(
-    store: &Store,
-    common: &Common,
-    commit: CommitId,
-) -> anyhow::Result<VerityDigest> {
-    let keyset = common.trusted_keyset()?;
-    let statement = release::verify_statement(store, &keyset, commit, None)
-        .context("to look at a pack that nobody has signed, name its file")?;
-    Ok(statement.pack_digest)
+fn open_file(path: &Path) -> anyhow::Result<File> {
+    let name = path.display();
+    File::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let message = format!("{name} is no commit, no deployment and no file");
+            Failure::new(ErrorClass::NotFound, message)
+                .hint(
+                    "a commit is the 64 digits that `build` and `status` print; a deployment has \
+                     a dot and a number behind them",
+                )
+                .into()
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot open {name}")),
+    })
+}
+
+fn not_a_pack(path: &Path) -> String {
+    format!("{} is not a pack", path.display())
 }
 
 /// The components of a path inside a pack.

@@ -21,11 +21,9 @@ pub(crate) fn source_date_epoch() -> anyhow::Result<Option<u64>> {
     let Ok(text) = std::env::var(VARIABLE) else {
         return Ok(None);
     };
-    match text.parse() {
-        Ok(seconds) => Ok(Some(seconds)),
-        Err(_) => {
-            let message = format!("{VARIABLE}: expected seconds since 1970, found {text:?}");
-            Err(Failure::new(ErrorClass::Usage, message).into())
-        }
-    }
+    let seconds = text.parse().map_err(|_| {
+        let message = format!("{VARIABLE}: expected seconds since 1970, found {text:?}");
+        Failure::new(ErrorClass::Usage, message)
+    })?;
+    Ok(Some(seconds))
 }

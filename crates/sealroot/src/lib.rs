@@ -11,6 +11,7 @@
 //! * [`build`]: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
+//! * [`unpack`]: a tree written out as plain files;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
@@ -29,3 +30,4 @@ pub mod release;
 pub mod signer;
 pub mod source;
 pub mod store;
+pub mod unpack;

@@ -11,7 +11,7 @@ use sealroot_format::pack::{Entry, EntryKind};
 
 use crate::args::Common;
 use crate::failure::Failure;
-use crate::target::{self, AnyPack, Target};
+use crate::target::{self, AnyPack, TargetArgs};
 
 /// How much of a file is in memory at a time, bytes.
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -21,8 +21,8 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// A large file is read from the store's objects and verified before the first byte is printed.
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
-    #[arg(value_name = "TARGET", help = target::HELP)]
-    target: Target,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// The file.
     #[arg(value_name = "PATH")]

@@ -12,17 +12,17 @@ use sealroot_format::tree::{Tree, dump};
 
 use crate::args::Common;
 use crate::progress::Progress;
-use crate::target::Target;
+use crate::target::{Target, TargetArgs};
 
 /// Print the canonical text dump of a tree.
 ///
 /// One line a file, the same for a directory and for the pack made of it: compare two with diff.
+/// TARGET may be a directory too.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Dump {
-    /// A commit, a deployment (<commit>.<serial>), the file of a pack, or a directory.
-    #[arg(value_name = "TARGET")]
-    target: Target,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// Only the tree digest, the SHA-256 of the dump.
     #[arg(long)]
@@ -35,9 +35,9 @@ Example:
 
 impl Dump {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {
-        let tree = match &self.target {
+        let tree = match &self.target.target {
             Target::File(path) if path.is_dir() => read(path)?,
-            target => target.with_pack(common, |pack| Ok(pack.tree()?))?,
+            _ => self.target.tree(common)?,
         };
         let mut out = BufWriter::new(io::stdout().lock());
         if self.digest_only {

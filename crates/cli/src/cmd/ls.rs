@@ -11,13 +11,13 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::failure::Failure;
 use crate::output::{Output, Report};
-use crate::target::{self, AnyPack, Target};
+use crate::target::{self, AnyPack, TargetArgs};
 
 /// List the files of a pack.
 #[derive(Debug, Args)]
 pub(crate) struct Ls {
-    #[arg(value_name = "TARGET", help = target::HELP)]
-    target: Target,
+    #[command(flatten)]
+    target: TargetArgs,
 
     /// The directory or file to list.
     #[arg(value_name = "PATH", default_value = "/")]

@@ -12,6 +12,7 @@ pub(crate) mod keys;
 pub(crate) mod ls;
 pub(crate) mod sign;
 pub(crate) mod status;
+pub(crate) mod unpack;
 pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Ls(ls) => ls.run(common, output),
         Command::Cat(cat) => cat.run(common),
         Command::Dump(dump) => dump.run(common),
+        Command::Unpack(unpack) => unpack.run(common, output),
         Command::Initramfs(initramfs) => initramfs.run(common, output),
     }
 }

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A store and what was built into it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use sealroot::build::{self, Origin, Release};
+use sealroot::monitor::Silent;
+use sealroot::object::Discard;
+use sealroot::release;
+use sealroot::source::{Devices, DirectoryOptions, read_directory};
+use sealroot::store::Store;
+use sealroot_format::tree::{Tree, dump};
+
+/// A directory for one test.
+pub(crate) struct Scratch {
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().expect("a scratch directory"),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    pub(crate) fn store(&self) -> Store {
+        Store::open_or_create(&self.path("store")).expect("a store")
+    }
+
+    /// Builds a directory into the store; the tree as its pack has it.
+    pub(crate) fn build(&self, directory: &Path, threshold_bytes: u32) -> Tree {
+        let origin = Origin::Directory {
+            path: directory,
+            devices: Devices::Keep,
+        };
+        let name = |text: &str| text.parse().expect("a name");
+        let release = Release {
+            os: name("exampleos"),
+            variant: None,
+            stream: name("stable"),
+            arch: name("x86_64"),
+            version: None,
+            index: 1,
+            epoch: 0,
+            kernel: None,
+            created: 1_700_000_000,
+            threshold_bytes,
+        };
+        let store = self.store();
+        let built = build::build(&store, origin, &release, &Silent).expect("built");
+        release::check_pack(&store, &built.statement).expect("a pack")
+    }
+
+    /// A store with a small tree in it: two large files and what a tree may have.
+    pub(crate) fn small_tree(&self) -> Tree {
+        let source = self.path("source");
+        fs::create_dir_all(source.join("usr/bin")).expect("a directory");
+        fs::write(source.join("usr/bin/one"), vec![1; 70_000]).expect("a file");
+        fs::write(source.join("usr/bin/two"), vec![2; 70_000]).expect("a file");
+        fs::write(source.join("usr/small"), "small").expect("a file");
+        self.build(&source, 4096)
+    }
+
+    /// The names beside the store and the source.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.directory.path()).expect("a directory");
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("plain");
+        let names = entries.map(|entry| name(entry.expect("an entry")));
+        let mut names: Vec<_> = names
+            .filter(|name| !matches!(&**name, "store" | "source"))
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+/// The dump of a directory.
+pub(crate) fn dump_of(directory: &Path) -> String {
+    let options = DirectoryOptions {
+        devices: Devices::Keep,
+        ..DirectoryOptions::default()
+    };
+    let tree = read_directory(directory, &options, &Discard, &Silent).expect("a tree");
+    text(&tree)
+}
+
+pub(crate) fn text(tree: &Tree) -> String {
+    let mut text = String::new();
+    dump::write_dump(tree, &mut text).expect("writing to memory");
+    text
+}
