@@ -88,7 +88,7 @@ fn verified_root(
     let layers = Layers {
         metadata: metadata.root(),
         data: &data,
-        enforcement: plan.enforcement,
+        verity: plan.enforcement.verity(),
         upper: None,
     };
     let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV;

@@ -5,13 +5,16 @@
 //! There is one set of options and one attempt; where the kernel lacks something, boot ends.
 
 use std::fs;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
 use rustix::fs::{Mode, OFlags, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use sealroot_format::digest::VerityDigest;
-use sealroot_sys::mount::{FsContext, MountError, attach, fd_path};
+use sealroot_sys::mount::{FsContext, attach};
+use sealroot_sys::overlay::{Verity, set_options};
+
+pub(crate) use sealroot_sys::overlay::{Layers, mount};
 
 use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::sysroot::private_directory;
@@ -26,25 +29,13 @@ pub enum Enforcement {
 }
 
 impl Enforcement {
-    const fn verity_option(self) -> &'static str {
+    /// What is asked of overlayfs.
+    pub(crate) const fn verity(self) -> Verity {
         match self {
-            Self::Kernel => "require",
-            Self::AtBoot => "off",
+            Self::Kernel => Verity::Require,
+            Self::AtBoot => Verity::Off,
         }
     }
-}
-
-/// What an overlay is made of.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Layers<'a> {
-    /// The only layer whose names show.
-    pub metadata: BorrowedFd<'a>,
-    /// Where redirects are looked up, in this order; at least one.
-    pub data: &'a [BorrowedFd<'a>],
-    /// Who checks the data.
-    pub enforcement: Enforcement,
-    /// The upper and work directory of a writable overlay.
-    pub upper: Option<[BorrowedFd<'a>; 2]>,
 }
 
 /// Refuses a kernel whose overlayfs lacks what [`mount`] asks for, before anything is mounted.
@@ -55,50 +46,7 @@ pub(crate) fn probe() -> Result<(), Refusal> {
         let found = "an overlayfs that does not look at its options";
         return Err(Refusal::new(Code::Kernel, "overlayfs", expected, found));
     }
-    set_options(&context, Enforcement::Kernel).or_refuse(Code::Kernel, "overlayfs", expected)
-}
-
-/// A detached mount of the overlay.
-pub(crate) fn mount(
-    layers: &Layers<'_>,
-    attributes: MountAttrFlags,
-) -> Result<OwnedFd, MountError> {
-    let mut context = FsContext::open("overlay")?;
-    if let Err(error) = context.set_fd_path("lowerdir+", layers.metadata) {
-        if error.errno != Errno::INVAL {
-            return Err(error);
-        }
-        // Linux 6.6 has only the older spelling, which means the same.
-        context = FsContext::open("overlay")?;
-        context.set_string("lowerdir", &lowerdir(layers))?;
-    } else {
-        for data in layers.data {
-            context.set_fd_path("datadir+", *data)?;
-        }
-    }
-    set_options(&context, layers.enforcement)?;
-    if let Some([upper, work]) = layers.upper {
-        context.set_fd_path("upperdir", upper)?;
-        context.set_fd_path("workdir", work)?;
-    }
-    context.set_string("source", "sealroot")?;
-    context.create_mount(attributes)
-}
-
-fn set_options(context: &FsContext, enforcement: Enforcement) -> Result<(), MountError> {
-    context.set_string("metacopy", "on")?;
-    context.set_string("redirect_dir", "on")?;
-    context.set_string("verity", enforcement.verity_option())
-}
-
-/// `metadata::data::data`: what follows a double colon is data-only.
-fn lowerdir(layers: &Layers<'_>) -> String {
-    let mut text = fd_path(layers.metadata);
-    for data in layers.data {
-        text.push_str("::");
-        text.push_str(&fd_path(*data));
-    }
-    text
+    set_options(&context, Verity::Require).or_refuse(Code::Kernel, "overlayfs", expected)
 }
 
 /// The mount id of what a descriptor refers to.
@@ -114,7 +62,7 @@ pub(crate) fn read_back(root: BorrowedFd<'_>, enforcement: Enforcement) -> Resul
     let what = "the kernel's word on the mounted root";
     let expected = format!(
         "a read-only overlay with verity={}",
-        enforcement.verity_option()
+        enforcement.verity().option()
     );
     let id = mount_id(root).or_refuse(Code::Overlay, what, &expected)?;
     let mounts =
@@ -180,7 +128,7 @@ pub(crate) fn self_test(pack_directory: BorrowedFd<'_>, pack: VerityDigest) -> R
     let layers = Layers {
         metadata: layer.as_fd(),
         data: &[pack_directory],
-        enforcement: Enforcement::Kernel,
+        verity: Verity::Require,
         upper: None,
     };
     let overlay = mount(&layers, MountAttrFlags::MOUNT_ATTR_RDONLY).or_refuse(

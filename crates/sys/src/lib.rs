@@ -10,7 +10,9 @@
     reason = "this crate is where the unsafe calls to the kernel live"
 )]
 
+pub mod erofs;
 pub mod loopdev;
 pub mod mount;
+pub mod overlay;
 pub mod process;
 pub mod verity;

@@ -8,9 +8,7 @@ mod unpack;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
-use sealroot_sys::loopdev::loop_configure;
 use sealroot_sys::mount::{FsContext, MountError, attach};
 
 use sealroot_format::digest::TreeDigest;
@@ -64,17 +62,8 @@ fn place(mount: OwnedFd) -> Result<Metadata, Refusal> {
 
 /// Mounts the pack, which is an EROFS image.
 pub(crate) fn mount_erofs(pack: &Pack) -> Result<Metadata, Refusal> {
-    let mount = erofs_of_file(pack)
-        .or_else(|error| {
-            // What the kernel says where it mounts EROFS from block devices only, or from this
-            // kind of file not. The same descriptor, and read-only, as before.
-            if error.errno == Errno::NOTBLK {
-                erofs_of_loop(pack)
-            } else {
-                Err(error)
-            }
-        })
-        .or_refuse(Code::Metadata, "pack", "to be mounted")?;
+    let mount =
+        sealroot_sys::erofs::mount(pack.fd()).or_refuse(Code::Metadata, "pack", "to be mounted")?;
     place(mount)
 }
 
@@ -137,34 +126,4 @@ fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), MountError> {
     context.set_flag("noswap")?;
     context.set_flag("ro")?;
     context.reconfigure()
-}
-
-fn erofs_of_file(pack: &Pack) -> Result<OwnedFd, MountError> {
-    let context = FsContext::open("erofs")?;
-    context.set_fd_path("source", pack.fd())?;
-    erofs(&context)
-}
-
-fn erofs_of_loop(pack: &Pack) -> Result<OwnedFd, MountError> {
-    let (device, path) = loop_configure(pack.fd()).map_err(|errno| MountError {
-        call: "LOOP_CONFIGURE".to_owned(),
-        filesystem: "erofs".to_owned(),
-        messages: "the kernel gave no message".to_owned(),
-        errno,
-    })?;
-    let context = FsContext::open("erofs")?;
-    context.set_string("source", &path)?;
-    let mount = erofs(&context);
-    // Only now: the last user of the device frees it.
-    drop(device);
-    mount
-}
-
-fn erofs(context: &FsContext) -> Result<OwnedFd, MountError> {
-    context.set_flag("ro")?;
-    context.create_mount(
-        MountAttrFlags::MOUNT_ATTR_RDONLY
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOSUID,
-    )
 }

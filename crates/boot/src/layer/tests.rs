@@ -15,10 +15,10 @@ use proptest::test_runner::{Config, TestRunner};
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::pack::{Pack as PackReader, write_pack};
 use sealroot_format::tree::{Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet, dump};
-use sealroot_sys::mount::{FsContext, fd_path};
+use sealroot_sys::mount::fd_path;
 use sealroot_testkit::{need, trees};
 
-use super::{erofs, make_read_only, tmpfs, unpack};
+use super::{make_read_only, tmpfs, unpack};
 
 /// An inode as a filesystem shows it; a directory's link count is the filesystem's affair.
 #[derive(Debug, PartialEq)]
@@ -97,10 +97,7 @@ fn compare(tree: &Tree) {
     pack.flush().expect("it is written");
 
     let file = File::open(pack.path()).expect("a file");
-    let context = FsContext::open("erofs").expect("this kernel has EROFS");
-    let source = pack.path().to_str().expect("a path of text");
-    context.set_string("source", source).expect("an option");
-    let mounted = erofs(&context).expect("the kernel mounts the pack");
+    let mounted = sealroot_sys::erofs::mount(file.as_fd()).expect("the kernel mounts the pack");
 
     let reader = PackReader::open(&file).expect("a pack");
     let unpacked = tmpfs(64 << 20, reader.entries()).expect("a tmpfs");
