@@ -6,6 +6,7 @@
 mod vm {
     mod attacks;
     mod debian;
+    mod store;
     mod test_os;
     mod verity;
     mod worker;

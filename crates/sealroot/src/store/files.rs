@@ -147,11 +147,7 @@ impl<I: StoreIo> Store<I> {
         if entries.is_empty() {
             return Ok(());
         }
-        again(|| self.io.sync_filesystem()).map_err(failed(
-            &self.io,
-            "sync",
-            &StorePath::root(),
-        ))?;
+        self.sync_all()?;
         self.remove_content(&tmp, MAX_LEFTOVER_DEPTH)
     }
 

@@ -7,11 +7,11 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode as FileMode, makedev, mknodat};
+use rustix::mount::{MountFlags, UnmountFlags};
 use sealroot::check::{self, Depth};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, object_path, pack_path, statement_path};
@@ -133,7 +133,7 @@ struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        let _ = Command::new("umount").arg(&self.0).status();
+        let _ = rustix::mount::unmount(&self.0, UnmountFlags::DETACH);
     }
 }
 
@@ -162,15 +162,12 @@ fn plant(plant: Plant, path: &Path, aside: &Path, outside: &Path) -> Option<Moun
         Plant::OtherKind => fs::create_dir(path).expect("planted"),
         Plant::Mount => {
             fs::rename(aside, path).expect("moved back");
-            let (source, option) = (path, "--bind");
-            let mut mount = Command::new("mount");
-            if is_directory {
-                mount.args(["-t", "tmpfs", "tmpfs"]);
+            let mounted = if is_directory {
+                rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), None)
             } else {
-                mount.arg(option).arg(source);
-            }
-            let status = mount.arg(path).status().expect("mount runs");
-            assert!(status.success(), "mounted");
+                rustix::mount::mount_bind(path, path)
+            };
+            mounted.expect("mounted");
             return Some(Mounted(path.into()));
         }
     }

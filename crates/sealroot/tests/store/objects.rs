@@ -6,11 +6,13 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use sealroot::check::{self, Depth};
 use sealroot::monitor::{Silent, Warnings};
 use sealroot::object::{ObjectContent, ObjectSink};
 use sealroot::store::{Store, StoreError, VeritySupport, object_path, pack_path};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
+use sealroot_testkit::need;
 
 use crate::support::{COMMIT, Scratch, content, files_below, replace, stream};
 
@@ -207,6 +209,40 @@ fn what_is_wrong_under_an_objects_name_is_replaced_and_kept_in_the_trash() {
         assert!(kept.symlink_metadata().is_ok(), "{}", kept.display());
     }
     assert_eq!(fs::read(&outside).expect("outside"), b"outside");
+}
+
+// Rules: O3, O5
+#[test]
+fn with_verity_only_the_right_measurement_counts() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    if store.verity() == VeritySupport::None {
+        need::missing("a filesystem with fs-verity for temporary files (TMPDIR)");
+        return;
+    }
+    let contents: Vec<_> = (0..3).map(|i| content(i, 5000)).collect();
+    add(&store, &contents).expect("added");
+    let [plain, first, second] = [0, 1, 2].map(|i| scratch.object(&contents[i].1));
+    // The right bytes without fs-verity; two objects of one size in each other's place.
+    replace(&plain, &contents[0].0);
+    let aside = scratch.directory.path().join("aside");
+    fs::rename(&first, &aside).expect("moved");
+    fs::rename(&second, &first).expect("moved");
+    fs::rename(&aside, &second).expect("moved");
+    let error = fs::write(&first, "changed").expect_err("fs-verity");
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+
+    for (_, digest) in &contents {
+        let error = store.open_object(digest, 5000).expect_err("wrong");
+        assert_eq!(error.class(), ErrorClass::Untrusted, "{error}");
+    }
+    let report = check::check(&store, Depth::Quick, &Silent).expect("checked");
+    assert_eq!(report.findings.len(), 3, "{:?}", report.findings);
+    assert_eq!(add(&store, &contents).expect("added"), 3);
+    for (bytes, digest) in &contents {
+        assert_eq!(&fs::read(scratch.object(digest)).expect("an object"), bytes);
+    }
+    assert_eq!(files_below(&scratch.location().join("trash")).len(), 3);
 }
 
 // Rules: O4, O5
