@@ -128,6 +128,8 @@ pub(crate) enum Command {
     Cat(cmd::cat::Cat),
     /// Print the canonical text dump of a tree.
     Dump(cmd::dump::Dump),
+    /// Mount a pack read-only, for a look.
+    Mount(cmd::mount::Mount),
     /// Write a pack's tree out as plain files.
     Unpack(cmd::unpack::Unpack),
     /// Make the initramfs that verifies and mounts the root.

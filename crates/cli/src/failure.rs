@@ -79,6 +79,7 @@ fn class_of(error: &anyhow::Error) -> ErrorClass {
             sealroot::build::BuildError,
             sealroot::deploy::DeployError,
             sealroot::initramfs::Error,
+            sealroot::mount::MountError,
             sealroot::ostree::OstreeError,
             sealroot::release::ReleaseError,
             sealroot::keys::Error,

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -88,6 +89,28 @@ impl TargetArgs {
         let store = common.open_store()?;
         let statement = self.verified_statement(&store, common)?;
         Ok(release::check_pack(&store, &statement)?)
+    }
+
+    /// Opens the file of a pack for the kernel, which must never see one that is not well-formed.
+    pub(crate) fn open(&self, common: &Common, store: &Store) -> anyhow::Result<OwnedFd> {
+        if let Target::File(path) = &self.target {
+            let file = open_file(path)?;
+            let tree = Pack::open(&file).and_then(|pack| pack.tree());
+            tree.with_context(|| not_a_pack(path))?;
+            return Ok(file.into());
+        }
+        let statement = self.verified_statement(store, common)?;
+        release::check_pack(store, &statement)?;
+        let file = release::open_verified_pack(store, &statement.pack_digest)?;
+        Ok(file.into_file().into())
+    }
+
+    /// The deployment that is named.
+    pub(crate) const fn deployment(&self) -> Option<DeploymentName> {
+        match &self.target {
+            Target::Deployment(name) => Some(*name),
+            _ => None,
+        }
     }
 
     /// The statement of the release that a commit or deployment names, signed by enough keys.

@@ -11,7 +11,7 @@
 //! * [`build`]: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
-//! * [`unpack`]: a tree written out as plain files;
+//! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
@@ -24,6 +24,7 @@ pub mod deploy;
 pub mod initramfs;
 pub mod keys;
 pub mod monitor;
+pub mod mount;
 pub mod object;
 pub mod ostree;
 pub mod release;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use sealroot_format::ErrorClass;
-use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher};
+use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::{Pack, PackError};
 use sealroot_format::sign::{self, Keyset, Name, Statement, Unverified, Verified};
@@ -248,6 +248,23 @@ pub fn open_pack_bytes<'s>(
     }
 }
 
+/// Opens the file of the pack with this digest. Without fs-verity it is hashed first; then it is as
+/// trustworthy as a file that somebody else may change can be.
+pub fn open_verified_pack<'s>(
+    store: &'s Store,
+    digest: &VerityDigest,
+) -> Result<StoredFile<'s>, ReleaseError> {
+    let file = store.open_pack(digest)?;
+    if store.verity() == VeritySupport::None {
+        let found = hash(&mut file.reader()).map_err(|source| ReleaseError::Read {
+            what: format!("pack {digest}"),
+            source,
+        })?;
+        check_pack_digest(digest, found)?;
+    }
+    Ok(file)
+}
+
 /// Opens an object for reading. Without fs-verity it is hashed first; then it is as trustworthy as
 /// a file that somebody else may change can be.
 pub fn open_verified_object<'s>(
@@ -300,17 +317,19 @@ fn read_hashed(file: &StoredFile<'_>, digest: &VerityDigest) -> Result<Vec<u8>, 
     }
     let mut bytes = Vec::new();
     io::Read::read_to_end(&mut file.reader(), &mut bytes).map_err(read)?;
-    let mut hasher = VerityHasher::new();
-    hasher.update(&bytes);
-    let found = hasher.finish();
-    if found != *digest {
-        return Err(ReleaseError::OtherPack {
-            what: "fs-verity digest",
-            expected: digest.to_string(),
-            found: found.to_string(),
-        });
-    }
+    check_pack_digest(digest, compute_verity_digest(&bytes))?;
     Ok(bytes)
+}
+
+fn check_pack_digest(expected: &VerityDigest, found: VerityDigest) -> Result<(), ReleaseError> {
+    if found == *expected {
+        return Ok(());
+    }
+    Err(ReleaseError::OtherPack {
+        what: "fs-verity digest",
+        expected: expected.to_string(),
+        found: found.to_string(),
+    })
 }
 
 /// The distinct objects a tree names, with their sizes, ascending.

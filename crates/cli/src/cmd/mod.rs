@@ -10,6 +10,7 @@ pub(crate) mod image;
 pub(crate) mod initramfs;
 pub(crate) mod keys;
 pub(crate) mod ls;
+pub(crate) mod mount;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod unpack;
@@ -33,6 +34,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Ls(ls) => ls.run(common, output),
         Command::Cat(cat) => cat.run(common),
         Command::Dump(dump) => dump.run(common),
+        Command::Mount(mount) => mount.run(common, output),
         Command::Unpack(unpack) => unpack.run(common, output),
         Command::Initramfs(initramfs) => initramfs.run(common, output),
     }

@@ -99,6 +99,12 @@ impl KernelIo {
         Ok(io)
     }
 
+    /// A directory of the store, as a place.
+    pub(crate) fn open_directory(&self, path: &StorePath) -> io::Result<OwnedFd> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Ok(self.openat2(path.as_bytes(), flags, Mode::empty())?)
+    }
+
     fn openat2(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
         rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, mode, RESOLVE)
     }

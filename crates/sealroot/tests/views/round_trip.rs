@@ -7,10 +7,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use proptest::prelude::*;
 use sealroot::monitor::Silent;
 use sealroot::unpack::unpack;
-use sealroot_format::tree::{FileContent, InodeId, Kind, Tree};
 use sealroot_testkit::{need, on_disk, trees};
 
-use crate::support::{Scratch, dump_of, text};
+use crate::support::{Scratch, dump_of, text, with_content};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
@@ -37,21 +36,6 @@ proptest! {
         prop_assert_eq!(unpacked.entries, built.len() as u64);
         prop_assert_eq!(scratch.names(), ["out"]);
     }
-}
-
-/// Random trees name objects that nobody has: gives these files some content.
-fn with_content(mut tree: Tree) -> Tree {
-    let ids: Vec<InodeId> = tree.inodes().map(|(id, _)| id).collect();
-    for id in ids {
-        if let Kind::Regular(content) = &mut tree.inode_mut(id).kind
-            && let FileContent::External { digest, size_bytes } = content
-        {
-            let len = usize::try_from(*size_bytes % 600_000).expect("small");
-            let bytes = digest.as_bytes().iter().cycle().take(len);
-            *content = FileContent::Inline(bytes.copied().collect());
-        }
-    }
-    tree
 }
 
 #[test]

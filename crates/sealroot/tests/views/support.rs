@@ -10,7 +10,8 @@ use sealroot::object::Discard;
 use sealroot::release;
 use sealroot::source::{Devices, DirectoryOptions, read_directory};
 use sealroot::store::Store;
-use sealroot_format::tree::{Tree, dump};
+use sealroot_format::sign::Statement;
+use sealroot_format::tree::{FileContent, InodeId, Kind, Tree, dump};
 
 /// A directory for one test.
 pub(crate) struct Scratch {
@@ -34,6 +35,12 @@ impl Scratch {
 
     /// Builds a directory into the store; the tree as its pack has it.
     pub(crate) fn build(&self, directory: &Path, threshold_bytes: u32) -> Tree {
+        let statement = self.build_release(directory, threshold_bytes);
+        release::check_pack(&self.store(), &statement).expect("a pack")
+    }
+
+    /// Builds a directory into the store.
+    pub(crate) fn build_release(&self, directory: &Path, threshold_bytes: u32) -> Statement {
         let origin = Origin::Directory {
             path: directory,
             devices: Devices::Keep,
@@ -51,19 +58,23 @@ impl Scratch {
             created: 1_700_000_000,
             threshold_bytes,
         };
-        let store = self.store();
-        let built = build::build(&store, origin, &release, &Silent).expect("built");
-        release::check_pack(&store, &built.statement).expect("a pack")
+        let built = build::build(&self.store(), origin, &release, &Silent);
+        built.expect("built").statement
     }
 
-    /// A store with a small tree in it: two large files and what a tree may have.
-    pub(crate) fn small_tree(&self) -> Tree {
+    /// Makes a small tree with two large files in it.
+    pub(crate) fn small_source(&self) -> PathBuf {
         let source = self.path("source");
         fs::create_dir_all(source.join("usr/bin")).expect("a directory");
         fs::write(source.join("usr/bin/one"), vec![1; 70_000]).expect("a file");
         fs::write(source.join("usr/bin/two"), vec![2; 70_000]).expect("a file");
         fs::write(source.join("usr/small"), "small").expect("a file");
-        self.build(&source, 4096)
+        source
+    }
+
+    /// The small tree, and it in the store.
+    pub(crate) fn small_tree(&self) -> Tree {
+        self.build(&self.small_source(), 4096)
     }
 
     /// The names beside the store and the source.
@@ -93,4 +104,19 @@ pub(crate) fn text(tree: &Tree) -> String {
     let mut text = String::new();
     dump::write_dump(tree, &mut text).expect("writing to memory");
     text
+}
+
+/// Random trees name objects that nobody has: gives these files some content.
+pub(crate) fn with_content(mut tree: Tree) -> Tree {
+    let ids: Vec<InodeId> = tree.inodes().map(|(id, _)| id).collect();
+    for id in ids {
+        if let Kind::Regular(content) = &mut tree.inode_mut(id).kind
+            && let FileContent::External { digest, size_bytes } = content
+        {
+            let len = usize::try_from(*size_bytes % 600_000).expect("small");
+            let bytes = digest.as_bytes().iter().cycle().take(len);
+            *content = FileContent::Inline(bytes.copied().collect());
+        }
+    }
+    tree
 }

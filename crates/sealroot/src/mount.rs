@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A pack mounted for a look, as the boot program would mount it: its names and small files joined
+//! with the objects of a store, read-only, without devices and rights.
+//!
+//! What shows is the tree, but for whiteouts in it: they are empty files that overlayfs takes for
+//! whiteouts, as it hides the usual ones.
+//!
+//! Where the store has fs-verity the kernel is told to require it, as at boot; where not, nothing
+//! verifies what is read.
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{MountAttrFlags, UnmountFlags};
+use sealroot_format::ErrorClass;
+use sealroot_format::policy::DeploymentName;
+use sealroot_sys::erofs;
+use sealroot_sys::mount::{MountError as KernelError, attach, fd_path};
+use sealroot_sys::overlay::{self, Layers, Verity};
+
+use crate::deploy::LAYER_NAME;
+use crate::store::{Store, StoreDir, StorePath, VeritySupport, deployment_path, full_path};
+
+/// Why a pack could not be mounted. Nothing stays mounted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MountError {
+    /// Only root can mount.
+    #[error(
+        "cannot mount on {} as user {uid}: only root can mount; as another user, look at a pack \
+         with ls, cat and dump",
+        place.display()
+    )]
+    NotRoot {
+        /// Where.
+        place: PathBuf,
+        /// Who asks.
+        uid: u32,
+    },
+    /// The system refused something.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// The operation, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// The kernel did not mount it.
+    #[error("the kernel does not mount {what}; it takes Linux 6.6 with EROFS and overlayfs")]
+    Kernel {
+        /// Which part.
+        what: &'static str,
+        /// What the kernel said.
+        source: KernelError,
+    },
+}
+
+impl MountError {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorClass::NotFound
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotADirectory => {
+                ErrorClass::Usage
+            }
+            Self::NotRoot { .. } | Self::Io { .. } => ErrorClass::Io,
+            Self::Kernel { .. } => ErrorClass::Unsupported,
+        }
+    }
+}
+
+/// Mounts a pack on the directory `place`, over the objects of `store` and, before them, those of
+/// a deployment. One `umount` takes it away.
+///
+/// The kernel parses the file: its grammar must have been checked, and its content be authentic or
+/// the user's own choice.
+pub fn mount(
+    store: &Store,
+    deployment: Option<DeploymentName>,
+    pack: BorrowedFd<'_>,
+    place: &Path,
+) -> Result<(), MountError> {
+    let uid = rustix::process::geteuid();
+    if !uid.is_root() {
+        return Err(MountError::NotRoot {
+            place: place.into(),
+            uid: uid.as_raw(),
+        });
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory =
+        rustix::fs::open(place, flags, Mode::empty()).map_err(io_error("open", place))?;
+    let data = data_layers(store, deployment)?;
+    let data: Vec<_> = data.iter().map(OwnedFd::as_fd).collect();
+    let kernel = |what| move |source| MountError::Kernel { what, source };
+
+    let metadata = erofs::mount(pack).map_err(kernel("the pack"))?;
+    // Before Linux 6.15 overlayfs takes only what is mounted somewhere.
+    attach(metadata.as_fd(), directory.as_fd()).map_err(io_error("mount on", place))?;
+    let overlay = overlay::mount(
+        &Layers {
+            metadata: metadata.as_fd(),
+            data: &data,
+            verity: match store.verity() {
+                VeritySupport::Kernel => Verity::Require,
+                VeritySupport::None => Verity::Off,
+            },
+            upper: None,
+        },
+        MountAttrFlags::MOUNT_ATTR_RDONLY
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOSUID,
+    );
+    let attached = fd_path(metadata.as_fd());
+    rustix::mount::unmount(attached, UnmountFlags::DETACH)
+        .map_err(io_error("unmount from", place))?;
+    let overlay = overlay.map_err(kernel("the overlay of pack and objects"))?;
+    attach(overlay.as_fd(), directory.as_fd()).map_err(io_error("mount on", place))
+}
+
+/// The directories that objects are looked up in.
+fn data_layers(
+    store: &Store,
+    deployment: Option<DeploymentName>,
+) -> Result<Vec<OwnedFd>, MountError> {
+    let own = deployment.and_then(|name| deployment_path(&name).join(LAYER_NAME));
+    own.into_iter()
+        .chain([StoreDir::Objects.path()])
+        .map(|path| open_directory(store, &path))
+        .collect()
+}
+
+fn open_directory(store: &Store, path: &StorePath) -> Result<OwnedFd, MountError> {
+    let opened = store.io().open_directory(path);
+    opened.map_err(|source| MountError::Io {
+        operation: "open",
+        path: full_path(store.io(), path),
+        source,
+    })
+}
+
+fn io_error(operation: &'static str, path: &Path) -> impl FnOnce(Errno) -> MountError {
+    move |errno| MountError::Io {
+        operation,
+        path: path.into(),
+        source: errno.into(),
+    }
+}
