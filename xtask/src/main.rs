@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+mod demo;
 mod run;
 mod setup;
 
@@ -13,6 +14,7 @@ const USAGE: &str = "usage: cargo xtask TASK
 
   setup           install and fetch what tests and demo need (Debian 12; safe to repeat)
   test            set up, then run every check and test there is
+  demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   vm [FILTER]...  only the tests in virtual machines, or those whose names match
 ";
 
@@ -25,6 +27,10 @@ fn main() -> Result<()> {
         ["vm", filters @ ..] => {
             setup::setup()?;
             check::virtual_machines(filters)
+        }
+        ["demo"] => {
+            setup::setup()?;
+            demo::run_demo()
         }
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -35,6 +35,7 @@ pub struct Vm {
     memory_mib: u32,
     disks: Vec<DiskUse>,
     stop_at: Vec<String>,
+    echo: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -86,6 +87,7 @@ impl Vm {
             memory_mib: 512,
             disks: Vec::new(),
             stop_at: Vec::new(),
+            echo: false,
         }
     }
 
@@ -146,6 +148,13 @@ impl Vm {
         self
     }
 
+    /// Shows the console on standard output while it runs.
+    #[must_use]
+    pub const fn echo(mut self) -> Self {
+        self.echo = true;
+        self
+    }
+
     /// Runs the machine until it ends or `time_out` has passed.
     pub fn run(&self, time_out: Duration) -> Result<VmOutcome> {
         let _slot = Slot::take();
@@ -194,7 +203,12 @@ impl Vm {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(left) {
-                Ok(chunk) => console.extend(chunk),
+                Ok(chunk) => {
+                    if self.echo {
+                        print!("{}", String::from_utf8_lossy(&chunk).replace('\r', ""));
+                    }
+                    console.extend(chunk);
+                }
                 Err(RecvTimeoutError::Timeout) => return (console, VmEnd::TimedOut),
                 Err(RecvTimeoutError::Disconnected) => return (console, VmEnd::Ended),
             }
