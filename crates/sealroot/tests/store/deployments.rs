@@ -11,6 +11,7 @@ use sealroot::monitor::{Silent, Warnings};
 use sealroot::store::{Store, VeritySupport, object_path, pack_path, statement_path};
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::Mode;
+use sealroot_testkit::memory_io::{MemoryDisk, Trouble};
 
 use crate::support::{Release, Scratch, content, files_below, replace, stream};
 
@@ -251,4 +252,37 @@ fn an_object_with_as_many_links_as_there_can_be_stays_shared() {
         "{warnings:?}"
     );
     assert!(deploy(&store, &release).expect("deployed").is_reused);
+}
+
+// Rules: D2
+#[test]
+fn an_object_replaced_after_it_was_measured_does_not_get_into_a_deployment() {
+    let release = release(1, 0..3);
+    let disk = MemoryDisk::new(true);
+    let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("a store");
+    release.build(&store).expect("built");
+    let paths: Vec<_> = release
+        .object_list()
+        .map(|(d, _)| object_path(&d))
+        .collect();
+
+    // Whenever something is about to be linked, all objects have just become something else.
+    let store = Store::open_on(disk.process_watched(move |operation, disk| {
+        if operation == "link" {
+            for path in &paths {
+                disk.plant(path, b"evil");
+            }
+        }
+    }));
+    let store = store.expect("a store");
+    let error = release
+        .deploy(&store, Mode::Sealed, &Silent)
+        .expect_err("the second object is not what it was");
+    assert_eq!(error.class(), ErrorClass::Untrusted);
+    let linked: Vec<_> = (disk.files().into_iter())
+        .filter(|(path, _)| path.starts_with("/tmp/deployment/objects/"))
+        .collect();
+    assert_eq!(linked.len(), 1);
+    let first = (release.objects.iter()).find(|(bytes, _)| *bytes == linked[0].1);
+    assert!(first.is_some(), "it is the one that was measured");
 }

@@ -9,6 +9,7 @@ mod crash;
 mod disk;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +57,19 @@ impl MemoryDisk {
             disk: self.clone(),
             trouble,
             calls: Arc::default(),
+            intruder: None,
+        }
+    }
+
+    /// A process that is not alone: before each of its operations, of which it is told the name,
+    /// `intruder` does something to the disk.
+    pub fn process_watched(
+        &self,
+        intruder: impl Fn(&'static str, &Self) + Send + Sync + 'static,
+    ) -> MemoryIo {
+        MemoryIo {
+            intruder: Some(Box::new(intruder)),
+            ..self.process(Trouble::None)
         }
     }
 
@@ -165,12 +179,22 @@ impl CallCounter {
     }
 }
 
+type Intruder = Box<dyn Fn(&'static str, &MemoryDisk) + Send + Sync>;
+
 /// One process that uses a [`MemoryDisk`].
-#[derive(Debug)]
 pub struct MemoryIo {
     disk: MemoryDisk,
     trouble: Trouble,
     calls: Arc<Mutex<Calls>>,
+    intruder: Option<Intruder>,
+}
+
+impl fmt::Debug for MemoryIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryIo")
+            .field("trouble", &self.trouble)
+            .finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -191,6 +215,9 @@ impl MemoryIo {
 
     /// Counts an operation, or fails it.
     fn step(&self, name: &'static str, effect: Effect) -> Result<MutexGuard<'_, Disk>, Errno> {
+        if let Some(intruder) = &self.intruder {
+            intruder(name, &self.disk);
+        }
         let mut calls = self.count();
         let (this, this_change) = (calls.all, calls.changes);
         calls.all += 1;
