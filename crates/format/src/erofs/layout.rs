@@ -204,3 +204,51 @@ disk_struct! {
         reserved: u8,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The rows of the table under a heading of docs/format/pack.md.
+    fn table(name: &str) -> Vec<(String, usize, usize)> {
+        let page = include_str!("../../../../docs/format/pack.md");
+        let (_, section) = page.split_once(&format!("### {name}\n")).unwrap();
+        let rows = section
+            .lines()
+            .skip_while(|line| !line.starts_with("|--"))
+            .skip(1);
+        rows.take_while(|line| line.starts_with('|'))
+            .map(|line| {
+                let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+                let number = |cell: &str| cell.parse::<usize>().unwrap();
+                (
+                    cells[3].trim_matches('`').to_owned(),
+                    number(cells[1]),
+                    number(cells[2]),
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_document_has_every_field() {
+        for (name, fields) in [
+            ("Superblock", Superblock::FIELDS),
+            ("CompactInode", CompactInode::FIELDS),
+            ("ExtendedInode", ExtendedInode::FIELDS),
+            ("XattrHeader", XattrHeader::FIELDS),
+            ("XattrEntry", XattrEntry::FIELDS),
+            ("Dirent", Dirent::FIELDS),
+        ] {
+            let mut offset = 0;
+            let expected: Vec<_> = fields
+                .iter()
+                .map(|(field, size)| {
+                    offset += size;
+                    ((*field).to_owned(), offset - size, *size)
+                })
+                .collect();
+            assert_eq!(table(name), expected, "{name}");
+        }
+    }
+}

@@ -10,6 +10,7 @@ pub(crate) mod dirent;
 pub(crate) mod image;
 pub(crate) mod inode;
 pub(crate) mod layout;
+pub(crate) mod read_xattrs;
 pub(crate) mod reader;
 mod source;
 pub(crate) mod superblock;

@@ -9,7 +9,6 @@ use xxhash_rust::xxh32::xxh32;
 
 use super::layout::{XATTR_SHARED_MAX, XATTR_UNIT_BYTES, XattrEntry, XattrHeader};
 use crate::digest::{DIGEST_BYTES, VerityDigest};
-use crate::hex;
 
 /// What an escaped name has after `overlay.`.
 const ESCAPE: &[u8] = b"overlay.";
@@ -105,8 +104,11 @@ impl Value<'_> {
             }
             Self::Redirect(digest, extension) => {
                 let [first, rest @ ..] = digest.as_bytes();
-                let path = format!("/{first:02x}/{}{extension}", hex::encode(rest));
-                out.extend_from_slice(path.as_bytes());
+                out.push(b'/');
+                push_hex(out, &[*first]);
+                out.push(b'/');
+                push_hex(out, rest);
+                out.extend_from_slice(extension.as_bytes());
             }
         }
     }
@@ -192,8 +194,21 @@ impl StoredXattr<'_> {
     }
 
     fn filter_bit(&self) -> u32 {
-        let suffix: Vec<u8> = self.suffix_bytes().collect();
-        filter_bit(self.namespace.index(), &suffix)
+        let index = self.namespace.index();
+        if self.escaped {
+            filter_bit(index, &self.suffix_bytes().collect::<Vec<u8>>())
+        } else {
+            filter_bit(index, self.suffix)
+        }
+    }
+}
+
+/// Appends lowercase hex digits.
+fn push_hex(out: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
     }
 }
 

@@ -10,6 +10,7 @@
 
 mod check;
 mod composefs;
+mod entry;
 mod error;
 #[cfg(test)]
 mod hostile;
@@ -35,8 +36,9 @@ use nodes::Builder;
 pub use crate::erofs::{ImageError, Nid, ReadAt};
 pub use check::{CheckedPack, check};
 pub use composefs::{ComposefsSummary, write_composefs};
+pub use entry::{Entry, EntryKind};
 pub use error::PackError;
-pub use read::{Entry, EntryKind, Name, Names, Pack};
+pub use read::{Name, Names, Pack};
 pub use walk::{Step, Visit, Walk};
 
 /// The version of the format that [`write_pack`] writes and [`Pack`] reads.

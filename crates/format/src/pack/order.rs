@@ -181,3 +181,31 @@ const fn stub_names() -> [[u8; 2]; 256] {
     }
     names
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::{Inode, Kind, Metadata};
+
+    // Rules: P6
+    #[test]
+    fn the_names_of_a_directory_follow_one_another() {
+        let mut tree = Tree::new(Metadata::default());
+        let mut add = |parent, name: &str, kind| {
+            let inode = Inode::new(Metadata::default(), kind);
+            tree.insert(parent, name.as_bytes(), inode).unwrap()
+        };
+        let b = add(InodeId::ROOT, "b", Kind::directory());
+        let a = add(InodeId::ROOT, "a", Kind::directory());
+        let a_z = add(a, "z", Kind::Fifo);
+        let a_c = add(a, "c", Kind::directory());
+        let a_c_x = add(a_c, "x", Kind::Fifo);
+        let b_y = add(b, "y", Kind::Fifo);
+        let c = add(InodeId::ROOT, "c", Kind::Socket);
+        tree.link(a_c, b"first", b_y).unwrap();
+        tree.link(b, b"again", a_z).unwrap();
+        let order = of_pack(&tree).unwrap();
+        let expected = [InodeId::ROOT, a, b, c, a_c, a_z, b_y, a_c_x];
+        assert!(order.sources.iter().eq(&expected.map(Source::Inode)));
+    }
+}

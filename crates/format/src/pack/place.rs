@@ -154,3 +154,90 @@ impl Window {
         first * BLOCK_BYTES as u64
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The offsets of items of these sizes.
+    fn place(items: &[u64]) -> Vec<u64> {
+        let mut window = Window::new();
+        items
+            .iter()
+            .map(|item_bytes| window.place(*item_bytes))
+            .collect()
+    }
+
+    // Rules: P24
+    #[test]
+    fn a_tail_is_with_its_inode_or_in_a_block() {
+        let place = |head_bytes, tail_bytes| {
+            let shape = Shape {
+                head_bytes,
+                map_bytes: 0,
+                full_blocks: 2,
+                tail_bytes,
+            };
+            let place = place_item(&mut Window::new(), &shape);
+            (place.inline, place.blocks)
+        };
+        assert_eq!(place(32, 0), (false, 2));
+        assert_eq!(place(32, 4064), (true, 2));
+        assert_eq!(place(32, 4065), (false, 3));
+        assert_eq!(place(5000, 1), (false, 3));
+    }
+
+    // Rules: P25
+    #[test]
+    fn the_block_with_the_least_room_that_is_enough_is_taken() {
+        // Room is left: 2944 - 2912 = 32, then 96, 64, 64.
+        let items = [2912, 4000, 4032, 4032, 96, 64, 64, 32, 32];
+        let block = 4096;
+        let ends = [
+            block + 4000,
+            2 * block + 4032,
+            3 * block + 4032,
+            1152 + 2912,
+            4 * block,
+        ];
+        assert_eq!(
+            place(&items),
+            [
+                1152,
+                block,
+                2 * block,
+                3 * block,
+                ends[0],
+                ends[1],
+                ends[2],
+                ends[3],
+                ends[4]
+            ]
+        );
+    }
+
+    // Rules: P26
+    #[test]
+    fn a_large_item_takes_blocks_of_its_own_and_leaves_the_last_open() {
+        assert_eq!(
+            place(&[4096, 10_016, 2000, 2304]),
+            [4096, 8192, 8192 + 10_016, 1152]
+        );
+        assert_eq!(place(&[10_016, 2944, 2000])[2], 4096 + 10_016);
+    }
+
+    // Rules: P26
+    #[test]
+    fn the_fullest_of_33_open_blocks_is_closed() {
+        // Block 0 and 31 others, of which the second and third have the least room.
+        let mut items = vec![2944 - 1024];
+        items.extend([3072, 4000, 4000]);
+        items.extend([3072; 28]);
+        // One more closes the second; the third is open still.
+        items.extend([3104, 96, 96]);
+        let offsets = place(&items);
+        assert_eq!(offsets[32], 32 * 4096);
+        assert_eq!(offsets[33], 3 * 4096 + 4000);
+        assert_eq!(offsets[34], 32 * 4096 + 3104);
+    }
+}

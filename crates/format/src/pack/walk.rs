@@ -12,7 +12,8 @@
 
 use std::collections::HashMap;
 
-use super::read::{Entry, EntryKind, Pack, Scan, field, read_entry};
+use super::entry::{Entry, EntryKind, field, read_entry};
+use super::read::{Pack, Scan};
 use super::{PackError, ReadAt};
 use crate::erofs::reader::{RawDirent, Reader};
 use crate::erofs::{Nid, dirent};

@@ -44,6 +44,7 @@ fn small() -> (Tree, Vec<u8>) {
         .expect("one of the samples is small")
 }
 
+// Rules: P4
 #[test]
 fn every_truncation_is_refused() {
     let (_, image) = small();
@@ -54,6 +55,7 @@ fn every_truncation_is_refused() {
     assert!(Pack::open(&longer).is_err());
 }
 
+// Rules: P4, P31
 #[test]
 fn every_changed_byte_is_refused_or_another_tree() {
     let (tree, image) = small();
@@ -78,6 +80,7 @@ fn every_changed_byte_is_refused_or_another_tree() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
+    // Rules: P29, P30
     #[test]
     fn random_damage_does_no_harm(
         tree in trees(15),

@@ -3,10 +3,13 @@
 
 mod composefs;
 mod damage;
+mod golden;
 mod judges;
 mod mount;
 mod overlay;
+mod refused;
 mod roundtrip;
+mod rules;
 mod size;
 
 use sealroot_format::digest::compute_verity_digest;

@@ -9,11 +9,11 @@ use std::path::Path;
 use sealroot_format::tree::{
     DeviceNumber, FileContent, Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet,
 };
+use sealroot_testkit::on_disk;
 use sealroot_testkit::trees::split;
-use sealroot_testkit::{need, on_disk};
 
 use crate::judges::samples;
-use crate::mount::Mount;
+use crate::mount::{self, Mount};
 use crate::written;
 
 /// Puts the content of all files of `source` that are external in `tree` into `objects`.
@@ -52,7 +52,7 @@ fn seen(tree: &Tree) -> Tree {
         let names = inode
             .as_directory()
             .into_iter()
-            .flat_map(|names| names.iter());
+            .flat_map(sealroot_format::tree::Directory::iter);
         if names
             .map(|(_, child)| child)
             .any(|child| tree.inode(child).is_whiteout())
@@ -78,9 +78,10 @@ fn add_xattrs(inode: &mut Inode, added: &[(&str, &str)]) {
     inode.metadata.xattrs = XattrSet::from_unsorted(xattrs).expect("they are new");
 }
 
+// Rules: P19, P21
 #[test]
 fn an_overlay_shows_the_tree() {
-    if !need::root() {
+    if !mount::possible() {
         return;
     }
     for (index, sample) in samples(40, 60).enumerate() {
@@ -122,9 +123,10 @@ fn small_files(mut tree: Tree) -> Tree {
     tree
 }
 
+// Rules: P22, P23
 #[test]
 fn whiteouts_work_in_an_overlay_inside() {
-    if !need::root() {
+    if !mount::possible() {
         return;
     }
     let mut tree = Tree::new(Metadata::default());
@@ -160,8 +162,8 @@ fn whiteouts_work_in_an_overlay_inside() {
     fs::write(&image, written(&tree, 64)).expect("written");
     let image = Mount::erofs(&image);
     let overlay = Mount::overlay(&image, directory.path());
-    for more in ["", ",userxattr"] {
-        let inside = Mount::stack(&overlay.path(b"/upper"), &overlay.path(b"/lower"), more);
+    for flags in [&[][..], &["userxattr"]] {
+        let inside = Mount::stack(&overlay.path(b"/upper"), &overlay.path(b"/lower"), flags);
         for path in [&b"/"[..], b"/sub"] {
             let mut names: Vec<_> = fs::read_dir(inside.path(path))
                 .expect("readdir")
@@ -169,7 +171,7 @@ fn whiteouts_work_in_an_overlay_inside() {
                 .filter(|name| name != "sub")
                 .collect();
             names.sort();
-            assert_eq!(names, ["kept", "new"], "{more}");
+            assert_eq!(names, ["kept", "new"], "{flags:?}");
         }
         assert!(!inside.path(b"/sub/gone").exists());
     }

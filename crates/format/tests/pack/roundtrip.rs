@@ -12,6 +12,7 @@ const THRESHOLDS: [u32; 4] = [0, 64, 4096, 65_536];
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
+    // Rules: P30
     #[test]
     fn a_tree_comes_back(tree in trees(40), seed: u64) {
         for threshold in THRESHOLDS {
