@@ -13,7 +13,7 @@ use crate::need;
 
 /// The target to boot into. It is none of the system's own: what a unit wants that is ordered
 /// after the target it is part of may never be started.
-pub const TARGET: &str = "sealroot-test.target";
+pub const TARGET: &str = "sealroot-report.target";
 
 /// What the machine does before it reports: the questions are in the signed tree.
 pub const QUESTIONS: [(&str, &str); 7] = [
@@ -39,8 +39,9 @@ fn fetched() -> Option<std::path::PathBuf> {
     Some(tree)
 }
 
-/// Copies the Debian tree to `tree` and adds what makes it report; `false` if there is none.
-pub fn create(tree: &Path) -> Result<bool> {
+/// Copies the Debian tree to `tree`, with a unit that runs `program` once all services are up, and
+/// powers off then; `false` if there is no Debian.
+pub fn create(tree: &Path, program: &str) -> Result<bool> {
     let Some(debian) = fetched() else {
         return Ok(false);
     };
@@ -50,23 +51,31 @@ pub fn create(tree: &Path) -> Result<bool> {
             .arg(debian)
             .arg(tree),
     )?;
-    fs::copy(Program::Guest.build()?, tree.join("usr/bin/sealroot-guest"))?;
     fs::write(
         tree.join("etc/machine-id"),
         "0123456789abcdef0123456789abcdef\n",
     )?;
+    fs::write(tree.join("etc/hostname"), "debian\n")?;
     let units = tree.join("etc/systemd/system");
     fs::write(
         units.join(TARGET),
-        "[Unit]\nDescription=Test\nRequires=multi-user.target\nAfter=multi-user.target\n\
-         Wants=sealroot-test.service\nAllowIsolate=yes\n",
+        "[Unit]\nDescription=Report\nRequires=multi-user.target\nAfter=multi-user.target\n\
+         Wants=sealroot-report.service\nAllowIsolate=yes\n",
     )?;
     fs::write(
-        units.join("sealroot-test.service"),
-        "[Unit]\nDescription=Report\nAfter=multi-user.target\n[Service]\nType=oneshot\n\
-         StandardOutput=journal+console\nStandardError=journal+console\n\
-         ExecStart=/usr/bin/sealroot-guest answer\n\
-         ExecStopPost=/bin/systemctl --no-block poweroff --force --force\n",
+        units.join("sealroot-report.service"),
+        format!(
+            "[Unit]\nDescription=Report\nAfter=multi-user.target\n\
+             [Service]\nType=oneshot\nStandardOutput=file:/dev/console\n\
+             ExecStart={program}\n\
+             ExecStopPost=/bin/systemctl --no-block poweroff --force --force\n"
+        ),
     )?;
     Ok(true)
+}
+
+/// Adds the guest program, which answers [`QUESTIONS`], as `/usr/bin/sealroot-guest`.
+pub fn add_guest(tree: &Path) -> Result<()> {
+    fs::copy(Program::Guest.build()?, tree.join("usr/bin/sealroot-guest"))?;
+    Ok(())
 }

@@ -19,9 +19,10 @@ fn debian_boots_to_its_services() -> Result<()> {
     let directory = tempfile::tempdir()?;
     let tree = directory.path().join(TREE);
     std::fs::create_dir_all(tree.parent().unwrap_or(&tree))?;
-    if !debian::create(&tree)? {
+    if !debian::create(&tree, "/usr/bin/sealroot-guest answer")? {
         return Ok(());
     }
+    debian::add_guest(&tree)?;
     let release = Release::of_tree(&kernel, directory, 400, 600)?;
     for layer in Layer::ALL {
         let outcome = release

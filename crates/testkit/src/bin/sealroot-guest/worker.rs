@@ -17,7 +17,7 @@ pub(crate) fn run() -> Result<()> {
     let job: Job = serde_json::from_slice(&job).context("parsing the job")?;
     let mut report = JobReport::default();
     for command in &job.commands {
-        println!("+ {}", command.join(" "));
+        println!("$ {}", command.join(" "));
         let done = run_command(command);
         print!("{}{}", done.output, done.errors);
         let failed = done.exit_code != Some(0);
