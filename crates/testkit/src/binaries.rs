@@ -27,8 +27,8 @@ impl Program {
     /// Package, binary and profile.
     const fn target(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Guest => ("sealroot-testkit", "sealroot-guest", "boot"),
-            Self::Sealroot => ("sealroot-cli", "sealroot", "release"),
+            Self::Guest => ("sealroot-testkit", "sealroot-guest", "guest"),
+            Self::Sealroot => ("sealroot-cli", "sealroot", "guest"),
             Self::Boot => ("sealroot-boot", "sealroot-boot", "boot"),
         }
     }
