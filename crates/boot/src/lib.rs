@@ -17,6 +17,10 @@
     )
 )]
 
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use sealroot_format::digest::VerityDigest;
+
 mod boot;
 mod console;
 mod device;
@@ -41,6 +45,21 @@ pub use facts::{Facts, FirmwareState};
 pub use overlay::Enforcement;
 pub use plan::{BootPlan, Choice, plan};
 pub use refusal::{Code, Refusal};
+
+/// Opens, authenticates and mounts one pack of a directory as a boot with the layer `erofs` does,
+/// detached: for tests that change the directory meanwhile.
+pub fn mount_pack(
+    plan: &BootPlan,
+    packs: BorrowedFd<'_>,
+    pack: VerityDigest,
+) -> Result<OwnedFd, Refusal> {
+    let release = release::Release {
+        pack,
+        deployment: None,
+        stated: None,
+    };
+    layer::mount_detached(&pack::open(plan, &release, packs)?)
+}
 
 /// Boots the machine. To be called by the program that is PID 1 in an initramfs, and by no other:
 /// it mounts over `/dev`, and powers the machine off where it refuses.

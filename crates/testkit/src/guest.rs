@@ -100,6 +100,7 @@ pub struct Worker {
     archive: Archive,
     job: Job,
     memory_mib: u32,
+    processors: u32,
     disks: Vec<(String, PathBuf)>,
 }
 
@@ -121,6 +122,7 @@ impl Worker {
             archive,
             job: Job::default(),
             memory_mib: 512,
+            processors: 1,
             disks: Vec::new(),
         };
         worker.add_file("init", &Program::Guest.build()?)?;
@@ -147,6 +149,11 @@ impl Worker {
         self.memory_mib = memory_mib;
     }
 
+    /// Processors of the guest.
+    pub const fn processors(&mut self, processors: u32) {
+        self.processors = processors;
+    }
+
     /// Adds a command; `/init` is the guest program itself.
     pub fn command<'w>(&mut self, words: impl IntoIterator<Item = &'w str>) {
         self.job
@@ -163,7 +170,8 @@ impl Worker {
         std::fs::write(&initramfs, self.archive.finish())?;
         let mut vm = Vm::new(&self.kernel)
             .initramfs(&initramfs)
-            .memory_mib(self.memory_mib);
+            .memory_mib(self.memory_mib)
+            .processors(self.processors);
         for (serial, image) in &self.disks {
             vm = vm.disk(serial, image);
         }

@@ -230,9 +230,7 @@ impl Release {
         let initramfs = self.initramfs(kernel, layer)?;
         Ok(Vm::new(kernel)
             .initramfs(&initramfs)
-            .cmdline(&format!(
-                "console=ttyS0 panic=-1 loglevel=5 sealroot={deployment}"
-            ))
+            .arguments(&format!("sealroot={deployment}"))
             .scratch_disk(Self::DISK_SERIAL, disk.path())
             .stop_at("sealroot: the machine powers off")
             .stop_at("Kernel panic"))

@@ -33,6 +33,7 @@ pub struct Vm {
     initramfs: Option<PathBuf>,
     cmdline: String,
     memory_mib: u32,
+    processors: u32,
     disks: Vec<DiskUse>,
     stop_at: Vec<String>,
     echo: bool,
@@ -83,8 +84,9 @@ impl Vm {
         Self {
             kernel: kernel.image(),
             initramfs: None,
-            cmdline: "console=ttyS0 panic=-1 loglevel=5".into(),
+            cmdline: "console=ttyS0 panic=-1 loglevel=5 no_timer_check".into(),
             memory_mib: 512,
+            processors: 1,
             disks: Vec::new(),
             stop_at: Vec::new(),
             echo: false,
@@ -117,6 +119,13 @@ impl Vm {
     #[must_use]
     pub const fn memory_mib(mut self, memory_mib: u32) -> Self {
         self.memory_mib = memory_mib;
+        self
+    }
+
+    /// Processors of the machine.
+    #[must_use]
+    pub const fn processors(mut self, processors: u32) -> Self {
+        self.processors = processors;
         self
     }
 
@@ -226,7 +235,8 @@ impl Vm {
         // setpriv becomes QEMU: the process id stays, and the signal is set.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(qemu);
-        command.args(["-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "1"]);
+        command.args(["-machine", "q35,accel=tcg", "-cpu", "max"]);
+        command.args(["-smp", &self.processors.to_string()]);
         command.args(["-m", &format!("{}M", self.memory_mib)]);
         command.args([
             "-nodefaults",

@@ -6,6 +6,8 @@
 mod vm {
     mod attacks;
     mod debian;
+    mod race;
+    mod shared;
     mod store;
     mod test_os;
     mod verity;

@@ -62,9 +62,12 @@ fn place(mount: OwnedFd) -> Result<Metadata, Refusal> {
 
 /// Mounts the pack, which is an EROFS image.
 pub(crate) fn mount_erofs(pack: &Pack) -> Result<Metadata, Refusal> {
-    let mount =
-        sealroot_sys::erofs::mount(pack.fd()).or_refuse(Code::Metadata, "pack", "to be mounted")?;
-    place(mount)
+    place(mount_detached(pack)?)
+}
+
+/// Mounts the pack, nowhere yet.
+pub(crate) fn mount_detached(pack: &Pack) -> Result<OwnedFd, Refusal> {
+    sealroot_sys::erofs::mount(pack.fd()).or_refuse(Code::Metadata, "pack", "to be mounted")
 }
 
 /// Unpacks the pack into a tmpfs that is never written to swap, takes no more memory than the

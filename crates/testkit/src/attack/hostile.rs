@@ -99,107 +99,132 @@ pub fn make_disk(release: &Release, attacks: &[&Hostile], directory: &Path) -> R
     Ok(disk)
 }
 
+/// A hostile release and what must come of it in each layer.
+struct Case {
+    id: &'static str,
+    name: &'static str,
+    erofs: Accept,
+    tmpfs: Accept,
+    patch: fn(&mut [u8], &Release) -> Result<()>,
+    claim: fn(&mut Statement),
+}
+
+impl Case {
+    /// One whose pack the layer `tmpfs` refuses, and the layer `erofs` boots but for some files.
+    fn patched(
+        id: &'static str,
+        name: &'static str,
+        erofs: Accept,
+        patch: fn(&mut [u8], &Release) -> Result<()>,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            erofs,
+            tmpfs: Accept::refused(&["metadata"]),
+            patch,
+            claim: |_| {},
+        }
+    }
+}
+
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = Vec::new();
-    let mut add = |id, name: &str, erofs: Accept, tmpfs: Accept, patch, claim| {
-        let number = u8::try_from(attacks.len() / 2 + 1).expect("there are few");
+    for (index, case) in entries()
+        .into_iter()
+        .chain(redirects())
+        .chain(claims())
+        .enumerate()
+    {
         let hostile = Hostile {
-            number,
-            patch,
-            claim,
+            number: u8::try_from(index + 1).expect("there are few"),
+            patch: case.patch,
+            claim: case.claim,
         };
-        for (layers, accept) in [(&[Layer::Erofs][..], erofs), (&[Layer::Tmpfs][..], tmpfs)] {
+        let name = format!("signed pack: {}", case.name);
+        for (layers, accept) in [
+            (&[Layer::Erofs][..], case.erofs),
+            (&[Layer::Tmpfs][..], case.tmpfs),
+        ] {
             attacks.push(Attack {
                 kind: Kind::Hostile(hostile),
-                ..Attack::new(id, format!("signed pack: {name}"), accept, |_| Ok(())).only(layers)
+                ..Attack::new(case.id, name.as_str(), accept, |_| Ok(())).only(layers)
             });
         }
-    };
-    let target_a = || Accept::unreadable(&[TARGETS[0], "usr/share/copy-of-target-a"]);
-    let target_c = || Accept::unreadable(&[TARGETS[2]]);
-    let malformed = || Accept::refused(&["metadata"]);
-    let nothing: fn(&mut Statement) = |_| {};
-    add(
-        "A04",
-        "an entry without a digest",
-        target_c(),
-        malformed(),
-        no_digest,
-        nothing,
-    );
-    add(
-        "A04",
-        "an entry with an unknown hash algorithm",
-        target_c(),
-        malformed(),
-        algorithm,
-        nothing,
-    );
-    add(
-        "A04",
-        "a digest of another object",
-        target_c(),
-        target_c(),
-        other_digest,
-        nothing,
-    );
-    add(
-        "A05",
-        "an unescaped redirect of a directory",
-        Accept::other_attributes(&[REDIRECTED]),
-        malformed(),
-        unescaped,
-        nothing,
-    );
-    add(
-        "A07",
-        "a redirect with ..",
-        target_a(),
-        malformed(),
-        |pack, release| redirect(pack, release, "/../../../../../../evil"),
-        nothing,
-    );
-    add(
-        "A07",
-        "a redirect to a pack",
-        target_a(),
-        malformed(),
-        |pack, release| redirect(pack, release, "/../../../pack/x.pack"),
-        nothing,
-    );
-    add(
-        "A07",
-        "a relative redirect",
-        target_a(),
-        malformed(),
-        |pack, release| redirect(pack, release, "target-b.so"),
-        nothing,
-    );
-    add(
-        "A07",
-        "a redirect without a name",
-        target_a(),
-        malformed(),
-        |pack, release| redirect(pack, release, "/"),
-        nothing,
-    );
-    add(
-        "A23",
-        "a claim of a terabyte",
-        Accept::refused(&["pack", "memory"]),
-        Accept::refused(&["pack", "memory"]),
-        |_, _| Ok(()),
-        |statement| statement.pack_size_bytes = 1 << 40,
-    );
-    add(
-        "A23",
-        "a claim of 16 million entries",
-        Accept::same_tree(),
-        Accept::refused(&["memory", "metadata"]),
-        |_, _| Ok(()),
-        |statement| statement.entries = 16_000_000,
-    );
+    }
     attacks
+}
+
+fn entries() -> Vec<Case> {
+    let unreadable = || Accept::unreadable(&[TARGETS[2]]);
+    vec![
+        Case::patched("A04", "an entry without a digest", unreadable(), no_digest),
+        Case::patched(
+            "A04",
+            "an entry with an unknown hash algorithm",
+            unreadable(),
+            algorithm,
+        ),
+        Case::patched(
+            "A04",
+            "the digest of another object",
+            unreadable(),
+            other_digest,
+        ),
+        Case::patched(
+            "A05",
+            "an unescaped redirect of a directory",
+            Accept::other_attributes(&[REDIRECTED]),
+            unescaped,
+        ),
+    ]
+}
+
+fn redirects() -> Vec<Case> {
+    let case = |name, patch| {
+        let paths = [TARGETS[0], "usr/share/copy-of-target-a"];
+        Case::patched("A07", name, Accept::unreadable(&paths), patch)
+    };
+    vec![
+        case("a redirect with ..", |pack, release| {
+            redirect(pack, release, "/../../../../../../evil")
+        }),
+        case("a redirect to a pack", |pack, release| {
+            redirect(pack, release, "/../../../pack/x.pack")
+        }),
+        case("a relative redirect", |pack, release| {
+            redirect(pack, release, "target-b.so")
+        }),
+        case("a redirect without a name", |pack, release| {
+            redirect(pack, release, "/")
+        }),
+    ]
+}
+
+fn claims() -> Vec<Case> {
+    let too_large = || Accept::refused(&["pack", "memory"]);
+    vec![
+        Case {
+            id: "A23",
+            name: "a claim of a terabyte",
+            erofs: too_large(),
+            tmpfs: too_large(),
+            patch: |_, _| Ok(()),
+            claim: |statement| statement.pack_size_bytes = 1 << 40,
+        },
+        Case {
+            id: "A23",
+            name: "a claim of 16 million entries",
+            erofs: Accept::same_tree(),
+            tmpfs: Accept::refused(&["memory", "metadata"]),
+            patch: |pack, _| {
+                // `inos` of `struct erofs_super_block`.
+                pack[1024 + 16..1024 + 24].copy_from_slice(&16_000_000_u64.to_le_bytes());
+                Ok(())
+            },
+            claim: |statement| statement.entries = 16_000_000,
+        },
+    ]
 }
 
 /// The directory whose escaped xattr is unescaped.

@@ -11,6 +11,7 @@ mod judge;
 mod metadata;
 mod names;
 mod policy;
+pub mod race;
 mod run;
 
 use anyhow::Result;

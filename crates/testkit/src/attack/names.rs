@@ -147,7 +147,8 @@ const IMPOSTORS: [Impostor; 6] = [
     Impostor::Nothing,
 ];
 
-/// Which component, and what must come of replacing it.
+/// Which component, and what must come of replacing it. The deployment is no trust input: where it
+/// is missing, the shared objects are what boots.
 fn components() -> Vec<(&'static str, Accept)> {
     let store = || Accept::refused(&["store"]);
     vec![
@@ -160,8 +161,8 @@ fn components() -> Vec<(&'static str, Accept)> {
         ("statement", Accept::refused(&["statement", "store"])),
         ("pack", Accept::refused(&["pack", "store"])),
         ("shared objects", store().or_same_tree()),
-        ("deployments", store()),
-        ("deployment", store()),
+        ("deployments", store().or_same_tree()),
+        ("deployment", store().or_same_tree()),
         ("deployment objects", store().or_same_tree()),
     ]
 }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use sealroot_testkit::attack::{self, Verdict, judge};
-use sealroot_testkit::need;
-use sealroot_testkit::release::{Layer, Release, usual_kernel};
+use sealroot_testkit::release::{Layer, usual_kernel};
 
 /// Set to `erofs` or `tmpfs` to boot that layer only.
 const LAYER: &str = "SEALROOT_LAYER";
@@ -17,12 +16,9 @@ const FILTER: &str = "SEALROOT_ATTACKS";
 #[test]
 #[ignore = "boots virtual machines: cargo xtask vm"]
 fn only_the_signed_tree_ever_boots() -> Result<()> {
-    let (Some(kernel), true) = (usual_kernel(), need::root()) else {
+    let (Some(kernel), Some(release)) = (usual_kernel(), super::shared::release()?) else {
         return Ok(());
     };
-    let started = std::time::Instant::now();
-    let release = Release::create(&kernel)?;
-    println!("release made in {:?}", started.elapsed());
     let mut layers = Layer::ALL.to_vec();
     if let Ok(only) = std::env::var(LAYER) {
         layers.retain(|layer| layer.to_string() == only);

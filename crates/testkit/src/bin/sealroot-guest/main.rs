@@ -9,6 +9,7 @@
 
 mod machine;
 mod probe;
+mod race;
 mod release;
 mod verity;
 mod worker;
@@ -43,6 +44,7 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&manifest)?);
             Ok(())
         }
+        ["race", directory, digest, attempts] => race::run(directory, digest, attempts.parse()?),
         ["tree-digest", directory] => {
             let root = BareRoot::of(Path::new(directory))?;
             println!("{}", probe::tree_digest(&root.path())?);
