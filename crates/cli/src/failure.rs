@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Errors on standard error: the chain of causes once, a way out, and an exit code by class.
 
+use std::error::Error;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
 use sealroot_format::ErrorClass;
 use serde_json::json;
 
+use crate::hint;
 use crate::output::Output;
 
 /// A failure the command itself found: usage, or something missing.
@@ -33,26 +35,50 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// How to go on.
+    pub(crate) fn own_hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
 }
 
 /// Prints `error` and gives the exit code of its class.
 pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
-    let class = class_of(error);
-    let hint = error.chain().find_map(|cause| {
-        cause
-            .downcast_ref::<Failure>()
-            .and_then(|failure| failure.hint.as_deref())
-    });
     let causes: Vec<String> = error.chain().map(ToString::to_string).collect();
+    let hint = hint::of(error);
+    print(&causes, class_of(error), hint.as_deref(), output)
+}
+
+/// Prints what clap has to say: help and version are no errors.
+pub(crate) fn report_usage(error: &clap::Error, output: Output) -> ExitCode {
+    if !error.use_stderr() || !output.is_json() {
+        // A closed output leaves nobody to tell.
+        let _ = error.print();
+        return if error.use_stderr() {
+            ExitCode::from(ErrorClass::Usage.exit_code())
+        } else {
+            ExitCode::SUCCESS
+        };
+    }
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text).trim();
+    let in_one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (message, rest) = text.split_once("\n\n").unwrap_or((text, ""));
+    let hint = Some(in_one_line(rest)).filter(|rest| !rest.is_empty());
+    print(
+        &[in_one_line(message)],
+        ErrorClass::Usage,
+        hint.as_deref(),
+        output,
+    )
+}
+
+fn print(causes: &[String], class: ErrorClass, hint: Option<&str>, output: Output) -> ExitCode {
     let mut out = io::stderr().lock();
     // A closed stderr leaves nobody to tell; the exit code still does.
     let _ = if output.is_json() {
-        let class = format!("{class:?}").to_lowercase();
-        writeln!(
-            out,
-            "{}",
-            json!({ "error": causes, "class": class, "hint": hint })
-        )
+        let error = json!({ "error": causes, "class": class.name(), "hint": hint });
+        writeln!(out, "{error}")
     } else {
         let hint = hint
             .map(|hint| format!("\nhint: {hint}"))
@@ -63,36 +89,40 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
 }
 
 /// The class of the first cause that has one.
-fn class_of(error: &anyhow::Error) -> ErrorClass {
+pub(crate) fn class_of(error: &anyhow::Error) -> ErrorClass {
+    let class = error.chain().find_map(class_of_cause);
+    class.unwrap_or(ErrorClass::Io)
+}
+
+fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
     macro_rules! first_class {
-        ($cause:ident: $($type:ty),+ $(,)?) => {
-            $(if let Some(known) = $cause.downcast_ref::<$type>() {
-                return known.class();
+        ($($type:ty),+ $(,)?) => {
+            $(if let Some(known) = cause.downcast_ref::<$type>() {
+                return Some(known.class());
             })+
         };
     }
-    for cause in error.chain() {
-        if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return failure.class;
-        }
-        first_class!(cause:
-            sealroot::build::BuildError,
-            sealroot::deploy::DeployError,
-            sealroot::initramfs::Error,
-            sealroot::mount::MountError,
-            sealroot::ostree::OstreeError,
-            sealroot::release::ReleaseError,
-            sealroot::keys::Error,
-            sealroot::signer::Error,
-            sealroot::source::SourceError,
-            sealroot::store::StoreError,
-            sealroot::unpack::UnpackError,
-            sealroot_format::pack::PackError,
-            sealroot_format::policy::Error,
-            sealroot_format::sign::Error,
-            sealroot_format::text::Error,
-            sealroot_format::tree::TreeError,
-        );
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return Some(failure.class);
     }
-    ErrorClass::Io
+    first_class!(
+        sealroot::build::BuildError,
+        sealroot::deploy::DeployError,
+        sealroot::initramfs::Error,
+        sealroot::mount::MountError,
+        sealroot::ostree::OstreeError,
+        sealroot::release::ReleaseError,
+        sealroot::keys::Error,
+        sealroot::signer::Error,
+        sealroot::source::SourceError,
+        sealroot::store::StoreError,
+        sealroot::unpack::UnpackError,
+        sealroot_format::pack::PackError,
+        sealroot_format::policy::Error,
+        sealroot_format::sign::Error,
+        sealroot_format::text::Error,
+        sealroot_format::tree::TreeError,
+    );
+    let error = cause.downcast_ref::<io::Error>()?;
+    (error.kind() == io::ErrorKind::NotFound).then_some(ErrorClass::NotFound)
 }

@@ -2,24 +2,14 @@
 //! Files of the user's, read and written whole.
 
 use std::fs::{self, File, Permissions};
-use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::Context as _;
-use sealroot_format::ErrorClass;
-
-use crate::failure::Failure;
 
 /// Reads a file; errors name it.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    fs::read(path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => {
-            let message = format!("{} does not exist", path.display());
-            Failure::new(ErrorClass::NotFound, message).into()
-        }
-        _ => anyhow::Error::new(error).context(format!("cannot read {}", path.display())),
-    })
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
 /// Writes a file through `fill`; it appears whole and durable or, on any error, not at all.
@@ -32,9 +22,14 @@ pub(crate) fn replace(
         _ => Path::new("."),
     };
     let cannot = || format!("cannot write {}", path.display());
-    let mut file =
-        tempfile::NamedTempFile::with_prefix_in(".sealroot-", directory).with_context(cannot)?;
-    fill(file.as_file_mut())?;
+    let mut file = tempfile::Builder::new()
+        .prefix(".sealroot-")
+        // Not its own way, which adds a name to errors that nobody knows.
+        .make_in(directory, |path| {
+            File::options().write(true).create_new(true).open(path)
+        })
+        .with_context(cannot)?;
+    fill(file.as_file_mut()).with_context(cannot)?;
     file.as_file()
         .set_permissions(Permissions::from_mode(0o644))
         .with_context(cannot)?;

@@ -7,6 +7,7 @@ mod args;
 mod cmd;
 mod failure;
 mod files;
+mod hint;
 mod output;
 mod progress;
 mod signers;
@@ -18,10 +19,18 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::args::Cli;
+use crate::output::Output;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let output = output::Output::new(cli.common.json);
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Parsing has failed, so it can only be seen whether the option is somewhere.
+            let json = std::env::args_os().any(|argument| argument == "--json");
+            return failure::report_usage(&error, Output::new(json));
+        }
+    };
+    let output = Output::new(cli.common.json);
     match cmd::run(&cli, output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error, output),

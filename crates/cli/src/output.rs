@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Results on standard output: text for people, JSON for programs.
+//! Results on standard output, warnings on standard error: text for people, JSON for programs.
+//!
+//! A reader who has seen enough and closes the pipe, as head(1) does, is no error.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 
+use anyhow::Context as _;
 use serde::Serialize;
+use serde_json::json;
 
 /// What a command found out or did.
 pub(crate) trait Report: Serialize {
@@ -11,7 +15,7 @@ pub(crate) trait Report: Serialize {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()>;
 }
 
-/// Where results go, and in which form.
+/// In which form results go out.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     json: bool,
@@ -29,14 +33,76 @@ impl Output {
 
     /// Prints `report` in the chosen form.
     pub(crate) fn emit(self, report: &impl Report) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, report)?;
-            writeln!(out)?;
-        } else {
-            report.write_text(&mut out)?;
-        }
-        out.flush()?;
-        Ok(())
+        stream(|out| {
+            if self.json {
+                serde_json::to_writer_pretty(&mut *out, report)?;
+                writeln!(out)?;
+            } else {
+                report.write_text(out)?;
+            }
+            Ok(())
+        })
     }
+
+    /// Says on standard error what does not stop the work.
+    pub(crate) fn warn(self, message: &str) {
+        // A closed stderr leaves nobody to tell.
+        let _ = if self.json {
+            writeln!(io::stderr(), "{}", json!({ "warning": message }))
+        } else {
+            writeln!(io::stderr(), "warning: {message}")
+        };
+    }
+}
+
+/// Lets `write` print on standard output.
+pub(crate) fn stream(
+    write: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(Stdout {
+        lock: io::stdout().lock(),
+        failure: None,
+    });
+    let written = write(&mut out).and_then(|()| Ok(out.flush()?));
+    let (Stdout { failure, .. }, _) = out.into_parts();
+    match (written, failure) {
+        (Err(_), Some(io::ErrorKind::BrokenPipe)) => Ok(()),
+        (Err(error), Some(_)) => Err(error).context("cannot write to standard output"),
+        (written, _) => written,
+    }
+}
+
+/// Standard output that remembers how writing failed: the error itself may come back as part of
+/// another.
+struct Stdout {
+    lock: StdoutLock<'static>,
+    failure: Option<io::ErrorKind>,
+}
+
+impl Stdout {
+    fn note<T>(&mut self, result: io::Result<T>) -> io::Result<T> {
+        result.inspect_err(|error| self.failure = Some(error.kind()))
+    }
+}
+
+impl Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.lock.write(bytes);
+        self.note(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let flushed = self.lock.flush();
+        self.note(flushed)
+    }
+}
+
+/// A number and what it counts, as a person writes it.
+pub(crate) fn counted(number: u64, what: &str) -> String {
+    let plural = match (number, what.strip_suffix('y')) {
+        (1, _) => return format!("1 {what}"),
+        (_, Some(stem)) => format!("{stem}ies"),
+        (_, None) => format!("{what}s"),
+    };
+    format!("{number} {plural}")
 }

@@ -1,24 +1,28 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Progress on the terminal.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::sync::Mutex;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use sealroot::monitor::{Monitor, Unit};
+
+use crate::output::Output;
 
 /// A bar on standard error where that is a terminal; warnings always.
 #[derive(Debug)]
 pub(crate) struct Progress {
     bar: Mutex<Option<ProgressBar>>,
     visible: bool,
+    output: Output,
 }
 
 impl Progress {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(output: Output) -> Self {
         Self {
             bar: Mutex::new(None),
             visible: io::stderr().is_terminal(),
+            output,
         }
     }
 
@@ -72,10 +76,7 @@ impl Monitor for Progress {
 
     fn warn(&self, message: String) {
         self.with_bar(|bar| {
-            let print = || {
-                // A closed stderr leaves nobody to tell.
-                let _ = writeln!(io::stderr(), "warning: {message}");
-            };
+            let print = || self.output.warn(&message);
             match bar {
                 Some(bar) => bar.suspend(print),
                 None => print(),

@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `ls`, `cat`, `dump`, `unpack` and `mount` look at: a release, a deployment or a pack file.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use sealroot::store::Store;
 use sealroot::{deploy, release};
 use sealroot_format::ErrorClass;
@@ -26,7 +28,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArgs {
     /// A commit, a deployment (<commit>.<serial>), or the file of a pack.
-    #[arg(value_name = "TARGET")]
+    #[arg(value_name = "TARGET", value_parser = OsStringValueParser::new().map(Target::from))]
     pub(crate) target: Target,
 
     /// The stream a commit was released in; needed where there are several.
@@ -45,16 +47,15 @@ pub(crate) enum Target {
     File(PathBuf),
 }
 
-impl FromStr for Target {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(commit) = CommitId::from_hex(text) {
-            return Ok(Self::Commit(commit));
+impl From<OsString> for Target {
+    fn from(text: OsString) -> Self {
+        let words = text.to_str().unwrap_or_default();
+        if let Some(commit) = CommitId::from_hex(words) {
+            return Self::Commit(commit);
         }
-        Ok(text
+        words
             .parse()
-            .map_or_else(|_| Self::File(text.into()), Self::Deployment))
+            .map_or_else(|_| Self::File(text.into()), Self::Deployment)
     }
 }
 
@@ -131,8 +132,8 @@ impl TargetArgs {
             }
         };
         let keyset = common.trusted_keyset()?;
-        release::verify_statement(store, &keyset, commit, stream.as_ref())
-            .context("to look at a pack that nobody has signed, name its file")
+        let statement = release::verify_statement(store, &keyset, commit, stream.as_ref())?;
+        Ok(statement)
     }
 }
 
@@ -157,8 +158,8 @@ fn not_a_pack(path: &Path) -> String {
 }
 
 /// The components of a path inside a pack.
-pub(crate) fn components(path: &str) -> impl Iterator<Item = &[u8]> {
-    path.split('/')
-        .filter(|part| !part.is_empty() && *part != ".")
-        .map(str::as_bytes)
+pub(crate) fn components(path: &OsStr) -> impl Iterator<Item = &[u8]> {
+    path.as_bytes()
+        .split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty() && *part != b".")
 }

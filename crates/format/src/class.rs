@@ -23,6 +23,19 @@ pub enum ErrorClass {
 }
 
 impl ErrorClass {
+    /// The word for it, for programs to compare.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Corrupt => "corrupt",
+            Self::Untrusted => "untrusted",
+            Self::Unsupported => "unsupported",
+            Self::NotFound => "not_found",
+            Self::Busy => "busy",
+            Self::Usage => "usage",
+            Self::Io => "io",
+        }
+    }
+
     /// The process exit code of the `sealroot` command for an error of this class.
     pub const fn exit_code(self) -> u8 {
         match self {

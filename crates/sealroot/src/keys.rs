@@ -224,7 +224,7 @@ pub enum Error {
     #[error("the system gave no random numbers for a new key")]
     Random(#[source] getrandom::Error),
     /// What a file holds was refused.
-    #[error("{}", path.display())]
+    #[error("{} cannot be used", path.display())]
     Format {
         /// The file.
         path: PathBuf,

@@ -48,7 +48,7 @@ pub enum ReleaseError {
         streams: Vec<Name>,
     },
     /// The statement is damaged, or not signed by those who must.
-    #[error("the release statement of {commit} in stream {stream}")]
+    #[error("the release statement of {commit} in stream {stream} cannot be used")]
     Statement {
         /// The commit.
         commit: CommitId,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot build`
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use clap::{ArgGroup, Args, ValueEnum};
 use sealroot::build::{self, Built, Origin};
 use sealroot::source::Devices;
@@ -13,7 +15,7 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::failure::Failure;
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 use crate::time;
 
@@ -146,16 +148,32 @@ impl Report for BuiltReport {
         writeln!(out, "pack {}", self.pack)?;
         writeln!(
             out,
-            "{} entries, pack of {} bytes, {} objects of {} bytes",
-            self.entries, self.pack_bytes, self.objects, self.object_bytes
+            "{}, pack of {}, {} of {}",
+            counted(self.entries, "entry"),
+            counted(self.pack_bytes, "byte"),
+            counted(self.objects, "object"),
+            counted(self.object_bytes, "byte")
         )?;
-        if self.is_new || self.added_objects > 0 {
-            let (objects, bytes) = (self.added_objects, self.added_bytes);
-            writeln!(out, "new in the store: {objects} objects of {bytes} bytes")
+        if self.added_objects > 0 {
+            let objects = counted(self.added_objects, "object");
+            let bytes = counted(self.added_bytes, "byte");
+            writeln!(out, "new in the store: {objects} of {bytes}")
+        } else if self.is_new {
+            writeln!(out, "all its objects were in the store already")
         } else {
             writeln!(out, "all of it was in the store already")
         }
     }
+}
+
+/// That there is something to read, before a store is made for it.
+fn check_source(origin: &Origin<'_>) -> anyhow::Result<()> {
+    let path = match origin {
+        Origin::Directory { path, .. } => path,
+        Origin::Ostree { repository, .. } => repository,
+    };
+    let opened = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()));
+    opened.map(drop)
 }
 
 impl Build {
@@ -189,9 +207,10 @@ impl Build {
             },
             threshold_bytes: self.threshold,
         };
+        check_source(&origin)?;
         let store = common.open_or_create_store()?;
         let built = {
-            let progress = Progress::new();
+            let progress = Progress::new(output);
             build::build(&store, origin, &release, &progress)?
         };
         output.emit(&BuiltReport::new(&built))

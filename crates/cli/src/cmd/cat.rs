@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot cat`
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 
 use anyhow::Context as _;
@@ -11,6 +12,7 @@ use sealroot_format::pack::{Entry, EntryKind};
 
 use crate::args::Common;
 use crate::failure::Failure;
+use crate::output;
 use crate::target::{self, AnyPack, TargetArgs};
 
 /// How much of a file is in memory at a time, bytes.
@@ -19,6 +21,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Print a file of a pack.
 ///
 /// A large file is read from the store's objects and verified before the first byte is printed.
+/// The content is printed as it is, with --json too.
 #[derive(Debug, Args)]
 pub(crate) struct Cat {
     #[command(flatten)]
@@ -26,33 +29,34 @@ pub(crate) struct Cat {
 
     /// The file.
     #[arg(value_name = "PATH")]
-    path: String,
+    path: OsString,
 }
 
 impl Cat {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {
         self.target.with_pack(common, |pack| {
             let not_found = || {
-                let message = format!("there is no {} in the pack", self.path);
+                let message = format!("there is no {} in the pack", self.path.display());
                 Failure::new(ErrorClass::NotFound, message)
             };
             let entry = pack
                 .lookup(target::components(&self.path))?
                 .ok_or_else(not_found)?;
-            let mut out = io::stdout().lock();
             match &entry.kind {
-                EntryKind::Inline { .. } => copy_inline(pack, &entry, &mut out)?,
+                EntryKind::Inline { .. } => output::stream(|out| copy_inline(pack, &entry, out)),
                 EntryKind::External { digest, size_bytes } => {
                     let store = common.open_store()?;
                     let object = release::open_verified_object(&store, digest, *size_bytes)?;
-                    io::copy(&mut object.reader(), &mut out).context("cannot copy the object")?;
+                    output::stream(|mut out| {
+                        let copied = io::copy(&mut object.reader(), &mut out);
+                        copied.map(drop).context("cannot copy the object")
+                    })
                 }
                 _ => {
-                    let message = format!("{} is not a regular file", self.path);
-                    return Err(Failure::new(ErrorClass::Usage, message).into());
+                    let message = format!("{} is not a regular file", self.path.display());
+                    Err(Failure::new(ErrorClass::Usage, message).into())
                 }
             }
-            Ok(out.flush()?)
         })
     }
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::failure::Failure;
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
 /// Check the store for damage.
@@ -53,19 +53,15 @@ impl Report for CheckReport {
         {
             writeln!(out, "{severity} {code} {path}: {detail}")?;
         }
-        let Self {
-            packs,
-            objects,
-            statements,
-            deployments,
-            ..
-        } = self;
         writeln!(
             out,
-            "{packs} packs, {objects} objects, {statements} statements, {deployments} \
-             deployments, {} bytes hashed: {} findings",
-            self.hashed_bytes,
-            self.findings.len()
+            "{}, {}, {}, {}, {} hashed: {}",
+            counted(self.packs, "pack"),
+            counted(self.objects, "object"),
+            counted(self.statements, "statement"),
+            counted(self.deployments, "deployment"),
+            counted(self.hashed_bytes, "byte"),
+            counted(self.findings.len() as u64, "finding")
         )
     }
 }
@@ -75,7 +71,7 @@ impl Check {
         let store = common.open_store()?;
         let depth = if self.full { Depth::Full } else { Depth::Quick };
         let report = {
-            let progress = Progress::new();
+            let progress = Progress::new(output);
             check::check(&store, depth, &progress)?
         };
         let findings = report.findings.iter().map(|finding| FindingReport {

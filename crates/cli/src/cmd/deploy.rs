@@ -115,7 +115,7 @@ impl Deploy {
         let store = common.open_store()?;
         let keyset = common.trusted_keyset()?;
         let deployed = {
-            let progress = Progress::new();
+            let progress = Progress::new(output);
             let transaction = store.begin(&progress)?;
             let stream = self.stream.as_ref();
             let statement = release::verify_statement(&store, &keyset, self.commit, stream)?;

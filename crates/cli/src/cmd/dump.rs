@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot dump`
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Args;
@@ -9,8 +9,10 @@ use sealroot::object::Discard;
 use sealroot::source::{self, Devices, DirectoryOptions};
 use sealroot_format::limits;
 use sealroot_format::tree::{Tree, dump};
+use serde::Serialize;
 
 use crate::args::Common;
+use crate::output::{Output, Report};
 use crate::progress::Progress;
 use crate::target::{Target, TargetArgs};
 
@@ -33,30 +35,45 @@ const EXAMPLES: &str = "\
 Example:
   diff <(sealroot dump ./tree) <(sealroot dump tree.pack)";
 
-impl Dump {
-    pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {
-        let tree = match &self.target.target {
-            Target::File(path) if path.is_dir() => read(path)?,
-            _ => self.target.tree(common)?,
-        };
-        let mut out = BufWriter::new(io::stdout().lock());
-        if self.digest_only {
-            writeln!(out, "{}", dump::digest(&tree))?;
-        } else {
-            let mut text = String::new();
-            dump::write_dump(&tree, &mut text)?;
-            out.write_all(text.as_bytes())?;
+#[derive(Serialize)]
+struct Dumped {
+    tree_digest: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dump: Option<String>,
+}
+
+impl Report for Dumped {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        match &self.dump {
+            Some(text) => out.write_all(text.as_bytes()),
+            None => writeln!(out, "{}", self.tree_digest),
         }
-        Ok(out.flush()?)
     }
 }
 
-fn read(directory: &Path) -> anyhow::Result<Tree> {
+impl Dump {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let tree = match &self.target.target {
+            Target::File(path) if path.is_dir() => read(path, output)?,
+            _ => self.target.tree(common)?,
+        };
+        let mut text = None;
+        if !self.digest_only {
+            dump::write_dump(&tree, text.insert(String::new()))?;
+        }
+        output.emit(&Dumped {
+            tree_digest: dump::digest(&tree).to_string(),
+            dump: text,
+        })
+    }
+}
+
+fn read(directory: &Path, output: Output) -> anyhow::Result<Tree> {
     let options = DirectoryOptions {
         threshold_bytes: limits::DEFAULT_THRESHOLD_BYTES,
         devices: Devices::Keep,
     };
-    let progress = Progress::new();
+    let progress = Progress::new(output);
     Ok(source::read_directory(
         directory, &options, &Discard, &progress,
     )?)

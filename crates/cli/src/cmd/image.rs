@@ -90,7 +90,7 @@ impl Image {
             devices: self.devices.into(),
         };
         let tree = {
-            let progress = Progress::new();
+            let progress = Progress::new(output);
             source::read_directory(&self.dir, &options, &Discard, &progress)?
         };
         let mut report = None;

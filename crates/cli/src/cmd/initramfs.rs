@@ -20,7 +20,7 @@ use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, counted};
 
 /// Make the initramfs that verifies and mounts the root.
 ///
@@ -181,11 +181,12 @@ struct Made {
 
 impl Report for Made {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let (file, modules) = (self.file.display(), self.modules.len());
         writeln!(
             out,
-            "{file}: {} bytes, {modules} modules, policy:",
-            self.size_bytes
+            "{}: {}, {}, policy:",
+            self.file.display(),
+            counted(self.size_bytes, "byte"),
+            counted(self.modules.len() as u64, "module")
         )?;
         self.policy
             .lines()

@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot keys`
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sealroot::keys::{self, KeysetPlan, RolePlan};
-use sealroot::signer::Signer;
-use sealroot_format::sign::{Keyset, PublicKey, Role, Unverified};
+use sealroot_format::sign::secret::SecretKey;
+use sealroot_format::sign::{Keyset, Role, Unverified};
 use serde::Serialize;
 
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, counted};
 use crate::signers::SignerOptions;
 
 /// Make and show signing keys and keysets.
@@ -136,7 +137,8 @@ impl Report for KeysetReport {
         } else {
             "not enough: use `keys sign`"
         };
-        writeln!(out, "  {} root signatures, {enough}", self.signatures)
+        let signatures = counted(self.signatures as u64, "root signature");
+        writeln!(out, "  {signatures}, {enough}")
     }
 }
 
@@ -185,23 +187,40 @@ impl Keys {
     }
 }
 
+/// Writes the three files, or none.
 fn new(name: &Path) -> anyhow::Result<NewReport> {
     let with_ending = |ending: &str| {
         let mut path = name.as_os_str().to_owned();
         path.push(ending);
         PathBuf::from(path)
     };
-    let report = |key: &PublicKey| NewReport {
-        key: key.id().to_string(),
+    let secret = keys::generate()?;
+    let report = NewReport {
+        key: secret.public().id().to_string(),
         secret: with_ending(".secret"),
         public: with_ending(".public"),
         keyset: with_ending(".keyset"),
     };
-    let secret = keys::generate()?;
-    let public = *secret.public();
-    let report = report(&public);
+    let files = [&report.secret, &report.public, &report.keyset];
+    if let Some(taken) = files.iter().find(|path| path.symlink_metadata().is_ok()) {
+        let path = PathBuf::from(taken);
+        return Err(keys::Error::Exists { path }.into());
+    }
+    // The first error is the one to be told.
+    let remove = |path: &Path| drop(fs::remove_file(path));
     keys::write_secret_key(&report.secret, &secret)?;
-    keys::write_public_key_file(&report.public, &[public])?;
+    keys::write_public_key_file(&report.public, &[*secret.public()])
+        .and_then(|()| {
+            let written = write_keyset(&report.keyset, &secret);
+            written.inspect_err(|_| remove(&report.public))
+        })
+        .inspect_err(|_| remove(&report.secret))?;
+    Ok(report)
+}
+
+/// Writes a keyset in which one key has every role.
+fn write_keyset(path: &Path, secret: &SecretKey) -> Result<(), keys::Error> {
+    let public = *secret.public();
     let alone = || RolePlan {
         threshold: 1,
         keys: vec![public],
@@ -212,9 +231,9 @@ fn new(name: &Path) -> anyhow::Result<NewReport> {
         channel: alone(),
     };
     let mut keyset = plan.first()?;
-    Signer::Key(secret).sign(&mut keyset)?;
-    keys::write_document(&report.keyset, &keyset)?;
-    Ok(report)
+    let signature = secret.sign(keyset.message());
+    keyset.add(secret.public(), signature)?;
+    keys::write_document(path, &keyset)
 }
 
 impl NewKeyset {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot ls`
 
+use std::ffi::OsString;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
 
 use clap::Args;
 use sealroot_format::ErrorClass;
@@ -21,7 +23,7 @@ pub(crate) struct Ls {
 
     /// The directory or file to list.
     #[arg(value_name = "PATH", default_value = "/")]
-    path: String,
+    path: OsString,
 }
 
 #[derive(Serialize)]
@@ -73,11 +75,12 @@ impl Ls {
 
     fn list(&self, pack: &AnyPack<'_>) -> anyhow::Result<Vec<Listed>> {
         let Some(entry) = pack.lookup(target::components(&self.path))? else {
-            let message = format!("there is no {} in the pack", self.path);
+            let message = format!("there is no {} in the pack", self.path.display());
             return Err(Failure::new(ErrorClass::NotFound, message).into());
         };
         if !matches!(entry.kind, EntryKind::Directory { .. }) {
-            return Ok(vec![listed(self.path.clone(), &entry)]);
+            let name = self.path.as_bytes().escape_ascii().to_string();
+            return Ok(vec![listed(name, &entry)]);
         }
         let mut entries = Vec::new();
         for name in pack.names(&entry) {

@@ -33,7 +33,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Check(check) => check.run(common, output),
         Command::Ls(ls) => ls.run(common, output),
         Command::Cat(cat) => cat.run(common),
-        Command::Dump(dump) => dump.run(common),
+        Command::Dump(dump) => dump.run(common, output),
         Command::Mount(mount) => mount.run(common, output),
         Command::Unpack(unpack) => unpack.run(common, output),
         Command::Initramfs(initramfs) => initramfs.run(common, output),

@@ -6,14 +6,12 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use sealroot::monitor::Monitor as _;
 use sealroot::mount;
 use sealroot::store::VeritySupport;
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::output::{Output, Report};
-use crate::progress::Progress;
 use crate::target::TargetArgs;
 
 /// Mount a pack read-only, for a look.
@@ -62,7 +60,7 @@ impl Mount {
         mount::mount(&store, self.target.deployment(), pack.as_fd(), &self.place)?;
         let is_verified = store.verity() == VeritySupport::Kernel;
         if !is_verified {
-            Progress::new().warn(format!(
+            output.warn(&format!(
                 "the store {} has no fs-verity: nothing verifies what is read here",
                 store.location().display()
             ));

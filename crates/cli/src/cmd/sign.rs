@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use crate::args::{Common, parse_commit};
 use crate::failure::Failure;
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, counted};
 use crate::signers::SignerOptions;
 
 /// Add a signature to a release.
@@ -60,7 +60,8 @@ impl Report for Signed {
         let Self {
             key, signatures, ..
         } = self;
-        writeln!(out, "signed by {key}; {signatures} signatures now")
+        let signatures = counted(*signatures as u64, "signature");
+        writeln!(out, "signed by {key}; {signatures} now")
     }
 }
 

@@ -8,12 +8,14 @@ use clap::Args;
 use sealroot::deploy;
 use sealroot::release;
 use sealroot::store::Store;
+use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Keyset, Verified};
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
-use crate::output::{Output, Report};
+use crate::failure::class_of;
+use crate::output::{Output, Report, counted};
 
 /// Where the boot program leaves its record of this boot.
 const BOOTED_RECORD: &str = "/run/sealroot/booted.json";
@@ -116,7 +118,12 @@ impl Status {
     #[expect(clippy::unused_self, reason = "as every command")]
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
-        let keyset = common.trusted_keyset();
+        let keyset = match common.trusted_keyset() {
+            Err(error) if common.keyset.is_none() && class_of(&error) == ErrorClass::NotFound => {
+                None
+            }
+            keyset => Some(keyset?),
+        };
         let booted = fs::read(BOOTED_RECORD)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok());
@@ -124,7 +131,7 @@ impl Status {
         output.emit(&StatusReport {
             sealed: not_sealed_because.is_empty(),
             not_sealed_because,
-            releases: releases(&store, keyset.as_ref().ok())?,
+            releases: releases(&store, keyset.as_ref())?,
             deployments: deployments(&store, booted.as_ref())?,
             booted,
         })
@@ -160,7 +167,10 @@ fn releases(
         let signatures = match keyset {
             None => "no keyset to verify it with (--keyset FILE)".to_owned(),
             Some(keyset) => match release::verify_statement(store, keyset, commit, Some(&stream)) {
-                Ok(statement) => format!("signed by {} keys", statement.signers().len()),
+                Ok(statement) => {
+                    let keys = counted(statement.signers().len() as u64, "key");
+                    format!("signed by {keys}")
+                }
                 Err(error) => format!("NOT SIGNED: {:#}", anyhow::Error::new(error)),
             },
         };

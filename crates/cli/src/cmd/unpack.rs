@@ -11,7 +11,7 @@ use sealroot_format::ErrorClass;
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 use crate::target::{Target, TargetArgs};
 
@@ -49,8 +49,9 @@ impl Report for UnpackedReport {
         let directory = self.directory.display();
         writeln!(
             out,
-            "{directory}: {} entries, {} bytes in files",
-            self.entries, self.content_bytes
+            "{directory}: {}, {} in files",
+            counted(self.entries, "entry"),
+            counted(self.content_bytes, "byte")
         )
     }
 }
@@ -60,7 +61,7 @@ impl Unpack {
         let tree = self.target.tree(common)?;
         let store = self.store(common)?;
         let unpacked = {
-            let progress = Progress::new();
+            let progress = Progress::new(output);
             unpack::unpack(&tree, store.as_ref(), &self.directory, &progress)?
         };
         output.emit(&UnpackedReport {

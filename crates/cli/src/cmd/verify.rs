@@ -13,8 +13,8 @@ use sealroot_format::sign::{Keyset, Name, Verified};
 use serde::Serialize;
 
 use crate::args::{Common, parse_commit};
-use crate::failure::Failure;
-use crate::output::{Output, Report};
+use crate::failure::{Failure, class_of};
+use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
 /// Verify the signatures of releases and that all they name is there.
@@ -45,6 +45,14 @@ Examples:
 #[derive(Serialize)]
 struct VerifyReport {
     releases: Vec<ReleaseReport>,
+    refused: Vec<Refused>,
+}
+
+#[derive(Serialize)]
+struct Refused {
+    commit: String,
+    stream: Option<String>,
+    reason: String,
 }
 
 #[derive(Serialize)]
@@ -82,15 +90,38 @@ impl Report for VerifyReport {
             writeln!(out, "{commit} {os} {stream} {version} (index {index})")?;
             writeln!(out, "  signed by {}", signers.join(", "))?;
             match damaged.len() {
-                0 => writeln!(out, "  pack and {objects} objects are as signed")?,
+                0 => {
+                    let objects = counted(*objects, "object");
+                    writeln!(out, "  the pack and {objects} are as signed")?;
+                }
                 count => writeln!(out, "  {count} of {objects} objects cannot be used:")?,
             }
             for Damaged { object, reason } in damaged {
                 writeln!(out, "    {object}: {reason}")?;
             }
         }
+        for Refused {
+            commit,
+            stream,
+            reason,
+        } in &self.refused
+        {
+            let stream = stream.as_deref().unwrap_or("-");
+            writeln!(out, "{commit} {stream}\n  REFUSED: {reason}")?;
+        }
         Ok(())
     }
+}
+
+fn verdict(damaged: usize) -> anyhow::Result<()> {
+    if damaged == 0 {
+        return Ok(());
+    }
+    let objects = counted(damaged as u64, "object");
+    let message = format!("{objects} cannot be used");
+    Err(Failure::new(ErrorClass::Untrusted, message)
+        .hint("build or fetch the release again: what is damaged will be replaced")
+        .into())
 }
 
 impl Verify {
@@ -113,19 +144,44 @@ impl Verify {
                 .hint("put one into it with `sealroot build`")
                 .into());
         }
-        let mut releases = Vec::new();
+        let verify = |commit, stream: Option<Name>| {
+            self.verify(&store, &keyset, commit, stream.as_ref(), output)
+        };
+        if let [(commit, stream)] = &*wanted {
+            let release = verify(*commit, stream.clone())?;
+            let damaged = release.damaged.len();
+            output.emit(&VerifyReport {
+                releases: vec![release],
+                refused: Vec::new(),
+            })?;
+            return verdict(damaged);
+        }
+        // One bad release does not hide what is wrong with the others.
+        let (mut releases, mut refused, mut first_class) = (Vec::new(), Vec::new(), None);
         for (commit, stream) in wanted {
-            releases.push(self.verify(&store, &keyset, commit, stream.as_ref())?);
+            match verify(commit, stream.clone()) {
+                Ok(release) => releases.push(release),
+                Err(error) => {
+                    first_class.get_or_insert(class_of(&error));
+                    refused.push(Refused {
+                        commit: commit.to_string(),
+                        stream: stream.map(|stream| stream.to_string()),
+                        reason: format!("{error:#}"),
+                    });
+                }
+            }
         }
-        let damaged: usize = releases.iter().map(|release| release.damaged.len()).sum();
-        output.emit(&VerifyReport { releases })?;
-        if damaged > 0 {
-            let message = format!("{damaged} objects cannot be used");
-            return Err(Failure::new(ErrorClass::Untrusted, message)
-                .hint("build or fetch the release again: what is damaged will be replaced")
-                .into());
+        let damaged = releases.iter().map(|release| release.damaged.len()).sum();
+        let report = VerifyReport { releases, refused };
+        output.emit(&report)?;
+        match first_class {
+            Some(class) => {
+                let count = counted(report.refused.len() as u64, "release");
+                let message = format!("{count} cannot be used; the reasons are above");
+                Err(Failure::new(class, message).into())
+            }
+            None => verdict(damaged),
         }
-        Ok(())
     }
 
     fn verify(
@@ -134,8 +190,9 @@ impl Verify {
         keyset: &Verified<Keyset>,
         commit: CommitId,
         stream: Option<&Name>,
+        output: Output,
     ) -> anyhow::Result<ReleaseReport> {
-        let progress = Progress::new();
+        let progress = Progress::new(output);
         let statement = release::verify_statement(store, keyset, commit, stream)?;
         let tree = release::check_pack(store, &statement)?;
         let depth = if self.full { Depth::Full } else { Depth::Quick };

@@ -91,7 +91,10 @@ fn files_that_are_missing_foreign_or_too_long_say_which_they_are() {
         keys::read_statement(&path).unwrap_err(),
     ] {
         assert_eq!(error.class(), ErrorClass::Corrupt);
-        assert_eq!(error.to_string(), path.display().to_string());
+        assert_eq!(
+            error.to_string(),
+            format!("{} cannot be used", path.display())
+        );
         assert!(error.source().is_some());
     }
     fs::write(&path, format!("{}\n{}\n", key(1).public(), key(2).public())).unwrap();

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How to go on after an error, in terms of this command.
+
+use std::error::Error;
+use std::io;
+
+use sealroot::build::BuildError;
+use sealroot::deploy::DeployError;
+use sealroot::keys;
+use sealroot::mount::MountError;
+use sealroot::release::ReleaseError;
+use sealroot::source::SourceError;
+use sealroot::store::StoreError;
+use sealroot::unpack::UnpackError;
+use sealroot_format::{ErrorClass, sign};
+
+use crate::failure::Failure;
+
+const BUILD_AGAIN: &str = "build or fetch the release again: what is damaged will be replaced";
+
+/// A way out of the first cause that has one.
+pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
+    let mut causes = error.chain();
+    let hint = causes.find_map(of_cause);
+    hint.or_else(|| error.chain().find_map(of_missing_rights))
+}
+
+fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
+    macro_rules! first_hint {
+        ($($of:ident),+ $(,)?) => {
+            $(if let Some(hint) = cause.downcast_ref().and_then($of) {
+                return Some(hint);
+            })+
+        };
+    }
+    if let Some(failure) = cause.downcast_ref::<Failure>() {
+        return failure.own_hint().map(str::to_owned);
+    }
+    first_hint!(
+        of_build, of_deploy, of_keys, of_mount, of_release, of_sign, of_source, of_store, of_unpack
+    );
+    None
+}
+
+fn of_build(error: &BuildError) -> Option<String> {
+    match error {
+        BuildError::Source(error) => of_source(error),
+        BuildError::Store(error) => of_store(error),
+        _ => None,
+    }
+}
+
+fn of_deploy(error: &DeployError) -> Option<String> {
+    match error {
+        DeployError::Store(error) => of_store(error),
+        DeployError::NeedsVerity { .. } => Some(
+            "--mode integrity does without fs-verity: every object is then hashed at each boot"
+                .into(),
+        ),
+        DeployError::Record { .. } => Some(
+            "deploy the release again: it gets a new number; then remove this deployment".into(),
+        ),
+        _ => None,
+    }
+}
+
+fn of_keys(error: &keys::Error) -> Option<String> {
+    match error {
+        keys::Error::Exists { .. } => Some(
+            "choose another name: what was signed with a lost key cannot be signed again".into(),
+        ),
+        keys::Error::Sign(error) => of_sign(error),
+        _ => None,
+    }
+}
+
+fn of_mount(error: &MountError) -> Option<String> {
+    match error {
+        MountError::Io { path, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some(format!("make it first: mkdir {}", path.display()))
+        }
+        _ => None,
+    }
+}
+
+fn of_release(error: &ReleaseError) -> Option<String> {
+    match error {
+        ReleaseError::Store(error) => of_store(error),
+        ReleaseError::NoStatement { .. } => {
+            Some("`sealroot status` lists the releases of a store".into())
+        }
+        ReleaseError::SeveralStreams { .. } => Some("choose one with --stream NAME".into()),
+        ReleaseError::Statement { source, .. } if source.class() == ErrorClass::Corrupt => {
+            Some(BUILD_AGAIN.into())
+        }
+        ReleaseError::OtherPack { .. } | ReleaseError::OtherContent { .. } => {
+            Some(BUILD_AGAIN.into())
+        }
+        _ => None,
+    }
+}
+
+fn of_sign(error: &sign::Error) -> Option<String> {
+    match error {
+        sign::Error::TooFewSignatures { .. } => Some(
+            "`sealroot sign` adds a signature; `sealroot keys show` says whose the keyset wants"
+                .into(),
+        ),
+        sign::Error::BadSignature { .. } => Some(BUILD_AGAIN.into()),
+        _ => None,
+    }
+}
+
+fn of_source(error: &SourceError) -> Option<String> {
+    match error {
+        SourceError::Changed { .. } => {
+            Some("let nothing write to the tree while it is read, and try again".into())
+        }
+        SourceError::Device { .. } => Some(
+            "leave it out of the tree: /dev is made at boot; or take it over with --devices keep"
+                .into(),
+        ),
+        SourceError::Sink { source, .. } => {
+            let inner = source.get_ref()?.downcast_ref::<StoreError>()?;
+            of_store(inner)
+        }
+        _ => None,
+    }
+}
+
+fn of_store(error: &StoreError) -> Option<String> {
+    let hint = match error {
+        StoreError::Io {
+            operation: "open",
+            source,
+            ..
+        } if source.kind() == io::ErrorKind::NotFound => NO_STORE,
+        StoreError::NotAStore { .. } => NO_STORE,
+        StoreError::Config { .. } => {
+            "if it was damaged, remove it: `sealroot build` makes a new one and keeps the rest; \
+             then look at that with `sealroot check --full`"
+        }
+        StoreError::NoSpace { .. } => "make room and do the same again: it goes on where it was",
+        StoreError::Damaged { .. } | StoreError::NotFound { .. } => BUILD_AGAIN,
+        _ => return None,
+    };
+    Some(hint.into())
+}
+
+const NO_STORE: &str = "name the store with --store DIR, or its sysroot with --sysroot DIR; \
+                        `sealroot build` makes a new one";
+
+fn of_unpack(error: &UnpackError) -> Option<String> {
+    match error {
+        UnpackError::NoStore { .. } => Some(NO_STORE.into()),
+        UnpackError::Object { source, .. } => of_store(source),
+        UnpackError::OtherContent { .. } => Some(BUILD_AGAIN.into()),
+        UnpackError::NoSpace { .. } => Some("unpack where there is more room".into()),
+        _ => None,
+    }
+}
+
+fn of_missing_rights(cause: &(dyn Error + 'static)) -> Option<String> {
+    let refused = cause
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    (refused && !rustix::process::geteuid().is_root()).then(|| "try it as root".into())
+}
