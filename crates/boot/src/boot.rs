@@ -20,8 +20,8 @@ use crate::release::Release;
 use crate::root::Store;
 use crate::{
     device, layer, modules, objects, overlay, pack, plan, release, report, root, state, switch,
+    sysroot, system,
 };
-use crate::{sysroot, system};
 
 /// Where the verified root is until it is `/`.
 const PLACE: &str = "/verified";

@@ -18,12 +18,9 @@ const READING_TIME: Duration = Duration::from_secs(10);
 pub(crate) fn say(line: &str) {
     /// Facility user, level debug.
     const KERNEL_LOG_LEVEL: &str = "<15>";
-    for (device, start, end) in [
-        ("/dev/console", "", "\r\n"),
-        ("/dev/kmsg", KERNEL_LOG_LEVEL, "\n"),
-    ] {
+    for (device, start) in [("/dev/console", ""), ("/dev/kmsg", KERNEL_LOG_LEVEL)] {
         if let Ok(mut device) = OpenOptions::new().write(true).open(device) {
-            let _ = device.write_all(format!("{start}sealroot: {line}{end}").as_bytes());
+            let _ = device.write_all(format!("{start}sealroot: {line}\n").as_bytes());
         }
     }
 }
