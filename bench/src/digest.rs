@@ -29,7 +29,7 @@ pub(crate) struct Options {
     /// How often everything is run; the table has the medians
     #[arg(long, default_value_t = 11)]
     rounds: usize,
-    /// The sealroot program; without it the same code in this one
+    /// The sealroot program [default: the one built beside this one, or the library alone]
     #[arg(long, value_name = "PATH")]
     sealroot: Option<PathBuf>,
     /// mkcomposefs of composefs-rs (cfsctl under that name)
@@ -96,12 +96,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 fn our_contestant(options: &Options) -> Result<Contestant> {
-    let (name, program, arguments) = if let Some(path) = &options.sealroot {
-        let arguments: &[_] = &["image", "--digest-only"];
-        ("sealroot image --digest-only", path.clone(), arguments)
+    let this = env::current_exe()?;
+    let beside = this.with_file_name("sealroot");
+    let sealroot = options.sealroot.clone();
+    let sealroot = sealroot.or_else(|| beside.is_file().then_some(beside));
+    let (name, program, arguments) = if let Some(sealroot) = sealroot {
+        let arguments: &[_] = &["image", "--digest-only", "--devices", "keep"];
+        ("sealroot image --digest-only", sealroot, arguments)
     } else {
         let arguments: &[_] = &["our-digest"];
-        ("sealroot's library", env::current_exe()?, arguments)
+        ("sealroot's library", this, arguments)
     };
     let mut command = Command::new(program);
     command.args(arguments).arg(&options.directory);

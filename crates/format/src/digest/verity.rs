@@ -8,6 +8,8 @@
 //!
 //! The root hash of a file of one block is the digest of that block; an empty file's is all zeros.
 
+use std::convert::Infallible;
+
 use sealroot_sha::{Digest, Engine};
 
 use super::{DIGEST_BYTES, VerityDigest};
@@ -215,6 +217,15 @@ impl VerityBatch {
         }
     }
 
+    /// Makes room for files of `len_bytes` bytes together, in whole blocks, so that what is in the
+    /// batch need not be moved when more comes. The memory is only used once files are there.
+    pub fn reserve(&mut self, len_bytes: usize) {
+        if self.is_empty() && self.arena.len() < len_bytes {
+            // Straight from the operating system: nothing has to be cleared.
+            self.arena = vec![0; len_bytes];
+        }
+    }
+
     /// Whether there is no file.
     pub fn is_empty(&self) -> bool {
         self.files.is_empty()
@@ -247,13 +258,10 @@ impl VerityBatch {
 
     /// Adds a file with this content.
     pub fn push(&mut self, content: &[u8]) {
-        let copied: Result<(), std::convert::Infallible> = self.push_with(content.len(), |place| {
+        let Ok(()) = self.push_with(content.len(), |place| {
             place.copy_from_slice(content);
-            Ok(())
+            Ok::<_, Infallible>(())
         });
-        match copied {
-            Ok(()) => {}
-        }
     }
 
     /// The digest and content of each file, in the order in which they came. The batch is empty

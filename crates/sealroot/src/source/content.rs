@@ -21,12 +21,12 @@ use super::{BUFFER_BYTES, CONFINED};
 use crate::monitor::Monitor;
 use crate::object::{ObjectContent, ObjectSink};
 
-/// Bytes that are hashed together: enough to fill all lanes, little enough to be still in the
-/// processor's cache when they are hashed. Also the piece in which large files are streamed.
-const BATCH_BYTES: usize = 512 * 1024;
+/// Bytes that are hashed together, and the piece in which large files are read: enough to fill all
+/// lanes, little enough to be still in the processor's nearest caches when they are hashed.
+const BATCH_BYTES: usize = 128 * 1024;
 
-/// Bytes that all workers together may use for files in memory.
-const ALL_BUFFERS_BYTES: usize = 32 * 1024 * 1024;
+/// Bytes read between two reports of progress.
+const REPORT_BYTES: u64 = 1024 * 1024;
 
 /// What reading a file gave.
 #[derive(Debug)]
@@ -39,8 +39,6 @@ pub(super) struct FileRecord {
 pub(super) struct Output<'a> {
     pub(super) root: &'a Path,
     threshold_bytes: u64,
-    /// The largest file that is held in memory.
-    buffer_bytes: usize,
     sink: &'a dyn ObjectSink,
     monitor: &'a dyn Monitor,
 }
@@ -52,11 +50,9 @@ impl<'a> Output<'a> {
         sink: &'a dyn ObjectSink,
         monitor: &'a dyn Monitor,
     ) -> Self {
-        let share_bytes = ALL_BUFFERS_BYTES / rayon::current_num_threads();
         Self {
             root,
             threshold_bytes: threshold_bytes.into(),
-            buffer_bytes: share_bytes.clamp(BATCH_BYTES, BUFFER_BYTES),
             sink,
             monitor,
         }
@@ -89,7 +85,7 @@ impl Worker {
     pub(super) fn new() -> Self {
         Self {
             lister: Lister::new(),
-            xattrs: XattrReader::new(),
+            xattrs: XattrReader::default(),
             batch: VerityBatch::new(),
             waiting: Vec::new(),
             piece: Vec::new(),
@@ -111,9 +107,9 @@ impl Worker {
                 self.read_inline(source, len_bytes)
                     .map_err(|fault| source.failure(fault))?;
             }
-            Ok(len_bytes) if len_bytes <= output.buffer_bytes => {
+            Ok(len_bytes) if len_bytes <= BUFFER_BYTES => {
                 let padded_bytes = len_bytes.next_multiple_of(VERITY_BLOCK_BYTES);
-                if self.batch.used_bytes() + padded_bytes > output.buffer_bytes {
+                if self.batch.used_bytes() + padded_bytes > BUFFER_BYTES {
                     self.flush(output)?;
                 }
                 self.read_buffered(source, len_bytes)
@@ -127,7 +123,7 @@ impl Worker {
                 .map_err(|fault| source.failure(fault))?,
         }
         self.unreported_bytes += size_bytes;
-        if self.unreported_bytes >= BATCH_BYTES as u64 {
+        if self.unreported_bytes >= REPORT_BYTES {
             self.report(output);
         }
         Ok(())
@@ -150,6 +146,7 @@ impl Worker {
     fn read_buffered(&mut self, source: &FileSource<'_>, len_bytes: usize) -> Result<(), Fault> {
         let file = source.open()?;
         let xattrs = self.xattrs.of_open(file.as_fd())?;
+        self.batch.reserve(BUFFER_BYTES);
         self.batch
             .push_with(len_bytes, |place| read_exact(&file, place))?;
         self.waiting.push(Waiting {

@@ -30,15 +30,13 @@ use crate::object::ObjectSink;
 
 pub use error::SourceError;
 
-/// Files up to this many bytes are hashed and offered to the sink from memory, where there are not
-/// too many workers; larger ones are streamed, and read a second time if the sink lacks them.
-pub const BUFFER_BYTES: usize = 1024 * 1024;
+/// Files up to this many bytes are hashed and offered to the sink from memory; larger ones are
+/// streamed, and read a second time if the sink lacks them. Each thread has as much memory for them.
+pub const BUFFER_BYTES: usize = 512 * 1024;
 
-/// Nothing below the root is reached by a symlink or through a mount, at any time.
-const CONFINED: ResolveFlags = ResolveFlags::BENEATH
-    .union(ResolveFlags::NO_SYMLINKS)
-    .union(ResolveFlags::NO_MAGICLINKS)
-    .union(ResolveFlags::NO_XDEV);
+/// Nothing below the root is reached by a symlink or through a mount, at any time. That nothing
+/// is above it either needs no flag: no name is `..`.
+const CONFINED: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_XDEV);
 
 /// How a directory is read.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +77,7 @@ pub enum Devices {
 /// error. So is a mount point inside the tree: neither what it covers nor that it should be empty
 /// is for us to guess. A bind mount of the root elsewhere shows the tree without its mounts.
 ///
-/// Runs in the current rayon thread pool. Memory: the tree, and a few megabytes for each thread,
+/// Runs in the current rayon thread pool. Memory: the tree, and about a megabyte for each thread,
 /// whatever the size of the files.
 pub fn read_directory(
     root: &Path,

@@ -22,10 +22,10 @@ const USUAL_BYTES: usize = 512;
 const FILESYSTEMS_OWN: &[u8] = b"btrfs.";
 
 /// Reads extended attributes; keeps its buffers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct XattrReader {
-    names: Box<[u8]>,
-    value: Box<[u8]>,
+    names: Vec<u8>,
+    value: Vec<u8>,
     path: Vec<u8>,
 }
 
@@ -52,14 +52,6 @@ impl Target<'_> {
 }
 
 impl XattrReader {
-    pub(super) fn new() -> Self {
-        Self {
-            names: vec![0; KERNEL_MAX_BYTES].into(),
-            value: vec![0; KERNEL_MAX_BYTES].into(),
-            path: Vec::new(),
-        }
-    }
-
     /// Of a file opened for reading.
     pub(super) fn of_open(&mut self, file: BorrowedFd<'_>) -> Result<XattrSet, Fault> {
         read(&Target::Open(file), &mut self.names, &mut self.value)
@@ -83,7 +75,7 @@ impl XattrReader {
     }
 }
 
-fn read(target: &Target<'_>, names: &mut [u8], value: &mut [u8]) -> Result<XattrSet, Fault> {
+fn read(target: &Target<'_>, names: &mut Vec<u8>, value: &mut Vec<u8>) -> Result<XattrSet, Fault> {
     let len_bytes = match with_room(names, |names| target.list(names)) {
         Ok(0) | Err(Errno::NOTSUP) => return Ok(XattrSet::new()),
         Ok(len_bytes) => len_bytes,
@@ -95,11 +87,11 @@ fn read(target: &Target<'_>, names: &mut [u8], value: &mut [u8]) -> Result<Xattr
         if name.to_bytes().starts_with(FILESYSTEMS_OWN) {
             continue;
         }
-        let len_bytes = with_room(value, |value| target.get(name, value));
-        let len_bytes = len_bytes.map_err(|errno| match errno {
-            Errno::NODATA => Fault::Changed("an extended attribute was removed"),
-            errno => Fault::Xattr(name.to_bytes().into(), errno),
-        })?;
+        let len_bytes = match with_room(value, |value| target.get(name, value)) {
+            // Some filesystems list what the kernel gives to nobody: `user.` on a symlink.
+            Err(Errno::NODATA) => continue,
+            found => found.map_err(|errno| Fault::Xattr(name.to_bytes().into(), errno))?,
+        };
         xattrs.push(Xattr {
             name: name.to_bytes().into(),
             value: value[..len_bytes].into(),
@@ -108,13 +100,17 @@ fn read(target: &Target<'_>, names: &mut [u8], value: &mut [u8]) -> Result<Xattr
     XattrSet::from_unsorted(xattrs).map_err(Fault::Entry)
 }
 
-/// Calls with the usual room, and with all there is where that is too little.
+/// Calls with the usual room, and with the most there can be where that is too little.
 fn with_room(
-    buffer: &mut [u8],
+    buffer: &mut Vec<u8>,
     call: impl Fn(&mut [u8]) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    match call(&mut buffer[..USUAL_BYTES]) {
-        Err(Errno::RANGE) => call(buffer),
+    buffer.resize(USUAL_BYTES, 0);
+    match call(buffer) {
+        Err(Errno::RANGE) => {
+            buffer.resize(KERNEL_MAX_BYTES, 0);
+            call(buffer)
+        }
         result => result,
     }
 }
