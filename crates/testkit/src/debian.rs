@@ -51,6 +51,14 @@ pub fn create(tree: &Path, program: &str) -> Result<bool> {
             .arg(debian)
             .arg(tree),
     )?;
+    // The kernel fills it at boot; device nodes have no place in a release.
+    let mut empty = Command::new("find");
+    succeed(
+        empty
+            .arg(tree.join("dev"))
+            .args(["-mindepth", "1", "-delete"]),
+    )?;
+    fs::create_dir_all(tree.join("sysroot"))?;
     fs::write(
         tree.join("etc/machine-id"),
         "0123456789abcdef0123456789abcdef\n",
