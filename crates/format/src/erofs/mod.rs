@@ -39,6 +39,18 @@ pub enum ImageError {
         /// What may be there.
         expected: String,
     },
+    /// The superblock names another profile.
+    #[error(
+        "volume name: found {:?}, expected {:?}",
+        found.escape_ascii().to_string(),
+        expected.escape_ascii().to_string()
+    )]
+    VolumeName {
+        /// What is there.
+        found: [u8; 16],
+        /// What may be there.
+        expected: [u8; 16],
+    },
     /// The image ends before something it refers to.
     #[error(
         "{what} at byte {offset_bytes}: {len_bytes} bytes reach beyond the end at {size_bytes}"
@@ -68,7 +80,9 @@ impl ImageError {
     /// What kind of failure it is.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Field { .. } | Self::Truncated { .. } => ErrorClass::Corrupt,
+            Self::Field { .. } | Self::VolumeName { .. } | Self::Truncated { .. } => {
+                ErrorClass::Corrupt
+            }
             Self::Read { .. } => ErrorClass::Io,
         }
     }

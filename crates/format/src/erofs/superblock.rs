@@ -112,8 +112,10 @@ fn check_superblock(
         ));
     }
     if found.volume_name != volume_name {
-        let (found, expected) = (found.volume_name.escape_ascii(), volume_name.escape_ascii());
-        return Err(ImageError::field("volume name", at, found, expected));
+        return Err(ImageError::VolumeName {
+            found: found.volume_name,
+            expected: volume_name,
+        });
     }
     // What is free to vary; all else is fixed by the profile.
     let expected = Superblock {

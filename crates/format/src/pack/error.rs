@@ -3,6 +3,8 @@
 
 use std::io;
 
+use super::FORMAT_VERSION;
+use super::place::VOLUME_PREFIX;
 use crate::ErrorClass;
 use crate::erofs::ImageError;
 use crate::tree::TreeError;
@@ -56,6 +58,14 @@ pub enum PackError {
     /// The output could not be written.
     #[error("cannot write the pack")]
     Write(#[source] io::Error),
+    /// The pack is of a format version that this program does not know.
+    #[error("pack format version: found {found:?}, expected {expected}")]
+    Version {
+        /// What the pack says, escaped.
+        found: String,
+        /// The only version known.
+        expected: u32,
+    },
     /// The image breaks the layout of EROFS or of our profile.
     #[error("not a valid pack")]
     Image(#[source] ImageError),
@@ -92,7 +102,9 @@ impl PackError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Threshold { .. } | Self::Split { .. } => ErrorClass::Usage,
-            Self::Entry { .. } | Self::TooLarge { .. } => ErrorClass::Unsupported,
+            Self::Entry { .. } | Self::TooLarge { .. } | Self::Version { .. } => {
+                ErrorClass::Unsupported
+            }
             Self::Write(_) => ErrorClass::Io,
             Self::NotDivided { .. } | Self::NotCanonical { .. } | Self::Tree { .. } => {
                 ErrorClass::Corrupt
@@ -104,6 +116,24 @@ impl PackError {
 
 impl From<ImageError> for PackError {
     fn from(source: ImageError) -> Self {
-        Self::Image(source)
+        let version = match &source {
+            ImageError::VolumeName { found, .. } => found.strip_prefix(VOLUME_PREFIX),
+            _ => None,
+        };
+        match version {
+            Some(version) => Self::Version {
+                found: trim_nul(version).escape_ascii().to_string(),
+                expected: FORMAT_VERSION,
+            },
+            None => Self::Image(source),
+        }
     }
+}
+
+fn trim_nul(bytes: &[u8]) -> &[u8] {
+    let len = bytes
+        .iter()
+        .rposition(|byte| *byte != 0)
+        .map_or(0, |at| at + 1);
+    bytes.get(..len).unwrap_or(bytes)
 }

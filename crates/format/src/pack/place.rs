@@ -13,6 +13,9 @@ use crate::erofs::layout::{
 /// How many blocks are open for items at a time.
 const WINDOW_BLOCKS: usize = 32;
 
+/// The volume name of all packs, before the number of the format version.
+pub(super) const VOLUME_PREFIX: &[u8] = b"sealroot-pack-";
+
 /// The volume name of packs of format version 1.
 pub(super) const VOLUME_NAME: [u8; 16] = *b"sealroot-pack-1\0";
 
