@@ -42,7 +42,7 @@ pub enum EntryKind {
         /// Whether there are whiteouts among its names.
         holds_whiteouts: bool,
     },
-    /// A regular file with its content in the pack, to be read with [`Pack::read`].
+    /// A regular file with its content in the pack, to be read with [`super::Pack::read`].
     Inline {
         /// The length of the content.
         size_bytes: u64,
