@@ -37,8 +37,24 @@ The whole way, from a directory to something that boots:
   sealroot --sysroot /mnt --keyset vendor.keyset deploy COMMIT
   sealroot initramfs --help                       # what the machine boots with
 
-Exit codes: 0 done, 1 the system refused (space, permission, device), 2 wrong usage,
-3 damaged data, 4 not authentic, 5 not supported here, 6 not found, 7 busy.";
+Exit codes, and their classes in JSON:
+  0                done
+  1  io            the system refused: space, permission, device
+  2  usage         the request itself is wrong
+  3  corrupt       something is damaged, or no file of ours
+  4  untrusted     not authentic: a wrong digest, a missing or foreign signature
+  5  unsupported   beyond what this version, kernel or filesystem can do
+  6  not_found     something named is not there
+  7  busy          somebody else is at it; later may help
+
+With --json a result is one JSON value on standard output, and each error or warning one line of
+JSON on standard error: {\"error\": [MESSAGE, CAUSE...], \"class\": CLASS, \"hint\": TEXT or null} or
+{\"warning\": TEXT}.
+
+Files:
+  <sysroot>/ostree/verity          the store
+  <sysroot>/etc/sealroot/keyset    whom to trust
+  /run/sealroot/booted.json        what the boot program says of this boot";
 
 /// Options of every command.
 #[derive(Debug, Args)]

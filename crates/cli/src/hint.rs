@@ -16,7 +16,9 @@ use sealroot_format::{ErrorClass, sign};
 
 use crate::failure::Failure;
 
-const BUILD_AGAIN: &str = "build or fetch the release again: what is damaged will be replaced";
+/// Without fs-verity a damaged file of the right size is not noticed when it is in the way.
+pub(crate) const BUILD_AGAIN: &str =
+    "build or fetch the release again, after removing what is damaged";
 
 /// A way out of the first cause that has one.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
@@ -93,9 +95,7 @@ fn of_release(error: &ReleaseError) -> Option<String> {
         ReleaseError::Statement { source, .. } if source.class() == ErrorClass::Corrupt => {
             Some(BUILD_AGAIN.into())
         }
-        ReleaseError::OtherPack { .. } | ReleaseError::OtherContent { .. } => {
-            Some(BUILD_AGAIN.into())
-        }
+        ReleaseError::OtherPack { .. } => Some("build the release again and sign it".into()),
         _ => None,
     }
 }
@@ -154,7 +154,6 @@ fn of_unpack(error: &UnpackError) -> Option<String> {
     match error {
         UnpackError::NoStore { .. } => Some(NO_STORE.into()),
         UnpackError::Object { source, .. } => of_store(source),
-        UnpackError::OtherContent { .. } => Some(BUILD_AGAIN.into()),
         UnpackError::NoSpace { .. } => Some("unpack where there is more room".into()),
         _ => None,
     }

@@ -10,6 +10,8 @@ mod files;
 mod hint;
 mod output;
 mod progress;
+#[cfg(test)]
+mod reference;
 mod signers;
 mod target;
 mod time;

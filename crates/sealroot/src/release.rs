@@ -83,22 +83,6 @@ pub enum ReleaseError {
         /// Where and how.
         source: PackError,
     },
-    /// The content of an object is not what its name says.
-    #[error("object {digest}: its content has the fs-verity digest {found}")]
-    OtherContent {
-        /// The object.
-        digest: VerityDigest,
-        /// What its content has.
-        found: VerityDigest,
-    },
-    /// A file of the store cannot be read.
-    #[error("cannot read {what}")]
-    Read {
-        /// Which.
-        what: String,
-        /// What the system said.
-        source: io::Error,
-    },
 }
 
 fn list(streams: &[Name]) -> String {
@@ -120,11 +104,8 @@ impl ReleaseError {
             Self::NoStatement { .. } => ErrorClass::NotFound,
             Self::SeveralStreams { .. } => ErrorClass::Usage,
             Self::Statement { source, .. } => source.class(),
-            Self::OtherRelease { .. } | Self::OtherPack { .. } | Self::OtherContent { .. } => {
-                ErrorClass::Untrusted
-            }
+            Self::OtherRelease { .. } | Self::OtherPack { .. } => ErrorClass::Untrusted,
             Self::Pack { source, .. } => source.class(),
-            Self::Read { .. } => ErrorClass::Io,
         }
     }
 }
@@ -256,11 +237,7 @@ pub fn open_verified_pack<'s>(
 ) -> Result<StoredFile<'s>, ReleaseError> {
     let file = store.open_pack(digest)?;
     if store.verity() == VeritySupport::None {
-        let found = hash(&mut file.reader()).map_err(|source| ReleaseError::Read {
-            what: format!("pack {digest}"),
-            source,
-        })?;
-        check_pack_digest(digest, found)?;
+        check_content(&file, digest)?;
     }
     Ok(file)
 }
@@ -274,17 +251,7 @@ pub fn open_verified_object<'s>(
 ) -> Result<StoredFile<'s>, ReleaseError> {
     let file = store.open_object(digest, size_bytes)?;
     if store.verity() == VeritySupport::None {
-        let read = |source| ReleaseError::Read {
-            what: format!("object {digest}"),
-            source,
-        };
-        let found = hash(&mut file.reader()).map_err(read)?;
-        if found != *digest {
-            return Err(ReleaseError::OtherContent {
-                digest: *digest,
-                found,
-            });
-        }
+        check_content(&file, digest)?;
     }
     Ok(file)
 }
@@ -303,11 +270,15 @@ fn hash(reader: &mut dyn io::Read) -> io::Result<VerityDigest> {
     }
 }
 
+fn check_content(file: &StoredFile<'_>, expected: &VerityDigest) -> Result<(), StoreError> {
+    let found = hash(&mut file.reader()).map_err(|error| file.unreadable(error))?;
+    if found == *expected {
+        return Ok(());
+    }
+    Err(file.with_other_content(*expected, found))
+}
+
 fn read_hashed(file: &StoredFile<'_>, digest: &VerityDigest) -> Result<Vec<u8>, ReleaseError> {
-    let read = |source| ReleaseError::Read {
-        what: format!("pack {digest}"),
-        source,
-    };
     if file.size_bytes() > MAX_PACK_IN_MEMORY_BYTES {
         return Err(ReleaseError::OtherPack {
             what: "size",
@@ -316,20 +287,13 @@ fn read_hashed(file: &StoredFile<'_>, digest: &VerityDigest) -> Result<Vec<u8>, 
         });
     }
     let mut bytes = Vec::new();
-    io::Read::read_to_end(&mut file.reader(), &mut bytes).map_err(read)?;
-    check_pack_digest(digest, compute_verity_digest(&bytes))?;
-    Ok(bytes)
-}
-
-fn check_pack_digest(expected: &VerityDigest, found: VerityDigest) -> Result<(), ReleaseError> {
-    if found == *expected {
-        return Ok(());
+    let read = io::Read::read_to_end(&mut file.reader(), &mut bytes);
+    read.map_err(|error| file.unreadable(error))?;
+    let found = compute_verity_digest(&bytes);
+    if found != *digest {
+        return Err(file.with_other_content(*digest, found).into());
     }
-    Err(ReleaseError::OtherPack {
-        what: "fs-verity digest",
-        expected: expected.to_string(),
-        found: found.to_string(),
-    })
+    Ok(bytes)
 }
 
 /// The distinct objects a tree names, with their sizes, ascending.

@@ -230,9 +230,12 @@ pub enum Error {
 
 impl Error {
     /// What kind of failure this is.
-    pub const fn class(&self) -> ErrorClass {
+    pub fn class(&self) -> ErrorClass {
         match self {
             Self::NoCommand => ErrorClass::Usage,
+            Self::Start { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorClass::NotFound
+            }
             Self::Start { .. } | Self::TimedOut { .. } | Self::Failed { .. } => ErrorClass::Io,
             Self::Output { .. } => ErrorClass::Corrupt,
             Self::Sign(error) => error.class(),

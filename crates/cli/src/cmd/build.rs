@@ -6,7 +6,8 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::builder::RangedI64ValueParser;
+use clap::{ArgGroup, Args, ValueEnum, value_parser};
 use sealroot::build::{self, Built, Origin};
 use sealroot::source::Devices;
 use sealroot_format::sign::{Name, Word};
@@ -46,8 +47,13 @@ pub(crate) struct Build {
     #[arg(long, value_name = "NAME")]
     stream: Name,
 
-    /// The machine architecture, as `uname -m` says it.
-    #[arg(long, value_name = "NAME", default_value = std::env::consts::ARCH)]
+    /// The machine architecture, as `uname -m` says it [default: this machine's].
+    #[arg(
+        long,
+        value_name = "NAME",
+        default_value = std::env::consts::ARCH,
+        hide_default_value = true
+    )]
     arch: Name,
 
     /// The version for people [default: the OSTree commit's own].
@@ -67,7 +73,12 @@ pub(crate) struct Build {
     kernel: Option<Word>,
 
     /// Files up to this many bytes go inside the pack (0 to 65536).
-    #[arg(long, value_name = "BYTES", default_value_t = limits::DEFAULT_THRESHOLD_BYTES)]
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = limits::DEFAULT_THRESHOLD_BYTES,
+        value_parser = threshold_parser()
+    )]
     threshold: u32,
 
     /// What becomes of device nodes in a directory.
@@ -84,6 +95,11 @@ Examples:
   sealroot --sysroot /mnt build --dir ./tree --os exampleos --stream stable --index 7
   sealroot --store ./store build --ostree ./repo exampleos/x86_64/stable \\
       --os exampleos --stream stable --version 42.1 --index 7";
+
+/// Refuses thresholds that no pack has.
+pub(crate) fn threshold_parser() -> RangedI64ValueParser<u32> {
+    value_parser!(u32).range(..=i64::from(limits::MAX_THRESHOLD_BYTES))
+}
 
 /// What becomes of device nodes.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -23,6 +23,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// A large file is read from the store's objects and verified before the first byte is printed.
 /// The content is printed as it is, with --json too.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Cat {
     #[command(flatten)]
     target: TargetArgs,
@@ -31,6 +32,11 @@ pub(crate) struct Cat {
     #[arg(value_name = "PATH")]
     path: OsString,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --keyset vendor.keyset cat COMMIT /etc/os-release
+  sealroot --store ./store cat tree.pack /usr/bin/bash > bash";
 
 impl Cat {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {

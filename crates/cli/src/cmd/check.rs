@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::failure::Failure;
+use crate::hint;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
@@ -18,11 +19,20 @@ use crate::progress::Progress;
 /// Looks at every file of the store and never stops at the first finding. Signatures are not
 /// looked at: that is what `verify` does.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Check {
     /// Read and hash everything; without it only names, types and what the kernel measures.
     #[arg(long)]
     full: bool,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot check
+  sealroot --store ./store check --full
+
+A finding is a leftover (harmless, cleared away by and by), foreign (no part of a store) or damage;
+only damage is an error.";
 
 #[derive(Serialize)]
 struct CheckReport {
@@ -95,7 +105,7 @@ impl Check {
         if report.worst() == Some(Severity::Damage) {
             let message = format!("{} is damaged", store.location().display());
             return Err(Failure::new(ErrorClass::Corrupt, message)
-                .hint("build or fetch the release again: what is damaged will be replaced")
+                .hint(hint::BUILD_AGAIN)
                 .into());
         }
         Ok(())

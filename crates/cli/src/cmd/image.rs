@@ -13,7 +13,7 @@ use sealroot_format::tree::Tree;
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
-use crate::cmd::build::DevicesChoice;
+use crate::cmd::build::{DevicesChoice, threshold_parser};
 use crate::failure::Failure;
 use crate::files;
 use crate::output::{Output, Report};
@@ -39,7 +39,7 @@ pub(crate) struct Image {
 
     /// Files up to this many bytes go inside the image (0 to 65536). The composefs profile has
     /// 64 and no other [default: 4096].
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", value_parser = threshold_parser())]
     threshold: Option<u32>,
 
     /// Only print the digest.

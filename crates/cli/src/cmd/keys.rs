@@ -21,6 +21,7 @@ pub(crate) enum Keys {
     ///
     /// Writes NAME.secret (keep it secret), NAME.public and NAME.keyset (give it to devices). The
     /// key files are in OSTree's format.
+    #[command(after_long_help = NEW_EXAMPLE)]
     New(New),
     /// Put a keyset together: which keys may sign what, and how many must.
     ///
@@ -28,10 +29,25 @@ pub(crate) enum Keys {
     #[command(after_long_help = KEYSET_EXAMPLE)]
     Keyset(NewKeyset),
     /// Add a root key's signature to a keyset.
+    #[command(after_long_help = SIGN_EXAMPLES)]
     Sign(SignKeyset),
     /// Show the keys, roles and thresholds of a keyset.
+    #[command(after_long_help = SHOW_EXAMPLE)]
     Show(Show),
 }
+
+const NEW_EXAMPLE: &str = "\
+Example:
+  sealroot keys new vendor                        # vendor.secret, vendor.public, vendor.keyset";
+
+const SIGN_EXAMPLES: &str = "\
+Examples:
+  sealroot keys sign vendor.keyset --key a.secret
+  sealroot keys sign vendor.keyset --public-key hsm.public --signer 'hsm-sign --slot 3'";
+
+const SHOW_EXAMPLE: &str = "\
+Example:
+  sealroot keys show vendor.keyset";
 
 const KEYSET_EXAMPLE: &str = "\
 Example: two of three offline keys for the keyset itself, any of two for releases:

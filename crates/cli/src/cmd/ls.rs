@@ -17,6 +17,7 @@ use crate::target::{self, AnyPack, TargetArgs};
 
 /// List the files of a pack.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Ls {
     #[command(flatten)]
     target: TargetArgs,
@@ -25,6 +26,12 @@ pub(crate) struct Ls {
     #[arg(value_name = "PATH", default_value = "/")]
     path: OsString,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --keyset vendor.keyset ls COMMIT /usr/bin
+  sealroot ls COMMIT.0                            # a deployment
+  sealroot ls tree.pack /etc";
 
 #[derive(Serialize)]
 struct Listing {

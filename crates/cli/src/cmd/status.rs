@@ -28,7 +28,13 @@ const FIRMWARE_KEYS: &str = "whose keys the firmware trusts is not looked at yet
 /// A system is sealed when everything from the firmware to / is verified. Until it is, every
 /// reason why it is not is listed.
 #[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
 pub(crate) struct Status {}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot status
+  sealroot --sysroot /mnt --keyset vendor.keyset --json status";
 
 #[derive(Serialize)]
 struct StatusReport {

@@ -14,6 +14,7 @@ use serde::Serialize;
 
 use crate::args::{Common, parse_commit};
 use crate::failure::{Failure, class_of};
+use crate::hint;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
@@ -120,7 +121,7 @@ fn verdict(damaged: usize) -> anyhow::Result<()> {
     let objects = counted(damaged as u64, "object");
     let message = format!("{objects} cannot be used");
     Err(Failure::new(ErrorClass::Untrusted, message)
-        .hint("build or fetch the release again: what is damaged will be replaced")
+        .hint(hint::BUILD_AGAIN)
         .into())
 }
 

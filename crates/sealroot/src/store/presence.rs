@@ -225,6 +225,23 @@ impl<'s, I: StoreIo> StoredFile<'s, I> {
         Ok(())
     }
 
+    /// The error that its content has another digest than its name says.
+    pub(crate) fn with_other_content(
+        &self,
+        expected: VerityDigest,
+        found: VerityDigest,
+    ) -> StoreError {
+        StoreError::Damaged {
+            path: full_path(self.io, &self.path),
+            reason: Fault::Digest { expected, found }.to_string(),
+        }
+    }
+
+    /// The error that it cannot be read.
+    pub(crate) fn unreadable(&self, error: io::Error) -> StoreError {
+        failed(self.io, "read", &self.path)(error)
+    }
+
     /// Reads it from the start.
     pub fn reader(&self) -> SequentialReader<'_, 's, I> {
         SequentialReader {

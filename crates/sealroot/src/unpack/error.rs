@@ -53,25 +53,13 @@ pub enum UnpackError {
         /// Its content.
         digest: VerityDigest,
     },
-    /// An object cannot be used.
+    /// An object is missing, damaged or cannot be read.
     #[error("{path}: its content cannot be taken from the store")]
     Object {
         /// The file.
         path: String,
         /// Why not.
         source: StoreError,
-    },
-    /// The content of an object is not what its name says.
-    #[error(
-        "{path}: the object it is made of has the fs-verity digest {found}, expected {expected}"
-    )]
-    OtherContent {
-        /// The file.
-        path: String,
-        /// What the pack names.
-        expected: VerityDigest,
-        /// What the object has.
-        found: VerityDigest,
     },
     /// The filesystem or a quota is full.
     #[error(
@@ -131,7 +119,6 @@ impl UnpackError {
             Self::Leftover { .. } => ErrorClass::Busy,
             Self::NoStore { .. } => ErrorClass::NotFound,
             Self::Object { source, .. } => source.class(),
-            Self::OtherContent { .. } => ErrorClass::Untrusted,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorClass::NotFound
             }

@@ -21,7 +21,7 @@ use sealroot_format::digest::{VerityDigest, VerityHasher};
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Tree};
 
 use crate::monitor::{Monitor, Unit};
-use crate::store::{Store, StoredFile};
+use crate::store::{Store, StoreError, StoredFile};
 
 pub use error::UnpackError;
 use node::{Call, Failure, Nodes};
@@ -116,17 +116,19 @@ fn open_object<'s>(
     digest: &VerityDigest,
     size_bytes: u64,
 ) -> Result<StoredFile<'s>, UnpackError> {
-    let path = || path.escape_ascii().to_string();
     let store = store.ok_or_else(|| UnpackError::NoStore {
-        path: path(),
+        path: path.escape_ascii().to_string(),
         digest: *digest,
     })?;
-    store
-        .open_object(digest, size_bytes)
-        .map_err(|source| UnpackError::Object {
-            path: path(),
-            source,
-        })
+    let opened = store.open_object(digest, size_bytes);
+    opened.map_err(|source| object_error(path, source))
+}
+
+fn object_error(path: &[u8], source: StoreError) -> UnpackError {
+    UnpackError::Object {
+        path: path.escape_ascii().to_string(),
+        source,
+    }
 }
 
 struct Writer<'u> {
@@ -206,8 +208,10 @@ impl Writer<'_> {
         let mut buffer = vec![0; BUFFER_BYTES];
         let mut hasher = VerityHasher::new();
         loop {
-            let read = reader.read(&mut buffer).call("read the object of");
-            let read = read.map_err(|failure| self.failed(path, failure))?;
+            let read = match reader.read(&mut buffer) {
+                Ok(read) => read,
+                Err(error) => return Err(object_error(path, object.unreadable(error))),
+            };
             let bytes = buffer.get(..read).unwrap_or_default();
             if bytes.is_empty() {
                 break;
@@ -221,11 +225,10 @@ impl Writer<'_> {
         if found == expected {
             return Ok(());
         }
-        Err(UnpackError::OtherContent {
-            path: path.escape_ascii().to_string(),
-            expected,
-            found,
-        })
+        Err(object_error(
+            path,
+            object.with_other_content(expected, found),
+        ))
     }
 
     fn failed(&self, path: &[u8], failure: Failure) -> UnpackError {

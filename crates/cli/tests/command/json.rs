@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What programs read: keys that stay, and errors, warnings and usage errors as JSON too.
+
+use serde_json::Value;
+
+use sealroot_testkit::need;
+
+use crate::support::{STORE, Scratch};
+
+/// The keys of an object, sorted, as one text.
+fn keys(value: &Value) -> String {
+    let mut keys: Vec<_> = value
+        .as_object()
+        .expect("an object")
+        .keys()
+        .cloned()
+        .collect();
+    keys.sort();
+    keys.join(" ")
+}
+
+/// The only line of JSON on standard error.
+fn error(line: &str) -> Value {
+    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
+    serde_json::from_str(line).expect("JSON on standard error")
+}
+
+#[test]
+fn results_have_the_keys_that_are_promised() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    let json = |line: &str| scratch.ok(&format!("{STORE} --json {line}")).json();
+
+    let new = json("keys new vendor");
+    assert_eq!(keys(&new), "key keyset public secret");
+    let shown = json("keys show vendor.keyset");
+    assert_eq!(keys(&shown), "file is_complete roles signatures version");
+    assert_eq!(keys(&shown["roles"][0]), "keys role threshold");
+    assert_eq!(shown["roles"][1]["keys"][0], new["key"]);
+
+    let built = json("build --dir tree --os exampleos --stream stable --index 1");
+    assert_eq!(
+        keys(&built),
+        "added_bytes added_objects commit entries is_new object_bytes objects pack pack_bytes \
+         stream tree_digest"
+    );
+    let commit = built["commit"].as_str().expect("text");
+    let image = json("image tree tree.pack");
+    assert_eq!(keys(&image), "digest entries file size_bytes");
+    assert_eq!(image["digest"], built["pack"]);
+
+    let signed = json(&format!("sign {commit} --key vendor.secret"));
+    assert_eq!(keys(&signed), "commit key signatures statement stream");
+    let verified = json("verify");
+    assert_eq!(keys(&verified), "refused releases");
+    assert_eq!(
+        keys(&verified["releases"][0]),
+        "commit damaged index objects os signers stream version"
+    );
+    let deployed = json(&format!("deploy {commit} --mode integrity"));
+    assert_eq!(keys(&deployed), "commit deployment is_reused karg serial");
+    assert_eq!(deployed["karg"], format!("sealroot={commit}.0"));
+
+    let status = json("status");
+    assert_eq!(
+        keys(&status),
+        "booted deployments not_sealed_because releases sealed"
+    );
+    assert_eq!(
+        keys(&status["deployments"][0]),
+        "index is_booted mode name os problem version"
+    );
+    assert_eq!(keys(&status["releases"][0]), "commit signatures stream");
+    let check = json("check");
+    assert_eq!(
+        keys(&check),
+        "deployments findings hashed_bytes objects packs statements"
+    );
+
+    let listed = json(&format!("ls {commit} /usr/bin"));
+    assert_eq!(
+        keys(&listed["entries"][0]),
+        "gid mode mtime_seconds name object size_bytes uid"
+    );
+    let dumped = json(&format!("dump {commit}"));
+    assert_eq!(keys(&dumped), "dump tree_digest");
+    assert_eq!(dumped["tree_digest"], built["tree_digest"]);
+    let digest = json(&format!("dump {commit} --digest-only"));
+    assert_eq!(keys(&digest), "tree_digest");
+}
+
+#[test]
+fn what_root_does_has_keys_too() {
+    if !need::root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let json = |line: &str| scratch.ok(&format!("{STORE} --json {line}"));
+    let unpacked = json(&format!("unpack {commit} out")).json();
+    assert_eq!(keys(&unpacked), "content_bytes directory entries");
+    let mounted = json(&format!("mount {commit} out"));
+    scratch
+        .command_of("umount", "out")
+        .status()
+        .expect("umount starts");
+    assert_eq!(keys(&mounted.json()), "is_verified mountpoint");
+    let warning = error(&mounted.err);
+    assert_eq!(keys(&warning), "warning");
+}
+
+#[test]
+fn findings_have_keys_too() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    scratch.write("store/stray", "");
+    let check = scratch.ok(&format!("{STORE} --json check")).json();
+    assert_eq!(keys(&check["findings"][0]), "code detail path severity");
+
+    scratch.write("tree/etc/more", "");
+    scratch.build("--index 2");
+    let ran = scratch.run(&format!("{STORE} --json verify"));
+    assert_eq!(keys(&ran.json()["refused"][0]), "commit reason stream");
+    assert_eq!(ran.json()["releases"][0]["commit"], commit);
+    assert_eq!(error(&ran.err)["class"], "untrusted");
+
+    let large = scratch.listing("store/objects");
+    let (object, _) = large.iter().find(|(_, len)| *len > 0).expect("an object");
+    std::fs::remove_file(scratch.directory.path().join(object)).expect("removed");
+    let ran = scratch.run(&format!("{STORE} --json verify {commit}"));
+    let damaged = &ran.json()["releases"][0]["damaged"][0];
+    assert_eq!(keys(damaged), "object reason");
+}
+
+#[test]
+fn errors_are_json() {
+    let scratch = Scratch::new();
+    let commit = scratch.built();
+    for (class, code, line) in [
+        ("untrusted", 4, format!("verify {commit}")),
+        ("unsupported", 5, format!("deploy {commit} --mode verity")),
+        ("not_found", 6, "ls none".to_owned()),
+        ("corrupt", 3, "ls tree/etc/hostname".to_owned()),
+        ("usage", 2, "keys new vendor".to_owned()),
+        ("io", 1, "image tree vendor.public/x".to_owned()),
+    ] {
+        if class == "unsupported" {
+            scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+        }
+        let ran = scratch.run(&format!("{STORE} --json {line}"));
+        assert_eq!((ran.code, &*ran.out), (code, &b""[..]), "{line}");
+        let found = error(&ran.err);
+        assert_eq!(keys(&found), "class error hint", "{line}");
+        assert_eq!(found["class"], class, "{line}");
+        assert!(found["error"][0].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn usage_errors_are_json() {
+    let scratch = Scratch::new();
+    for line in [
+        "--json",
+        "--json ls",
+        "ls --json",
+        "--bogus --json",
+        "nonsense --json",
+        "--json build --dir x --os a/b --stream s --index 1",
+        "--json build --dir x --os a --stream s --index one",
+        "--json image tree --threshold 70000 x",
+        "--json verify 12",
+        "keys --json",
+    ] {
+        let ran = scratch.run(line);
+        assert_eq!((ran.code, &*ran.out), (2, &b""[..]), "{line}: {}", ran.err);
+        let found = error(&ran.err);
+        assert_eq!(found["class"], "usage", "{line}");
+        let message = found["error"][0].as_str().expect("text");
+        assert!(
+            !message.starts_with("error") && !message.contains('\n'),
+            "{line}: {message}"
+        );
+    }
+    let found = error(&scratch.run("--json status --sysrot x").err);
+    let hint = found["hint"].as_str().expect("a hint");
+    assert!(
+        hint.contains("'--sysroot'") && hint.contains("Usage: "),
+        "{hint}"
+    );
+    // Help is no error.
+    let help = scratch.ok("--json --help");
+    assert!(help.text().contains("Usage: sealroot") && help.err.is_empty());
+}
+
+#[test]
+fn warnings_are_json() {
+    let scratch = Scratch::new();
+    scratch.signed();
+    let line = format!("{STORE} --json build --dir tree --os exampleos --stream stable --index 9");
+    let ran = scratch.ok(&line);
+    let warning = error(&ran.err);
+    assert_eq!(keys(&warning), "warning");
+    assert!(
+        warning["warning"]
+            .as_str()
+            .expect("text")
+            .contains("sign it again")
+    );
+}
+
+#[test]
+fn names_of_any_bytes_stay_json() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    drop(commit);
+    let name = std::os::unix::ffi::OsStringExt::from_vec(b"tree/etc/\xff\n\"".to_vec());
+    let name: std::ffi::OsString = name;
+    std::fs::write(scratch.directory.path().join(name), "").expect("a file");
+    let commit = scratch.build("--index 2");
+    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+    let listed = scratch
+        .ok(&format!("{STORE} --json ls {commit} /etc"))
+        .json();
+    assert_eq!(listed["entries"][1]["name"], "\\xff\\n\\\"");
+}

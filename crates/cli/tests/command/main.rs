@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The `sealroot` command as its users meet it: run as a program, judged by what it prints, the
+//! code it ends with and what it leaves behind.
+
+mod busy;
+mod damage;
+mod disk;
+mod help;
+mod json;
+mod look;
+mod pipe;
+mod rights;
+mod support;
+mod trees;
+mod way;
