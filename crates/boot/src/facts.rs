@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What the machine says about itself: gathered once, judged by [`crate::plan`].
+//! What the machine says about itself: gathered once, judged by [`crate::plan()`].
 
 use std::fs;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -2,7 +2,7 @@
 //! The initramfs program: verifies a release, mounts it and hands the machine over to it
 //! (`docs/design/boot.md`).
 //!
-//! [`plan`] decides, from the policy in the initramfs and what the machine says about itself,
+//! [`plan()`] decides, from the policy in the initramfs and what the machine says about itself,
 //! without effects; the rest carries it out as PID 1. Every failure is a [`Refusal`], said in one
 //! line, and ends the boot.
 

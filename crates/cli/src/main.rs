@@ -2,6 +2,10 @@
 //! The `sealroot` command.
 
 #![forbid(unsafe_code)]
+#![allow(
+    rustdoc::invalid_html_tags,
+    reason = "the comments on arguments are the help that people read"
+)]
 
 mod args;
 mod cmd;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An image as a list of nodes, and its bytes in the order of their positions.
 //!
-//! A profile makes the nodes (pass 1a) and gives each a place (pass 1b); [`write`] is pass 2. It
+//! A profile makes the nodes (pass 1a) and gives each a place (pass 1b); [`write()`] is pass 2. It
 //! never seeks and holds no more of the image than one item.
 
 use std::io;

@@ -132,7 +132,7 @@ fn random_trees_become_the_same_images() {
 }
 
 #[test]
-fn a_real_directory_becomes_the_same_image_and_its_pack_is_no_larger() {
+fn a_real_directory_becomes_the_same_image_and_its_pack_has_at_most_one_slot_more_per_object() {
     let Some(judge) = Judge::find() else {
         return;
     };
