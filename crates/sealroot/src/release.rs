@@ -10,7 +10,7 @@ use std::io;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
-use sealroot_format::pack::{Pack, PackError};
+use sealroot_format::pack::{self, Pack, PackError, PackSummary};
 use sealroot_format::sign::{self, Keyset, Name, Statement, Unverified, Verified};
 use sealroot_format::tree::{FileContent, Kind, Tree, dump};
 
@@ -75,6 +75,15 @@ pub enum ReleaseError {
         /// What the pack has.
         found: String,
     },
+    /// The pack is of a format that this version does not know.
+    #[error(
+        "the pack has format version {found}, expected {}: a newer sealroot is needed",
+        pack::FORMAT_VERSION
+    )]
+    PackFormat {
+        /// The version that the statement names.
+        found: u32,
+    },
     /// The pack is the signed one and yet breaks its format.
     #[error("the signed pack {digest} is not well-formed")]
     Pack {
@@ -105,6 +114,7 @@ impl ReleaseError {
             Self::SeveralStreams { .. } => ErrorClass::Usage,
             Self::Statement { source, .. } => source.class(),
             Self::OtherRelease { .. } | Self::OtherPack { .. } => ErrorClass::Untrusted,
+            Self::PackFormat { .. } => ErrorClass::Unsupported,
             Self::Pack { source, .. } => source.class(),
         }
     }
@@ -307,34 +317,46 @@ pub fn objects(tree: &Tree) -> BTreeMap<VerityDigest, u64> {
         .collect()
 }
 
-/// Reads all of the pack that a statement names and compares the two: size, entries, objects and
-/// the tree digest. The tree is as trustworthy as the statement.
+/// Checks the pack that a statement names in full, its grammar and that its writer makes the same
+/// bytes of the tree, and compares the two: format, digest, size, entries, objects, threshold and
+/// tree digest. The tree is as trustworthy as the statement.
 pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseError> {
     let digest = statement.pack_digest;
-    let pack = open_pack(store, &digest)?;
-    let tree = pack
-        .tree()
-        .map_err(|source| ReleaseError::Pack { digest, source })?;
-    let objects = objects(&tree);
-    let numbers = [
-        ("size", statement.pack_size_bytes, pack.size_bytes()),
-        ("entries", statement.entries, tree.len() as u64),
-        ("objects", statement.objects, objects.len() as u64),
-        (
-            "object bytes",
-            statement.object_bytes,
-            objects.values().sum(),
+    if statement.pack_format != pack::FORMAT_VERSION {
+        return Err(ReleaseError::PackFormat {
+            found: statement.pack_format,
+        });
+    }
+    let bytes = open_pack_bytes(store, &digest)?;
+    let checked = pack::check(bytes).map_err(|source| ReleaseError::Pack { digest, source })?;
+    let PackSummary {
+        digest: written,
+        size_bytes,
+        entries,
+        objects,
+        object_bytes,
+    } = checked.summary;
+    let thresholds = checked.thresholds;
+    let threshold = (statement.threshold_bytes).clamp(*thresholds.start(), *thresholds.end());
+    let number = |what, expected: u64, found: u64| (what, expected.to_string(), found.to_string());
+    let points = [
+        ("fs-verity digest", digest.to_string(), written.to_string()),
+        number("size", statement.pack_size_bytes, size_bytes),
+        number("entries", statement.entries, entries),
+        number("objects", statement.objects, objects),
+        number("object bytes", statement.object_bytes, object_bytes),
+        number(
+            "threshold",
+            statement.threshold_bytes.into(),
+            threshold.into(),
         ),
-    ];
-    let texts = numbers
-        .map(|(what, expected, found)| (what, expected.to_string(), found.to_string()))
-        .into_iter()
-        .chain([(
+        (
             "tree digest",
             statement.tree_digest.to_string(),
-            dump::digest(&tree).to_string(),
-        )]);
-    for (what, expected, found) in texts {
+            dump::digest(&checked.tree).to_string(),
+        ),
+    ];
+    for (what, expected, found) in points {
         if expected != found {
             return Err(ReleaseError::OtherPack {
                 what,
@@ -343,7 +365,7 @@ pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseE
             });
         }
     }
-    Ok(tree)
+    Ok(checked.tree)
 }
 
 /// What is wrong with an object of a release.
