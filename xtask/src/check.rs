@@ -122,7 +122,7 @@ fn documentation() -> Result<()> {
 fn tests() -> Result<()> {
     told(
         cargo()
-            .args(["test", "--workspace", "--quiet"])
+            .args(["test", "--workspace", "--quiet", "--no-fail-fast"])
             .env("SEALROOT_REQUIRE", "all"),
     )
 }
