@@ -114,8 +114,10 @@ fn tmpfs(content_bytes: u64, entries: u64) -> Result<OwnedFd, MountError> {
     let context = FsContext::open("tmpfs")?;
     context.set_string("source", "sealroot")?;
     context.set_string("size", &content_bytes.to_string())?;
-    // Large user xattrs count as inodes too.
-    let inodes = entries.saturating_mul(2).saturating_add(64);
+    // User xattrs count as inodes too, one for each KiB.
+    let inodes = (entries.saturating_mul(2))
+        .saturating_add(content_bytes / 1024)
+        .saturating_add(64);
     context.set_string("nr_inodes", &inodes.to_string())?;
     context.set_string("mode", "755")?;
     context.set_flag("noswap")?;
