@@ -10,7 +10,7 @@ use std::io;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
-use sealroot_format::pack::{self, Pack, PackError, PackSummary};
+use sealroot_format::pack::{self, PackError, PackSummary};
 use sealroot_format::sign::{self, Keyset, Name, Statement, Unverified, Verified};
 use sealroot_format::tree::{FileContent, Kind, Tree, dump};
 
@@ -214,17 +214,6 @@ impl ReadAt for PackBytes<'_> {
             Self::InMemory(bytes) => bytes.size_bytes(),
         }
     }
-}
-
-/// Opens the pack with this digest, verified before the first of its bytes is parsed.
-pub fn open_pack<'s>(
-    store: &'s Store,
-    digest: &VerityDigest,
-) -> Result<Pack<PackBytes<'s>>, ReleaseError> {
-    Pack::open(open_pack_bytes(store, digest)?).map_err(|source| ReleaseError::Pack {
-        digest: *digest,
-        source,
-    })
 }
 
 /// The bytes of the pack with this digest, verified.
