@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Benchmarks: whole processes, ours and others', run by turns and compared as ratios.
 //!
-//! `cargo run --release -p sealroot-bench -- digest DIR`
+//! `cargo xtask bench` sets up what they need and runs them; `docs/benchmarks.md` says more.
 
 #![forbid(unsafe_code)]
 
+mod build;
 mod digest;
 mod floor;
 mod machine;
 mod measure;
-mod table;
+mod report;
+mod setting;
 
-use std::path::PathBuf;
+use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+use crate::setting::{Options, Setting};
 
 #[derive(Debug, Parser)]
 #[command(about, max_term_width = 100)]
@@ -25,24 +30,48 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Bench {
+    /// All of them
+    All(Options),
     /// The digest of an image of a directory: ours, mkcomposefs', and the floor of walking,
     /// reading and hashing it
-    Digest(digest::Options),
-    /// What `digest` measures of ours where there is no sealroot program
-    #[command(hide = true)]
-    OurDigest {
-        /// The directory
-        directory: PathBuf,
-    },
+    Digest(Options),
+    /// `build` into an empty store: ours, and what cfsctl, mkcomposefs and ostree do
+    Build(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
 }
 
+/// Measures, and adds what it found to the report.
+type Measure = fn(&Setting, &mut Report) -> Result<()>;
+
+const DIGEST: (&str, Measure) = ("digest", digest::run);
+const BUILD: (&str, Measure) = ("build", build::run);
+
 fn main() -> Result<()> {
     match Cli::parse().bench {
-        Bench::Digest(options) => digest::run(&options),
-        Bench::OurDigest { directory } => digest::ours(&directory),
+        Bench::All(options) => run(&options, &[DIGEST, BUILD]),
+        Bench::Digest(options) => run(&options, &[DIGEST]),
+        Bench::Build(options) => run(&options, &[BUILD]),
         Bench::Floor(options) => floor::run(&options),
     }
+}
+
+/// Runs benches, and prints one report of all.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this is what was asked for"
+)]
+fn run(options: &Options, benches: &[(&str, Measure)]) -> Result<()> {
+    let setting = Setting::find(options)?;
+    let mut report = Report::new();
+    for (name, measure) in benches {
+        eprintln!("bench {name}");
+        let start = Instant::now();
+        measure(&setting, &mut report).with_context(|| format!("bench {name}"))?;
+        eprintln!("bench {name}: {} s", start.elapsed().as_secs());
+    }
+    println!("{report}");
+    Ok(())
 }
