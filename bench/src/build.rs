@@ -36,6 +36,9 @@ const LIMITS: [Limit<'_>; 3] = [
 /// The calls by which a program waits for the disk.
 const SYNCS: &str = "fsync,fdatasync,syncfs,sync,sync_file_range,msync";
 
+/// How often all are run.
+const ROUNDS: usize = 5;
+
 /// Measures and reports.
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let mut contestants = vec![Contestant::new("sealroot build", |place| {
@@ -54,13 +57,13 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     if need::find_tool("ostree").is_some() {
         contestants.push(Contestant::new(OSTREE, |place| ostree(setting, place)));
     }
+    let rounds = setting.rounds(ROUNDS);
     let scratch = setting.scratch()?;
-    measure(&mut contestants, setting.rounds, scratch.path())?;
+    measure(&mut contestants, rounds, scratch.path())?;
 
     report.section("Build into an empty store");
     report.line(format_args!(
-        "Warm; medians of {} rounds. On a filesystem without fs-verity.\n",
-        setting.rounds
+        "Warm; medians of {rounds} rounds. On a filesystem without fs-verity.\n"
     ));
     report.times("build", &contestants, &LIMITS);
     report.line("How often each waits for the disk (`strace`, one more run):\n");

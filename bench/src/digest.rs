@@ -17,6 +17,9 @@ const C_MKCOMPOSEFS: &str = "mkcomposefs (C)";
 /// Another program, if it is there.
 type Other = fn(&Setting) -> Option<Command>;
 
+/// How often all are run.
+const ROUNDS: usize = 11;
+
 /// Measures and reports.
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     let directory = &setting.directory;
@@ -48,14 +51,14 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
             Ok(vec![command])
         }));
     }
+    let rounds = setting.rounds(ROUNDS);
     let scratch = setting.scratch()?;
-    measure(&mut contestants, setting.rounds, scratch.path())?;
+    measure(&mut contestants, rounds, scratch.path())?;
 
     report.section("Digest of a directory");
     report.line(format_args!(
-        "Warm; medians of {} rounds. The floor walks, reads and hashes on one thread, and builds \
-         nothing.\n",
-        setting.rounds
+        "Warm; medians of {rounds} rounds. The floor walks, reads and hashes on one thread, and builds \
+         nothing.\n"
     ));
     let floor = format!("floor: hash {}", Engine::best());
     let mut limits = vec![(&*floor, 1.3)];

@@ -15,9 +15,9 @@ use tempfile::TempDir;
 pub(crate) struct Options {
     /// The root of an OS, best of at least 200 MB [default: the Debian that setup makes]
     directory: Option<PathBuf>,
-    /// How often what is timed is run; the tables have the medians
-    #[arg(long, default_value_t = 11)]
-    rounds: usize,
+    /// How often what is timed is run; the tables have the medians [default: 11, or 5 of what writes]
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Where runs write; a directory in it is made and removed [default: target/bench]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub(crate) struct Options {
 pub(crate) struct Setting {
     /// The root of an OS.
     pub(crate) directory: PathBuf,
-    pub(crate) rounds: usize,
+    rounds: Option<usize>,
     sealroot: PathBuf,
     mkcomposefs: Option<PathBuf>,
     c_mkcomposefs: Option<PathBuf>,
@@ -70,6 +70,11 @@ impl Setting {
             c_mkcomposefs: options.c_mkcomposefs.clone(),
             scratch: scratch.unwrap_or_else(|| need::repository().join("target/bench")),
         })
+    }
+
+    /// How often to run what is timed, unless the user says otherwise.
+    pub(crate) fn rounds(&self, default: usize) -> usize {
+        self.rounds.unwrap_or(default)
     }
 
     /// A directory for what a bench writes, removed with the value.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Development tasks: `cargo xtask setup|test|vm|demo`.
+//! Development tasks: `cargo xtask setup|test|vm|demo|bench`.
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod check;
 mod demo;
 mod run;
@@ -15,6 +16,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   setup           install and fetch what tests and demo need (Debian 12; safe to repeat)
   test            set up, then run every check and test there is
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
+  bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
   vm [FILTER]...  only the tests in virtual machines, or those whose names match
 ";
 
@@ -31,6 +33,10 @@ fn main() -> Result<()> {
         ["demo"] => {
             setup::setup()?;
             demo::run_demo()
+        }
+        ["bench", arguments @ ..] => {
+            setup::setup_for_bench()?;
+            bench::run_benches(arguments)
         }
         [] | ["help" | "--help" | "-h"] => {
             print!("{USAGE}");

@@ -13,7 +13,7 @@ const RELEASE: &str = "bookworm";
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// Tools that the tests drive or that building needs, from the release itself.
-const PACKAGES: [&str; 16] = [
+const PACKAGES: [&str; 17] = [
     "acl",
     "attr",
     "btrfs-progs",
@@ -27,6 +27,7 @@ const PACKAGES: [&str; 16] = [
     "libc6-dev",
     "libcap2-bin",
     "ostree",
+    "strace",
     "util-linux",
     "xz-utils",
     "zstd",

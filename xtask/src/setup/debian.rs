@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A small Debian root tree, about 180 MB: what the demo and the larger tests make a release of.
+//! Debian root trees: a small one of about 180 MB, which the demo and the larger tests make a
+//! release of, and one of about 250 MB for the benches.
 
 use std::path::Path;
 
@@ -10,10 +11,25 @@ use crate::run::{root_command, run_quietly};
 
 const RELEASE: &str = "bookworm";
 const INCLUDED: &str = "systemd,systemd-sysv,udev,dbus,kmod";
+const INCLUDED_FOR_BENCH: &str = "systemd,systemd-sysv,udev,dbus,kmod,perl,python3";
+
+/// What a vendor would drop as well: package caches, and what must differ per machine.
+const CLEAN: &str = "cd \"$1\" && chown 0:0 . && chmod 755 . && \
+    rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* && \
+    : > etc/machine-id && rm -f etc/hostname etc/resolv.conf";
 
 /// Makes `<cache>/debian` with debootstrap.
 pub(super) fn make_tree(cache: &Path) -> Result<()> {
-    let directory = cache.join("debian");
+    debootstrap(&cache.join("debian"), INCLUDED, CLEAN)
+}
+
+/// Makes `<cache>/debian-bench`, which has no device nodes either: ostree takes none.
+pub(super) fn make_bench_tree(cache: &Path) -> Result<()> {
+    let script = format!("{CLEAN} && rm -rf dev/*");
+    debootstrap(&cache.join("debian-bench"), INCLUDED_FOR_BENCH, &script)
+}
+
+fn debootstrap(directory: &Path, included: &str, clean: &str) -> Result<()> {
     if directory.exists() {
         return Ok(());
     }
@@ -21,20 +37,14 @@ pub(super) fn make_tree(cache: &Path) -> Result<()> {
         "debootstrap of a small Debian into {}",
         directory.display()
     ));
-    fill_directory(&directory, |partial| {
+    fill_directory(directory, |partial| {
         run_quietly(
             root_command("debootstrap")?
-                .args([
-                    "--variant=minbase",
-                    &format!("--include={INCLUDED}"),
-                    RELEASE,
-                ])
+                .args(["--variant=minbase", &format!("--include={included}")])
+                .arg(RELEASE)
                 .arg(partial)
                 .arg(apt::mirror()?),
         )?;
-        // What a vendor would drop as well: package caches, and what must differ per machine.
-        let script = "cd \"$1\" && chown 0:0 . && chmod 755 . && rm -rf var/cache/apt/* var/lib/apt/lists/* var/log/* \
-            && : > etc/machine-id && rm -f etc/hostname etc/resolv.conf";
-        run_quietly(root_command("sh")?.args(["-ec", script, "sh"]).arg(partial))
+        run_quietly(root_command("sh")?.args(["-ec", clean, "sh"]).arg(partial))
     })
 }

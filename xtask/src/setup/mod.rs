@@ -8,6 +8,7 @@ mod apt;
 mod debian;
 mod erofs_utils;
 mod kernel;
+mod later;
 
 use std::fs;
 use std::path::Path;
@@ -18,6 +19,9 @@ use crate::run::{cache, command, run};
 
 /// The foreign implementation whose images ours are compared with.
 const COMPOSEFS_CTL_VERSION: &str = "0.9.4";
+
+/// The first Debian that has composefs.
+const COMPOSEFS_SUITE: &str = "forky";
 
 pub(crate) fn setup() -> Result<()> {
     let cache = cache();
@@ -30,6 +34,21 @@ pub(crate) fn setup() -> Result<()> {
     erofs_utils::fetch(&cache)?;
     debian::make_tree(&cache)?;
     install_mkcomposefs(&cache)
+}
+
+/// What the benches need on top: a larger Debian, and the mkcomposefs written in C.
+pub(crate) fn setup_for_bench() -> Result<()> {
+    setup()?;
+    let cache = cache();
+    debian::make_bench_tree(&cache)?;
+    let directory = cache.join("composefs");
+    if directory.exists() {
+        return Ok(());
+    }
+    say(&format!("fetching composefs of {COMPOSEFS_SUITE}"));
+    fill_directory(&directory, |partial| {
+        later::unpack(&cache, COMPOSEFS_SUITE, "composefs", partial)
+    })
 }
 
 fn install_mkcomposefs(cache: &Path) -> Result<()> {
