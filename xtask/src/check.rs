@@ -6,13 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::run::{command, output, repository, run, shown};
-use crate::setup::setup;
+use crate::run::{TARGET, cargo, command, output, repository, root_cargo, run, shown};
+use crate::setup::{Needs, setup};
 
 /// The boot program is loaded, measured and trusted at each boot: it stays small.
 const BOOT_PROGRAM_MAX_BYTES: u64 = 1_500_000;
-
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 struct Step {
     name: &'static str,
@@ -22,7 +20,7 @@ struct Step {
 const STEPS: [Step; 7] = [
     Step {
         name: "setup",
-        run: setup,
+        run: || setup(Needs::Tests),
     },
     Step {
         name: "format",
@@ -78,12 +76,6 @@ pub(crate) fn all() -> Result<()> {
     Ok(())
 }
 
-fn cargo() -> Command {
-    let mut cargo = command("cargo");
-    cargo.current_dir(repository());
-    cargo
-}
-
 fn told(command: &mut Command) -> Result<()> {
     println!("$ {}", shown(command));
     run(command)
@@ -121,7 +113,7 @@ fn documentation() -> Result<()> {
 
 fn tests() -> Result<()> {
     told(
-        cargo()
+        root_cargo()?
             .args(["test", "--workspace", "--quiet", "--no-fail-fast"])
             .env("SEALROOT_REQUIRE", "all")
             // The same cases in every run: who changes nothing breaks nothing.
@@ -132,7 +124,7 @@ fn tests() -> Result<()> {
 /// The tests that boot machines, or those whose names contain one of `filters`.
 pub(crate) fn virtual_machines(filters: &[&str]) -> Result<()> {
     told(
-        cargo()
+        root_cargo()?
             .args([
                 "test",
                 "--package",

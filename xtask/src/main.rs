@@ -11,6 +11,8 @@ mod setup;
 
 use anyhow::{Result, bail};
 
+use crate::setup::Needs;
+
 const USAGE: &str = "usage: cargo xtask TASK
 
   setup           install and fetch what tests and demo need (Debian 12; safe to repeat)
@@ -24,14 +26,14 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["setup"] => setup::setup(),
+        ["setup"] => setup::setup(Needs::Tests),
         ["test"] => check::all(),
         ["vm", filters @ ..] => {
-            setup::setup()?;
+            setup::setup(Needs::Tests)?;
             check::virtual_machines(filters)
         }
         ["demo"] => {
-            setup::setup()?;
+            setup::setup(Needs::Demo)?;
             demo::run_demo()
         }
         ["bench", arguments @ ..] => {

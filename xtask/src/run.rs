@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+/// What all programs are built for.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
 /// The root of the repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -37,6 +40,30 @@ pub(crate) fn root_command(program: impl AsRef<OsStr>) -> Result<Command> {
 
 fn is_root() -> Result<bool> {
     Ok(output(command("id").arg("-u"))?.trim() == "0")
+}
+
+/// Cargo on this workspace, as the current user.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = command("cargo");
+    cargo.current_dir(repository());
+    cargo
+}
+
+/// Cargo on this workspace, as the current user; but what it runs has root's rights.
+pub(crate) fn root_cargo() -> Result<Command> {
+    let mut cargo = cargo();
+    if !is_root()? {
+        let path = std::env::var("PATH").unwrap_or_default();
+        let runner = [
+            "sudo",
+            "--preserve-env",
+            "--",
+            "env",
+            &format!("PATH={path}"),
+        ];
+        cargo.arg(format!("--config=target.{TARGET}.runner={runner:?}"));
+    }
+    Ok(cargo)
 }
 
 /// Runs a command, its output shown; an error unless it succeeds.

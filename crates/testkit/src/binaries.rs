@@ -2,6 +2,7 @@
 //! The workspace's programs as static binaries, which run in a guest that has nothing else.
 
 use std::collections::BTreeMap;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -49,7 +50,11 @@ impl Program {
         let (package, binary, profile) = self.target();
         let target_dir = repository().join("target/static");
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
+        let mut command = Command::new(cargo);
+        if let Some((user, group)) = invoking_user() {
+            command.uid(user).gid(group);
+        }
+        let output = command
             .current_dir(repository())
             .args(["build", "--quiet", "--package", package, "--bin", binary])
             .args(["--profile", profile, "--target", TARGET])
@@ -68,4 +73,10 @@ impl Program {
         }
         Ok(target_dir.join(TARGET).join(profile).join(binary))
     }
+}
+
+/// User and group of whoever runs this with `sudo`, to whom the build directory belongs.
+fn invoking_user() -> Option<(u32, u32)> {
+    let id = |name| std::env::var(name).ok()?.parse().ok();
+    Some((id("SUDO_UID")?, id("SUDO_GID")?))
 }

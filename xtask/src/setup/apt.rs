@@ -5,43 +5,52 @@ use std::fs;
 
 use anyhow::{Context, Result, bail};
 
-use super::say;
+use super::{Needs, say};
 use crate::run::{cache, command, output, root_command, run, run_quietly, shown};
 
 const RELEASE: &str = "bookworm";
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
-/// Tools that the tests drive or that building needs, from the release itself.
-const PACKAGES: [&str; 17] = [
-    "acl",
-    "attr",
-    "btrfs-progs",
-    "cpio",
+/// What making, deploying and booting a Debian needs, from the release itself.
+const DEMO_PACKAGES: [&str; 8] = [
     "debootstrap",
     "e2fsprogs",
-    "erofs-utils",
-    "fsverity",
     "gcc",
     "kmod",
     "libc6-dev",
-    "libcap2-bin",
-    "ostree",
-    "strace",
     "util-linux",
     "xz-utils",
     "zstd",
+];
+
+/// Tools that the tests drive besides, and what building these needs.
+const TEST_PACKAGES: [&str; 12] = [
+    "acl",
+    "attr",
+    "binutils",
+    "btrfs-progs",
+    "cpio",
+    "erofs-utils",
+    "fsverity",
+    "libcap2-bin",
+    "libssl-dev",
+    "ostree",
+    "pkg-config",
+    "strace",
 ];
 
 /// The emulator: the release's own is too old for the guest kernels.
 const QEMU: &str = "qemu-system-x86";
 const QEMU_MIN_VERSION: &str = "1:8";
 
-pub(super) fn install_packages() -> Result<()> {
-    let missing: Vec<&str> = PACKAGES
-        .into_iter()
-        .filter(|name| installed_version(name).is_none())
-        .collect();
+pub(super) fn install_packages(needs: Needs) -> Result<()> {
+    let mut packages = DEMO_PACKAGES.to_vec();
+    if needs == Needs::Tests {
+        packages.extend(TEST_PACKAGES);
+    }
+    let mut missing = packages.clone();
+    missing.retain(|name| installed_version(name).is_none());
     let qemu_is_old = !installed_version(QEMU).is_some_and(|found| {
         run_quietly(command("dpkg").args(["--compare-versions", &found, "ge", QEMU_MIN_VERSION]))
             .is_ok()
@@ -49,7 +58,7 @@ pub(super) fn install_packages() -> Result<()> {
     if missing.is_empty() && !qemu_is_old {
         return Ok(());
     }
-    check_release()?;
+    check_release(&packages)?;
     if qemu_is_old {
         add_backports()?;
     }
@@ -88,7 +97,7 @@ fn installed_version(package: &str) -> Option<String> {
     found.strip_prefix("ii ").map(str::to_owned)
 }
 
-fn check_release() -> Result<()> {
+fn check_release(packages: &[&str]) -> Result<()> {
     let release = fs::read_to_string("/etc/os-release").context("reading /etc/os-release")?;
     let is = |line: &str| release.lines().any(|found| found == line);
     if is("ID=debian") && is("VERSION_CODENAME=bookworm") {
@@ -97,7 +106,7 @@ fn check_release() -> Result<()> {
     bail!(
         "setup installs packages on Debian 12 ({RELEASE}) only; \
          elsewhere install the tools yourself: {} {QEMU}",
-        PACKAGES.join(" ")
+        packages.join(" ")
     )
 }
 

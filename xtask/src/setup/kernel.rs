@@ -10,8 +10,11 @@ use anyhow::{Context, Result};
 use super::{apt, fill_directory, say};
 use crate::run::{command, output, run_quietly};
 
-/// 6.12 boots everything; 6.1 lacks `verity=require` and data-only layers, and must be refused.
-pub(super) const SERIES: [&str; 2] = ["6.12", "6.1"];
+/// Boots everything.
+pub(super) const BOOTS: &str = "6.12";
+
+/// Lacks `verity=require` and data-only layers, and must be refused.
+pub(super) const TOO_OLD: &str = "6.1";
 
 pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
     let directory = cache.join("kernels").join(series);

@@ -23,22 +23,33 @@ const COMPOSEFS_CTL_VERSION: &str = "0.9.4";
 /// The first Debian that has composefs.
 const COMPOSEFS_SUITE: &str = "forky";
 
-pub(crate) fn setup() -> Result<()> {
+/// What it is set up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    /// The demo: an emulator, a guest kernel and a Debian to boot.
+    Demo,
+    /// That, and everything the tests compare with.
+    Tests,
+}
+
+pub(crate) fn setup(needs: Needs) -> Result<()> {
     let cache = cache();
     fs::create_dir_all(cache.join("bin"))
         .with_context(|| format!("creating {}", cache.display()))?;
-    apt::install_packages()?;
-    for series in kernel::SERIES {
-        kernel::fetch(&cache, series)?;
-    }
-    erofs_utils::fetch(&cache)?;
+    apt::install_packages(needs)?;
+    kernel::fetch(&cache, kernel::BOOTS)?;
     debian::make_tree(&cache)?;
-    install_mkcomposefs(&cache)
+    if needs == Needs::Tests {
+        kernel::fetch(&cache, kernel::TOO_OLD)?;
+        erofs_utils::fetch(&cache)?;
+        install_mkcomposefs(&cache)?;
+    }
+    Ok(())
 }
 
 /// What the benches need on top: a larger Debian, and the mkcomposefs written in C.
 pub(crate) fn setup_for_bench() -> Result<()> {
-    setup()?;
+    setup(Needs::Tests)?;
     let cache = cache();
     debian::make_bench_tree(&cache)?;
     let directory = cache.join("composefs");
