@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use crate::run::{TARGET, cargo, command, output, repository, root_cargo, run, shown};
+use crate::dist;
+use crate::run::{cargo, command, output, root_cargo, run, shown};
 use crate::setup::{Needs, setup};
 
 /// The boot program is loaded, measured and trusted at each boot: it stays small.
@@ -140,22 +141,7 @@ pub(crate) fn virtual_machines(filters: &[&str]) -> Result<()> {
 }
 
 fn boot_program_size() -> Result<()> {
-    let target_dir = repository().join("target/static");
-    told(
-        cargo()
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "sealroot-boot",
-                "--bin",
-                "sealroot-boot",
-            ])
-            .args(["--profile", "boot", "--target", TARGET, "--target-dir"])
-            .arg(&target_dir)
-            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
-    )?;
-    let path = target_dir.join(TARGET).join("boot/sealroot-boot");
+    let path = dist::build(dist::BOOT)?;
     let size_bytes = std::fs::metadata(&path)?.len();
     println!("boot program: {size_bytes} bytes, at most {BOOT_PROGRAM_MAX_BYTES}");
     if size_bytes > BOOT_PROGRAM_MAX_BYTES {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Development tasks: `cargo xtask setup|test|vm|demo|bench`.
+//! Development tasks: `cargo xtask setup|test|demo|bench|dist|vm`.
 
 #![forbid(unsafe_code)]
 
 mod bench;
 mod check;
 mod demo;
+mod dist;
 mod run;
 mod setup;
 
@@ -19,6 +20,7 @@ const USAGE: &str = "usage: cargo xtask TASK
   test            set up, then run every check and test there is
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
+  dist            build the static programs to install, into target/dist
   vm [FILTER]...  only the tests in virtual machines, or those whose names match
 ";
 
@@ -28,6 +30,7 @@ fn main() -> Result<()> {
     match arguments.as_slice() {
         ["setup"] => setup::setup(Needs::Tests),
         ["test"] => check::all(),
+        ["dist"] => dist::dist(),
         ["vm", filters @ ..] => {
             setup::setup(Needs::Tests)?;
             check::virtual_machines(filters)

@@ -118,13 +118,10 @@ fn bring_up(plan: &BootPlan, release: &Release, pack: &Pack) -> Result<Metadata,
 }
 
 fn announce(plan: &BootPlan, release: &Release) {
-    let what = format!("{} release in pack {}", plan.mode, release.pack);
+    let what = format!("booting pack {} in mode {}", release.pack, plan.mode);
     if plan.insecure.is_empty() {
-        say(&format!("booting the {what}"));
+        say(&what);
     } else {
-        say(&format!(
-            "booting the {what}; NOT SEALED: {}",
-            plan.insecure.join(", ")
-        ));
+        say(&format!("{what}; NOT SEALED: {}", plan.insecure.join(", ")));
     }
 }

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use clap::{Command, CommandFactory as _};
+use clap::{ArgAction, Command, CommandFactory as _};
 
 use crate::args::Cli;
 
@@ -24,7 +24,10 @@ fn describe(command: &mut Command, name: &str, text: &mut String) {
     let own = command.clone().bin_name(name);
     let mut own = own.mut_args(|arg| {
         let is_common = arg.is_global_set() && name != "sealroot";
-        let is_help = matches!(arg.get_id().as_str(), "help" | "version");
+        let is_help = matches!(
+            arg.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        );
         if is_common || is_help {
             arg.hide(true)
         } else {

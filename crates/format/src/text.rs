@@ -75,13 +75,27 @@ impl Error {
     }
 }
 
-/// `bytes` for an error message: quoted, escaped and shortened.
+/// `bytes` for an error message: quoted, escaped and shortened; not at all if they may be a secret
+/// key, which is easily given where another file is wanted.
 pub(crate) fn excerpt(bytes: &[u8]) -> String {
     const SHOWN_BYTES: usize = 60;
+    if may_hold_a_key(bytes) {
+        return format!("{} bytes that may hold a key, not shown", bytes.len());
+    }
     match bytes.get(..SHOWN_BYTES) {
         Some(start) if bytes.len() > SHOWN_BYTES => format!("\"{}\"...", start.escape_ascii()),
         _ => format!("\"{}\"", bytes.escape_ascii()),
     }
+}
+
+/// Whether 24 or more random bytes may stand there in base64, which mixes the cases. Digests and
+/// key ids, in lowercase hex, are no secret.
+fn may_hold_a_key(bytes: &[u8]) -> bool {
+    const CHARACTERS: usize = 32;
+    bytes
+        .split(|byte| !(byte.is_ascii_alphanumeric() || b"+/=".contains(byte)))
+        .filter(|run| run.len() >= CHARACTERS)
+        .any(|run| run.iter().any(u8::is_ascii_uppercase) && run.iter().any(u8::is_ascii_lowercase))
 }
 
 macro_rules! word_type {
@@ -261,7 +275,13 @@ impl<'a> Lines<'a> {
                 known,
                 found: version.to_string(),
             }),
-            _ => Err(self.error(&expected, excerpt(line.as_bytes()))),
+            _ if line.starts_with("sealroot ") => {
+                Err(self.error(&expected, excerpt(line.as_bytes())))
+            }
+            _ => Err(self.error(
+                &expected,
+                "the first line of another kind of file".to_owned(),
+            )),
         }
     }
 

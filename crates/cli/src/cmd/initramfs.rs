@@ -37,11 +37,14 @@ pub(crate) struct Initramfs {
     #[arg(long, value_name = "DIR")]
     modules: PathBuf,
 
-    /// The static boot program [default: beside this program, then /usr/lib/sealroot].
+    /// The static program sealroot-boot [default: beside this program, then /usr/lib/sealroot].
     #[arg(long, value_name = "FILE")]
     boot_program: Option<PathBuf>,
 
     /// One more kernel module to carry, with all it depends on. May be given again.
+    ///
+    /// Carried anyway are ext4, erofs, overlay and loop, and where the kernel has them the drivers
+    /// of disks on virtio, nvme, ahci, mmc and Xen. A root on btrfs takes `--module btrfs`.
     #[arg(long = "module", value_name = "NAME")]
     extra_modules: Vec<String>,
 
@@ -253,7 +256,10 @@ fn find_boot_program() -> anyhow::Result<PathBuf> {
                 ErrorClass::NotFound,
                 format!("the boot program {NAME} was not found"),
             )
-            .hint("name it with --boot-program FILE")
+            .hint(
+                "`cargo xtask dist` in sealroot's sources makes it; name it with \
+                 --boot-program FILE",
+            )
             .into()
         })
 }

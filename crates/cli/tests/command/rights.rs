@@ -108,3 +108,28 @@ fn three_files_or_none() {
     }
     scratch.refused(ErrorClass::NotFound, "keys new none/a", &["none/a.secret"]);
 }
+
+#[test]
+fn a_secret_key_given_for_another_file_is_not_shown() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let secret = fs::read_to_string(scratch.path("vendor.secret")).expect("a secret key");
+    for line in [
+        format!("--store store --keyset vendor.secret verify {commit}"),
+        "--store store --keyset vendor.secret status".into(),
+        "keys show vendor.secret".into(),
+        "keys keyset --root vendor.secret --release vendor.secret -o other.keyset".into(),
+        "--keyset vendor.keyset initramfs -o out --modules . --policy vendor.secret".into(),
+        format!("{STORE} sign {commit} --key vendor.public"),
+        "ls vendor.secret".into(),
+    ] {
+        for line in [line.clone(), format!("--json {line}")] {
+            let ran = scratch.run(&line);
+            let said = format!("{}{}", String::from_utf8_lossy(&ran.out), ran.err);
+            for part in secret.trim().as_bytes().windows(8) {
+                let part = str::from_utf8(part).expect("base64");
+                assert!(!said.contains(part), "{line}: {said}");
+            }
+        }
+    }
+}

@@ -44,9 +44,14 @@ pub fn default_modules() -> Vec<ModuleRequest> {
         "efivarfs",
         "virtio_pci",
         "virtio_blk",
+        "virtio_scsi",
+        "xen_blkfront",
         "nvme",
         "ahci",
         "sd_mod",
+        "sdhci_pci",
+        "sdhci_acpi",
+        "mmc_block",
     ];
     let required = ["ext4", "erofs", "overlay", "loop"];
     (where_present.into_iter().map(ModuleRequest::where_present))

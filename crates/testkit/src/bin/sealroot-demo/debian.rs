@@ -2,6 +2,7 @@
 //! The demo's Debian.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -17,7 +18,9 @@ pub(crate) const END: &str = "=== the verified Debian says goodbye ===";
 /// What systemd says when the unit could not run.
 pub(crate) const FAILED: &str = "Failed to start demo.service";
 
+/// The signal keeps systemd from writing its own lines between ours.
 const SCRIPT: &str = r#"#!/bin/bash
+kill -RTMIN+21 1
 run() { echo; echo "demo# $*"; "$@" 2>&1; }
 echo
 echo "--- the verified Debian's own shell ---"
@@ -71,7 +74,9 @@ pub(crate) fn copy(tree: &Path) -> Result<()> {
     fs::write(
         units.join("demo.service"),
         "[Unit]\nDescription=demo.service\nAfter=multi-user.target\n[Service]\nType=oneshot\n\
-         StandardOutput=tty\nTTYPath=/dev/ttyS0\nExecStart=/bin/bash /usr/lib/demo\n",
+         StandardOutput=file:/dev/console\nExecStart=/bin/bash /usr/lib/demo\n",
     )?;
+    // A login prompt takes the console from whoever writes to it.
+    symlink("/dev/null", units.join("serial-getty@ttyS0.service"))?;
     Ok(())
 }

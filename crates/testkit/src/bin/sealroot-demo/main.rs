@@ -249,6 +249,7 @@ impl Demo {
             .stop_at(debian::END)
             .stop_at(debian::FAILED)
             .run(TIME_OUT)
+            .inspect(|_| println!())
     }
 
     /// A copy of the disk on which one bit of a file is another.
