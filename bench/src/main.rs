@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod again;
 mod build;
 mod digest;
 mod floor;
@@ -12,6 +13,7 @@ mod machine;
 mod measure;
 mod report;
 mod setting;
+mod trace;
 
 use std::time::Instant;
 
@@ -37,6 +39,8 @@ enum Bench {
     Digest(Options),
     /// `build` into an empty store: ours, and what cfsctl, mkcomposefs and ostree do
     Build(Options),
+    /// A second `build` and `deploy` of the same: what is read and written
+    Again(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
@@ -47,12 +51,14 @@ type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
 const DIGEST: (&str, Measure) = ("digest", digest::run);
 const BUILD: (&str, Measure) = ("build", build::run);
+const AGAIN: (&str, Measure) = ("again", again::run);
 
 fn main() -> Result<()> {
     match Cli::parse().bench {
-        Bench::All(options) => run(&options, &[DIGEST, BUILD]),
+        Bench::All(options) => run(&options, &[DIGEST, BUILD, AGAIN]),
         Bench::Digest(options) => run(&options, &[DIGEST]),
         Bench::Build(options) => run(&options, &[BUILD]),
+        Bench::Again(options) => run(&options, &[AGAIN]),
         Bench::Floor(options) => floor::run(&options),
     }
 }
