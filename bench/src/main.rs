@@ -11,6 +11,7 @@ mod digest;
 mod floor;
 mod machine;
 mod measure;
+mod memory;
 mod report;
 mod setting;
 mod trace;
@@ -41,6 +42,11 @@ enum Bench {
     Build(Options),
     /// A second `build` and `deploy` of the same: what is read and written
     Again(Options),
+    /// The most memory that `build` holds
+    Memory(Options),
+    /// What measures the memory of one run
+    #[command(hide = true)]
+    Peak(memory::Peak),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
@@ -52,13 +58,16 @@ type Measure = fn(&Setting, &mut Report) -> Result<()>;
 const DIGEST: (&str, Measure) = ("digest", digest::run);
 const BUILD: (&str, Measure) = ("build", build::run);
 const AGAIN: (&str, Measure) = ("again", again::run);
+const MEMORY: (&str, Measure) = ("memory", memory::run);
 
 fn main() -> Result<()> {
     match Cli::parse().bench {
-        Bench::All(options) => run(&options, &[DIGEST, BUILD, AGAIN]),
+        Bench::All(options) => run(&options, &[DIGEST, BUILD, MEMORY, AGAIN]),
         Bench::Digest(options) => run(&options, &[DIGEST]),
         Bench::Build(options) => run(&options, &[BUILD]),
         Bench::Again(options) => run(&options, &[AGAIN]),
+        Bench::Memory(options) => run(&options, &[MEMORY]),
+        Bench::Peak(options) => memory::peak(&options),
         Bench::Floor(options) => floor::run(&options),
     }
 }
