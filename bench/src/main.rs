@@ -14,6 +14,7 @@ mod measure;
 mod memory;
 mod report;
 mod setting;
+mod size;
 mod trace;
 
 use std::time::Instant;
@@ -44,6 +45,8 @@ enum Bench {
     Again(Options),
     /// The most memory that `build` holds
     Memory(Options),
+    /// How large packs are
+    Size(Options),
     /// What measures the memory of one run
     #[command(hide = true)]
     Peak(memory::Peak),
@@ -59,15 +62,17 @@ const DIGEST: (&str, Measure) = ("digest", digest::run);
 const BUILD: (&str, Measure) = ("build", build::run);
 const AGAIN: (&str, Measure) = ("again", again::run);
 const MEMORY: (&str, Measure) = ("memory", memory::run);
+const SIZE: (&str, Measure) = ("size", size::run);
 
 fn main() -> Result<()> {
     match Cli::parse().bench {
-        Bench::All(options) => run(&options, &[DIGEST, BUILD, MEMORY, AGAIN]),
+        Bench::All(options) => run(&options, &[DIGEST, BUILD, MEMORY, AGAIN, SIZE]),
         Bench::Digest(options) => run(&options, &[DIGEST]),
         Bench::Build(options) => run(&options, &[BUILD]),
         Bench::Again(options) => run(&options, &[AGAIN]),
         Bench::Memory(options) => run(&options, &[MEMORY]),
         Bench::Peak(options) => memory::peak(&options),
+        Bench::Size(options) => run(&options, &[SIZE]),
         Bench::Floor(options) => floor::run(&options),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) struct Options {
     /// How often what is timed is run; the tables have the medians [default: 11, or 5 of what writes]
     #[arg(long)]
     rounds: Option<usize>,
-    /// Where runs write; a directory in it is made and removed [default: target/bench]
+    /// Where runs write; a directory in it is made and removed [default: target]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// The sealroot program [default: the one built beside this one]
@@ -68,7 +68,7 @@ impl Setting {
             sealroot,
             mkcomposefs: mkcomposefs.or_else(|| need::find_tool("mkcomposefs")),
             c_mkcomposefs: options.c_mkcomposefs.clone(),
-            scratch: scratch.unwrap_or_else(|| need::repository().join("target/bench")),
+            scratch: scratch.unwrap_or_else(|| need::repository().join("target")),
         })
     }
 

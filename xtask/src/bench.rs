@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `cargo xtask bench`: what `docs/benchmarks.md` describes.
 
-use std::ffi::OsString;
-
 use anyhow::Result;
 
-use crate::run::{command, repository, root_command, run};
+use crate::run::{command, repository, root_cargo, run};
 
 /// Builds the benches and what they measure, as it is released, and runs them as root.
 pub(crate) fn run_benches(arguments: &[&str]) -> Result<()> {
@@ -14,21 +12,17 @@ pub(crate) fn run_benches(arguments: &[&str]) -> Result<()> {
         "build",
         "--quiet",
         "--release",
-        "--package=sealroot-cli",
-        "--package=sealroot-bench",
+        "--package",
+        "sealroot-cli",
     ]))?;
-    // Benches build static programs with the cargo that is running now.
-    let mut path = OsString::from("PATH=");
-    path.push(std::env::var_os("PATH").unwrap_or_default());
     let all = ["all"];
     let arguments = if arguments.is_empty() {
         &all
     } else {
         arguments
     };
-    run(root_command("env")?
-        .arg(path)
-        .arg(repository().join("target/release/sealroot-bench"))
-        .args(arguments)
-        .current_dir(repository()))
+    run(root_cargo()?
+        .args(["run", "--quiet", "--release", "--package"])
+        .args(["sealroot-bench", "--"])
+        .args(arguments))
 }

@@ -9,6 +9,7 @@
 //! * [`os_tree`], [`debian`], [`release`]: two small OSes, and a release of one on a disk;
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
 //! * [`trees`]: random trees;
+//! * [`least_size`]: how small a pack could be;
 //! * [`on_disk`]: trees written to and read from a filesystem;
 //! * [`memory_io`]: a filesystem in memory that fails and crashes on demand.
 
@@ -22,6 +23,7 @@ pub mod debian;
 pub mod disk;
 pub mod guest;
 pub mod kernel;
+pub mod least_size;
 pub mod manifest;
 pub mod memory_io;
 pub mod need;
