@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::attacks;
 use crate::dist;
-use crate::run::{cargo, command, output, root_cargo, run, shown};
+use crate::run::{TARGET, cargo, command, output, repository, root_cargo, run, shown};
 use crate::setup::{Needs, setup};
 
 /// The boot program is loaded, measured and trusted at each boot: it stays small.
@@ -18,7 +19,7 @@ struct Step {
     run: fn() -> Result<()>,
 }
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 9] = [
     Step {
         name: "setup",
         run: || setup(Needs::Tests),
@@ -40,12 +41,20 @@ const STEPS: [Step; 7] = [
         run: boot_program_size,
     },
     Step {
+        name: "programs of guests",
+        run: guest_programs,
+    },
+    Step {
+        name: "building tests",
+        run: || tests(&["--no-run"]),
+    },
+    Step {
         name: "tests",
-        run: tests,
+        run: || tests(&[]),
     },
     Step {
         name: "virtual machines",
-        run: || virtual_machines(&[]),
+        run: all_virtual_machines,
     },
 ];
 
@@ -69,6 +78,8 @@ pub(crate) fn all() -> Result<()> {
         let state = if *ok { "ok" } else { "FAILED" };
         println!("{name:20} {state:6} {:5} s", took.as_secs());
     }
+    let total: Duration = results.iter().map(|(_, took, _)| *took).sum();
+    println!("{:20} {:6} {:5} s", "all", "", total.as_secs());
     let failed = results.iter().filter(|(_, _, ok)| !ok).count();
     println!("{} passed, {failed} failed", results.len() - failed);
     if failed > 0 {
@@ -112,31 +123,47 @@ fn documentation() -> Result<()> {
     )
 }
 
-fn tests() -> Result<()> {
+fn tests(options: &[&str]) -> Result<()> {
     told(
         root_cargo()?
             .args(["test", "--workspace", "--quiet", "--no-fail-fast"])
+            .args(options)
             .env("SEALROOT_REQUIRE", "all")
             // The same cases in every run: who changes nothing breaks nothing.
             .env("PROPTEST_RNG_SEED", "1"),
     )
 }
 
+fn all_virtual_machines() -> Result<()> {
+    attacks::forget()?;
+    let result = virtual_machines(&[], &[]);
+    println!();
+    attacks::report().and(result)
+}
+
 /// The tests that boot machines, or those whose names contain one of `filters`.
-pub(crate) fn virtual_machines(filters: &[&str]) -> Result<()> {
+pub(crate) fn virtual_machines(filters: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     told(
         root_cargo()?
-            .args([
-                "test",
-                "--package",
-                "sealroot-testkit",
-                "--test",
-                "vm",
-                "--",
-            ])
+            // Of the workspace: what was built for all tests is what these need.
+            .args(["test", "--workspace", "--quiet", "--test", "vm", "--"])
             .args(["--ignored", "--nocapture", "--test-threads=2"])
             .args(filters)
-            .env("SEALROOT_REQUIRE", "all"),
+            .env("SEALROOT_REQUIRE", "all")
+            .envs(environment.iter().copied()),
+    )
+}
+
+/// What the tests build for guests, beforehand, so that it is seen what takes how long.
+fn guest_programs() -> Result<()> {
+    told(
+        cargo()
+            .args(["build", "--quiet", "--profile", "guest"])
+            .args(["--package", "sealroot-testkit", "--bin", "sealroot-guest"])
+            .args(["--package", "sealroot-cli", "--bin", "sealroot"])
+            .args(["--target", TARGET, "--target-dir"])
+            .arg(repository().join("target/static"))
+            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
     )
 }
 

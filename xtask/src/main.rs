@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Development tasks: `cargo xtask setup|test|demo|bench|dist|vm`.
+//! Development tasks: `cargo xtask setup|test|attack|demo|bench|dist|vm`.
 
 #![forbid(unsafe_code)]
 
+mod attacks;
 mod bench;
 mod check;
 mod demo;
@@ -18,6 +19,9 @@ const USAGE: &str = "usage: cargo xtask TASK
 
   setup           install and fetch what tests and demo need (Debian 12; safe to repeat)
   test            set up, then run every check and test there is
+  attack [WORD]...
+                  set up, then play all attacks on a release, of which `test` plays a part, or
+                  those with a WORD in id or name
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
   dist            build the static programs to install, into target/dist
@@ -33,7 +37,11 @@ fn main() -> Result<()> {
         ["dist"] => dist::dist(),
         ["vm", filters @ ..] => {
             setup::setup(Needs::Tests)?;
-            check::virtual_machines(filters)
+            check::virtual_machines(filters, &[])
+        }
+        ["attack", words @ ..] => {
+            setup::setup(Needs::Tests)?;
+            attacks::play(words)
         }
         ["demo"] => {
             setup::setup(Needs::Demo)?;

@@ -25,12 +25,19 @@ pub enum Program {
 }
 
 impl Program {
-    /// Package, binary and profile.
-    const fn target(self) -> (&'static str, &'static str, &'static str) {
+    /// The packages that are built together, so that what they share is built once; the profile.
+    const fn packages(self) -> (&'static [&'static str], &'static str) {
         match self {
-            Self::Guest => ("sealroot-testkit", "sealroot-guest", "guest"),
-            Self::Sealroot => ("sealroot-cli", "sealroot", "guest"),
-            Self::Boot => ("sealroot-boot", "sealroot-boot", "boot"),
+            Self::Guest | Self::Sealroot => (&["sealroot-testkit", "sealroot-cli"], "guest"),
+            Self::Boot => (&["sealroot-boot"], "boot"),
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Guest => "sealroot-guest",
+            Self::Sealroot => "sealroot",
+            Self::Boot => "sealroot-boot",
         }
     }
 
@@ -47,18 +54,16 @@ impl Program {
     }
 
     fn build_now(self) -> Result<PathBuf> {
-        let (package, binary, profile) = self.target();
+        let (packages, profile) = self.packages();
         let target_dir = repository().join("target/static");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut command = Command::new(cargo);
-        if let Some((user, group)) = invoking_user() {
-            command.uid(user).gid(group);
+        let mut build = cargo();
+        build.args(["build", "--quiet"]);
+        for package in packages {
+            build.args(["--package", package]);
         }
-        let output = command
-            .current_dir(repository())
-            .args(["build", "--quiet", "--package", package, "--bin", binary])
-            .args(["--profile", profile, "--target", TARGET])
-            .arg("--target-dir")
+        let output = build
+            .args(["--bin", self.name(), "--profile", profile])
+            .args(["--target", TARGET, "--target-dir"])
             .arg(&target_dir)
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
             .stdin(Stdio::null())
@@ -67,12 +72,23 @@ impl Program {
         if !output.status.success() {
             let errors = String::from_utf8_lossy(&output.stderr);
             bail!(
-                "building a static {binary} ended with {}\n{errors}",
+                "building a static {} ended with {}\n{errors}",
+                self.name(),
                 output.status
             );
         }
-        Ok(target_dir.join(TARGET).join(profile).join(binary))
+        Ok(target_dir.join(TARGET).join(profile).join(self.name()))
     }
+}
+
+/// Cargo on this workspace, as the user to whom the build directory belongs.
+pub fn cargo() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(repository());
+    if let Some((user, group)) = invoking_user() {
+        cargo.uid(user).gid(group);
+    }
+    cargo
 }
 
 /// User and group of whoever runs this with `sudo`, to whom the build directory belongs.

@@ -15,7 +15,9 @@ use crate::need;
 /// What a filesystem is to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Filesystem {
-    /// ext4 with the feature that fs-verity needs.
+    /// ext4 without the feature that fs-verity needs.
+    Ext4,
+    /// ext4 with it.
     Ext4Verity,
     /// btrfs, which needs no feature.
     Btrfs,
@@ -39,6 +41,11 @@ impl Disk {
         let image = File::create(path).with_context(|| format!("creating {}", path.display()))?;
         image.set_len(size_mib * 1024 * 1024)?;
         let (program, options, from): (_, &[&str], _) = match filesystem {
+            Filesystem::Ext4 => (
+                "mkfs.ext4",
+                &["-q", "-F", "-b", "4096", "-E", "lazy_itable_init=1"],
+                "-d",
+            ),
             Filesystem::Ext4Verity => (
                 "mkfs.ext4",
                 &[

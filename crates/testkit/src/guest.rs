@@ -27,6 +27,18 @@ pub const PROBE_JOB_DISK: &str = "job";
 /// The first line of the console that shows that the booted root runs a program.
 pub const PROBE_MARKER: &str = "sealroot-guest: the root has started its init";
 
+/// The list of disks, as JSON, for a machine that tries one after another.
+pub const TRIES_PATH: &str = "/tries.json";
+
+/// The guest program on such a machine, which has another `/init`.
+pub const TRIES_PROGRAM: &str = "/tries";
+
+/// What the line begins with, on console and report, that a try begins with.
+pub const TRY_MARKER: &str = "sealroot-guest: now ";
+
+/// Where the magic number of an ext4 filesystem is: disks whose turn has not come have another.
+pub const EXT4_MAGIC_AT: u64 = 1080;
+
 /// What a probe does to its own disk before it looks a second time, as live storage or an
 /// intruder with root rights would.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -37,6 +37,26 @@ pub enum Found {
 }
 
 impl Found {
+    /// Whether it is a file that is the same but for its content.
+    fn is_but_for_content(&self, other: &Self) -> bool {
+        match (self.clone(), other) {
+            (
+                Self::Entry {
+                    attributes, xattrs, ..
+                },
+                Self::Entry { content, .. },
+            ) => {
+                *other
+                    == Self::Entry {
+                        attributes,
+                        xattrs,
+                        content: content.clone(),
+                    }
+            }
+            _ => false,
+        }
+    }
+
     fn has_content_of(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Entry { content, .. }, Self::Entry { content: other, .. }) => content == other,
@@ -60,8 +80,24 @@ pub struct Comparison {
     pub unreadable: Vec<String>,
     /// Paths with the right content and other attributes.
     pub other_attributes: Vec<String>,
-    /// Other lies: a path too many, one that is missing, other content.
+    /// Paths with the right attributes and other content.
+    pub other_content: Vec<String>,
+    /// Other lies: a path too many, one that is missing, one that is something else.
     pub wrong: Vec<String>,
+}
+
+impl Comparison {
+    /// Whether there are differences, all of them in one of the lists.
+    pub fn differs_only_in(&self, list: &[String]) -> bool {
+        let all = [
+            &self.unreadable,
+            &self.other_attributes,
+            &self.other_content,
+            &self.wrong,
+        ];
+        let count: usize = all.iter().map(|list| list.len()).sum();
+        count > 0 && list.len() == count
+    }
 }
 
 impl Manifest {
@@ -114,6 +150,9 @@ impl Manifest {
                 None => comparison.wrong.push(format!("{path} is missing")),
                 Some(found) if found.has_content_of(expected) => {
                     comparison.other_attributes.push(path.clone());
+                }
+                Some(found) if found.is_but_for_content(expected) => {
+                    comparison.other_content.push(path.clone());
                 }
                 Some(found) => comparison
                     .wrong
@@ -269,12 +308,17 @@ mod tests {
         assert_eq!(comparison.unreadable, ["./a", "./d", "./d/x"]);
         assert!(comparison.wrong.is_empty());
 
+        let other = manifest(&[
+            ("./a", entry("9")),
+            ("./d", entry("")),
+            ("./d/x", entry("2")),
+        ]);
+        let comparison = other.compare(&expected);
+        assert_eq!(comparison.other_content, ["./a"]);
+        assert!(comparison.differs_only_in(&comparison.other_content));
+        assert!(!comparison.differs_only_in(&comparison.wrong));
+
         for wrong in [
-            manifest(&[
-                ("./a", entry("9")),
-                ("./d", entry("")),
-                ("./d/x", entry("2")),
-            ]),
             manifest(&[("./a", entry("1")), ("./d", entry(""))]),
             manifest(&[
                 ("./a", entry("1")),

@@ -9,6 +9,7 @@ use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
+use sealroot_format::policy::Mode;
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
 use tempfile::TempDir;
@@ -67,6 +68,8 @@ pub struct Release {
     pub tree_digest: String,
     /// The length of its pack.
     pub pack_size_bytes: u64,
+    /// The mode of its policy. In the mode `integrity` its disk has no fs-verity.
+    pub mode: Mode,
 }
 
 impl Release {
@@ -80,13 +83,13 @@ impl Release {
     const SERIAL: u32 = 0;
 
     /// A release of the small test OS of [`os_tree`]. Needs root.
-    pub fn create(kernel: &GuestKernel) -> Result<Self> {
+    pub fn create(kernel: &GuestKernel, mode: Mode) -> Result<Self> {
         let directory = tempfile::tempdir()?;
         let tree = directory.path().join(TREE);
         fs::create_dir_all(&tree)?;
         os_tree::create(&tree, &Program::Guest.build()?)?;
         let manifest = os_tree::as_booted(Manifest::read(&tree));
-        let mut release = Self::of_tree(kernel, directory, 96, 160)?;
+        let mut release = Self::of_tree(kernel, directory, mode, 96, 160)?;
         release.manifest = manifest;
         Ok(release)
     }
@@ -96,6 +99,7 @@ impl Release {
     pub fn of_tree(
         kernel: &GuestKernel,
         directory: TempDir,
+        mode: Mode,
         tree_mib: u64,
         disk_mib: u64,
     ) -> Result<Self> {
@@ -112,12 +116,11 @@ impl Release {
         )?;
         let sysroot = at("sysroot");
         fs::create_dir_all(sysroot.join("ostree/deploy/test/var"))?;
-        let disk = Disk::create(
-            &at("root.ext4"),
-            Filesystem::Ext4Verity,
-            disk_mib,
-            Some(&sysroot),
-        )?;
+        let filesystem = match mode {
+            Mode::Sealed | Mode::Verity => Filesystem::Ext4Verity,
+            Mode::Integrity => Filesystem::Ext4,
+        };
+        let disk = Disk::create(&at("root.ext4"), filesystem, disk_mib, Some(&sysroot))?;
         disk.set_label(LABEL)?;
         write_keys(directory.path())?;
 
@@ -128,7 +131,14 @@ impl Release {
         worker.add_file("test.keyset", &at("test.keyset"))?;
         worker.mount("source", source.path(), "ext4");
         worker.mount(Self::DISK_SERIAL, disk.path(), "ext4");
-        worker.command(["/init", "release", "/mnt/source/tree", "/mnt/root"]);
+        let mode_name = mode.to_string();
+        worker.command([
+            "/init",
+            "release",
+            "/mnt/source/tree",
+            "/mnt/root",
+            &mode_name,
+        ]);
         worker.command(["/init", "umount", "/mnt/root"]);
         worker.run(BUILD_TIME_OUT)?;
         source.remove()?;
@@ -140,6 +150,7 @@ impl Release {
             directory,
             disk,
             statement,
+            mode,
             manifest: Manifest::default(),
         })
     }
@@ -237,7 +248,7 @@ impl Release {
     }
 
     /// The initramfs for a kernel and a layer, made at first use.
-    fn initramfs(&self, kernel: &GuestKernel, layer: Layer) -> Result<PathBuf> {
+    pub(crate) fn initramfs(&self, kernel: &GuestKernel, layer: Layer) -> Result<PathBuf> {
         let path = self
             .directory
             .path()
@@ -246,7 +257,7 @@ impl Release {
             return Ok(path);
         }
         let keyset = fs::read(self.directory.path().join("test.keyset"))?;
-        build_initramfs(&path, kernel, &keyset, &policy(layer))?;
+        build_initramfs(&path, kernel, &keyset, &policy(self.mode, layer))?;
         Ok(path)
     }
 
@@ -268,14 +279,14 @@ pub fn write_keys(directory: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The policy of the tests: all that is enforced in mode `sealed`, on a machine without firmware.
-fn policy(layer: Layer) -> String {
+/// The policy of the tests: all that a mode enforces, on a machine without firmware.
+fn policy(mode: Mode, layer: Layer) -> String {
     let (layer, percent) = match layer {
         Layer::Erofs => ("erofs", "-"),
         Layer::Tmpfs => ("tmpfs", "25"),
     };
     format!(
-        "sealroot policy 1\nmode sealed\nlayer {layer}\ntmpfs-percent {percent}\n\
+        "sealroot policy 1\nmode {mode}\nlayer {layer}\ntmpfs-percent {percent}\n\
          root LABEL={LABEL}\netc transient\nvar stateroot=test\npack -\nos test\nvariant -\n\
          stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n"
     )

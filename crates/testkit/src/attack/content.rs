@@ -14,13 +14,13 @@ use crate::os_tree::{TARGET_BYTES, TARGETS};
 use crate::release::{Layer, Release};
 
 /// The size of a block of the disk, of fs-verity and of EROFS.
-const BLOCK_BYTES: u64 = 4096;
+pub(super) const BLOCK_BYTES: u64 = 4096;
 
 /// ext4's flag of inodes that have extents, without the one of fs-verity.
 const EXTENTS_ONLY: &str = "0x80000";
 
 /// Every path that has the content of the first target.
-const FIRST: [&str; 2] = ["usr/lib/target-a.so", "usr/share/copy-of-target-a"];
+pub(super) const FIRST: [&str; 2] = ["usr/lib/target-a.so", "usr/share/copy-of-target-a"];
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = swaps();
@@ -32,7 +32,7 @@ pub(super) fn attacks() -> Vec<Attack> {
 }
 
 /// A genuine object under another's name.
-fn swaps() -> Vec<Attack> {
+pub(super) fn swaps() -> Vec<Attack> {
     let pairs = [
         (
             "same size",
@@ -53,6 +53,7 @@ fn swaps() -> Vec<Attack> {
             let accept = Accept::unreadable(&paths).or_refused(&["object"]);
             Attack::new(
                 "A03",
+                "swap",
                 format!("objects of {name} swapped"),
                 accept,
                 move |target| {
@@ -80,6 +81,7 @@ fn swaps() -> Vec<Attack> {
     let accept = Accept::refused(&["object", "init", "self-test"]);
     attacks.push(Attack::new(
         "A03",
+        "rotate",
         "all objects rotated",
         accept,
         |target| {
@@ -114,10 +116,10 @@ fn rotate(objects: &Path) -> Result<()> {
 }
 
 /// An object that is not one: other bytes, the right bytes without fs-verity, nothing at all.
-fn replacements() -> Vec<Attack> {
+pub(super) fn replacements() -> Vec<Attack> {
     let replace = |name: &str, id, bytes: fn() -> Option<Vec<u8>>| {
         let accept = Accept::unreadable(&FIRST).or_refused(&["object"]);
-        Attack::new(id, name, accept, move |target| {
+        Attack::new(id, "object file", name, accept, move |target| {
             let object = target.release.object_name(FIRST[0])?;
             target.disk.mounted(|root| {
                 for directory in object_directories(target.release) {
@@ -132,7 +134,8 @@ fn replacements() -> Vec<Attack> {
         })
     };
     let pack = |name: &str, id, bytes: fn(&Path) -> Result<()>| {
-        Attack::new(id, name, Accept::refused(&["pack"]), move |target| {
+        let refused = Accept::refused(&["pack"]);
+        Attack::new(id, "pack file", name, refused, move |target| {
             let pack = target.release.pack_path();
             target.disk.mounted(|root| {
                 let path = root.join(pack);
@@ -178,6 +181,7 @@ fn damage() -> Vec<Attack> {
     let object = |part: &str, index: u64, accept: Accept| {
         Attack::new(
             "A17",
+            "bit of an object",
             format!("object damaged: {part}"),
             accept,
             move |target| flip(target, &target.release.shared_object_path(FIRST[0])?, index),
@@ -186,6 +190,7 @@ fn damage() -> Vec<Attack> {
     let pack = |part: &'static str, accept: Accept| {
         Attack::new(
             "A17",
+            "bit of the pack",
             format!("pack damaged: {part}"),
             accept,
             move |target| {
@@ -242,6 +247,7 @@ fn stripped() -> Vec<Attack> {
     vec![
         Attack::new(
             "A18",
+            "flag of an object",
             "fs-verity cleared from an object, content changed",
             Accept::unreadable(&FIRST).or_refused(&["object"]),
             |target| {
@@ -254,6 +260,7 @@ fn stripped() -> Vec<Attack> {
         ),
         Attack::new(
             "A18",
+            "flag of the pack",
             "fs-verity cleared from the pack",
             Accept::refused(&["pack"]),
             |target| {
@@ -267,20 +274,26 @@ fn stripped() -> Vec<Attack> {
     ]
 }
 
+/// What inverts a byte of each of these blocks of a file, behind the filesystem's back.
+pub(super) fn invert(
+    target: Target<'_>,
+    path: &str,
+    blocks: &mut dyn Iterator<Item = u64>,
+) -> Result<Option<ProbeJob>> {
+    let positions = blocks
+        .map(|index| Ok(target.disk.block_of(path, index)? * BLOCK_BYTES + 99))
+        .collect::<Result<Vec<_>>>()?;
+    Ok(Some(ProbeJob {
+        disk: Release::DISK_SERIAL.into(),
+        invert_bytes_at: positions,
+    }))
+}
+
 /// The disk changes under the running machine.
 fn while_running() -> Vec<Attack> {
     let attack = |name: &str, accept: Accept, change: super::Change| Attack {
         kind: super::Kind::Change(change),
-        ..Attack::new("A16", name, accept, |_| Ok(()))
-    };
-    let invert = |target: Target<'_>, path: &str, blocks: &mut dyn Iterator<Item = u64>| {
-        let positions = blocks
-            .map(|index| Ok(target.disk.block_of(path, index)? * BLOCK_BYTES + 99))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(Some(ProbeJob {
-            disk: Release::DISK_SERIAL.into(),
-            invert_bytes_at: positions,
-        }))
+        ..Attack::new("A16", "running disk", name, accept, |_| Ok(()))
     };
     vec![
         attack(

@@ -92,7 +92,7 @@ pub fn make_disk(release: &Release, attacks: &[&Hostile], directory: &Path) -> R
     let mut worker = Worker::new(&kernel, &[])?;
     worker.mount("source", from.path(), "ext4");
     worker.mount(Release::DISK_SERIAL, disk.path(), "ext4");
-    worker.command(["/init", "install", "/mnt/source", "/mnt/root"]);
+    worker.command(["/init", "install", "/mnt/source", "/mnt/root", "verity"]);
     worker.command(["/init", "umount", "/mnt/root"]);
     worker.run(TIME_OUT)?;
     from.remove()?;
@@ -102,6 +102,7 @@ pub fn make_disk(release: &Release, attacks: &[&Hostile], directory: &Path) -> R
 /// A hostile release and what must come of it in each layer.
 struct Case {
     id: &'static str,
+    mutator: &'static str,
     name: &'static str,
     erofs: Accept,
     tmpfs: Accept,
@@ -119,6 +120,7 @@ impl Case {
     ) -> Self {
         Self {
             id,
+            mutator: name,
             name,
             erofs,
             tmpfs: Accept::refused(&["metadata"]),
@@ -148,7 +150,7 @@ pub(super) fn attacks() -> Vec<Attack> {
         ] {
             attacks.push(Attack {
                 kind: Kind::Hostile(hostile),
-                ..Attack::new(case.id, name.as_str(), accept, |_| Ok(())).only(layers)
+                ..Attack::new(case.id, case.mutator, name.as_str(), accept, |_| Ok(())).only(layers)
             });
         }
     }
@@ -183,7 +185,10 @@ fn entries() -> Vec<Case> {
 fn redirects() -> Vec<Case> {
     let case = |name, patch| {
         let paths = [TARGETS[0], "usr/share/copy-of-target-a"];
-        Case::patched("A07", name, Accept::unreadable(&paths), patch)
+        Case {
+            mutator: "redirect",
+            ..Case::patched("A07", name, Accept::unreadable(&paths), patch)
+        }
     };
     vec![
         case("a redirect with ..", |pack, release| {
@@ -206,6 +211,7 @@ fn claims() -> Vec<Case> {
     vec![
         Case {
             id: "A23",
+            mutator: "claim of size",
             name: "a claim of a terabyte",
             erofs: too_large(),
             tmpfs: too_large(),
@@ -214,6 +220,7 @@ fn claims() -> Vec<Case> {
         },
         Case {
             id: "A23",
+            mutator: "claim of entries",
             name: "a claim of 16 million entries",
             erofs: Accept::same_tree(),
             tmpfs: Accept::refused(&["memory", "metadata"]),

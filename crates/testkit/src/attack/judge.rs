@@ -2,7 +2,9 @@
 //! What a machine has come to.
 
 use crate::guest::{PROBE_MARKER, ProbeReport};
-use crate::manifest::Manifest;
+use sealroot_format::policy::Mode;
+
+use crate::manifest::{Comparison, Manifest};
 use crate::release::Release;
 use crate::vm::{VmEnd, VmOutcome};
 
@@ -21,6 +23,8 @@ pub enum Verdict {
     Unreadable(Vec<String>),
     /// It booted that tree, but these paths have other attributes, and nothing else differs.
     OtherAttributes(Vec<String>),
+    /// It booted that tree, but these files have since got other content, and nothing else differs.
+    OtherContent(Vec<String>),
     /// The boot program refused.
     Refused {
         /// The code of the refusal.
@@ -62,18 +66,28 @@ fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
     let Some(root) = report.root_mount() else {
         return Verdict::Wrong("there is no root mount".into());
     };
-    for option in ["verity=require", "ro"] {
+    let enforced = match release.mode {
+        Mode::Sealed | Mode::Verity => "verity=require",
+        Mode::Integrity => "ro",
+    };
+    for option in [enforced, "ro"] {
         if !root.split([' ', ',']).any(|found| found == option) {
             return Verdict::Wrong(format!("the root is mounted without {option}: {root}"));
         }
     }
     let mut unreadable = Vec::new();
     let comparison = report.manifest.compare(&release.manifest);
-    if !comparison.other_attributes.is_empty()
-        && comparison.wrong.is_empty()
-        && comparison.unreadable.is_empty()
-    {
+    if comparison.differs_only_in(&comparison.other_attributes) {
         return Verdict::OtherAttributes(comparison.other_attributes);
+    }
+    if let Some(after) = &report.manifest_after_job
+        && comparison == Comparison::default()
+        && report.tree_digest.as_ref() == Ok(&release.tree_digest)
+    {
+        let later = after.compare(&release.manifest);
+        if later.differs_only_in(&later.other_content) {
+            return Verdict::OtherContent(later.other_content);
+        }
     }
     for manifest in [Some(&report.manifest), report.manifest_after_job.as_ref()]
         .into_iter()
@@ -99,9 +113,10 @@ fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
 fn judge_manifest(found: &Manifest, expected: &Manifest) -> Result<Vec<String>, String> {
     let mut comparison = found.compare(expected);
     let paths = comparison.other_attributes.iter();
-    comparison
-        .wrong
-        .extend(paths.map(|path| format!("{path} has other attributes")));
+    let attributes = paths.map(|path| format!("{path} has other attributes"));
+    let paths = comparison.other_content.iter();
+    let content = paths.map(|path| format!("{path} has other content"));
+    comparison.wrong.extend(attributes.chain(content));
     if comparison.wrong.is_empty() {
         return Ok(comparison.unreadable);
     }

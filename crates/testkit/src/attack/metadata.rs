@@ -17,6 +17,7 @@ pub(super) fn attacks() -> Vec<Attack> {
     vec![
         Attack::new(
             "A02",
+            "attributes",
             "mode, owner, xattrs, time, links of every object",
             same(),
             |target| {
@@ -45,15 +46,21 @@ pub(super) fn attacks() -> Vec<Attack> {
             },
         )
         .mutants(7),
-        Attack::new("A08", "overlay xattrs on every object", same(), |target| {
-            let other = target.release.object_name(TARGETS[1])?;
-            target.disk.mounted(|root| {
-                for path in files_below(&root.join(Release::STORE).join("objects"))? {
-                    steer(&path, &other).with_context(|| path.display().to_string())?;
-                }
-                Ok(())
-            })
-        })
+        Attack::new(
+            "A08",
+            "overlay xattrs",
+            "overlay xattrs on every object",
+            same(),
+            |target| {
+                let other = target.release.object_name(TARGETS[1])?;
+                target.disk.mounted(|root| {
+                    for path in files_below(&root.join(Release::STORE).join("objects"))? {
+                        steer(&path, &other).with_context(|| path.display().to_string())?;
+                    }
+                    Ok(())
+                })
+            },
+        )
         .mutants(4),
     ]
 }

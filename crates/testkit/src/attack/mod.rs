@@ -7,12 +7,16 @@
 
 mod content;
 pub mod hostile;
+mod integrity;
 mod judge;
 mod metadata;
 mod names;
 mod policy;
 pub mod race;
 mod run;
+mod short;
+pub mod tally;
+mod tries;
 
 use anyhow::Result;
 
@@ -22,8 +26,10 @@ use crate::kernel::Series;
 use crate::release::{Layer, Release};
 use hostile::Hostile;
 
+pub use integrity::integrity_catalogue;
 pub use judge::{Verdict, judge};
-pub use run::{Report, run};
+pub use run::{Play, Report, run};
+pub use short::is_short;
 
 /// What a change needs to know and may do.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +57,8 @@ pub enum Kind {
 pub struct Attack {
     /// The id in the threat model.
     pub id: &'static str,
+    /// The code that does it; several attacks share one.
+    pub mutator: &'static str,
     /// What is done, for people.
     pub name: String,
     /// How many separate changes of the same expectation share this boot.
@@ -63,6 +71,18 @@ pub struct Attack {
     pub layers: &'static [Layer],
     /// The machine it is tried on.
     pub machine: Machine,
+    /// Whether it has that machine for itself.
+    pub stage: Stage,
+}
+
+/// Where an attack is played. Each has a disk of its own either way, and is judged alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// A machine of its own, from power-on.
+    Machine,
+    /// One of several boots on one machine, one after another: the boot program as process 1 of
+    /// new namespaces, from the very initramfs.
+    Shared,
 }
 
 /// The machine of an attack, where it is not the usual one.
@@ -89,6 +109,7 @@ pub struct Accept {
     same_tree: bool,
     unreadable: Unreadable,
     other_attributes: Vec<String>,
+    other_content: Vec<String>,
     refusals: Vec<&'static str>,
 }
 
@@ -135,6 +156,15 @@ impl Accept {
         }
     }
 
+    /// The tree as signed, but for the content of these paths, which changes after it was checked:
+    /// what a mode says it does not hold against.
+    pub fn limit(paths: &[&str]) -> Self {
+        Self {
+            other_content: paths.iter().map(|path| format!("./{path}")).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The tree as signed, but for paths that cannot be read.
     pub fn some_unreadable() -> Self {
         Self {
@@ -167,6 +197,7 @@ impl Accept {
                 Unreadable::These(allowed) => paths == allowed,
             },
             Verdict::OtherAttributes(paths) => *paths == self.other_attributes,
+            Verdict::OtherContent(paths) => *paths == self.other_content,
             Verdict::Refused { code, .. } => self.refusals.contains(&code.as_str()),
             Verdict::Died(_) | Verdict::Wrong(_) => false,
         }
@@ -176,19 +207,27 @@ impl Accept {
 impl Attack {
     fn new(
         id: &'static str,
+        mutator: &'static str,
         name: impl Into<String>,
         accept: Accept,
         change: impl Fn(Target<'_>) -> Result<()> + Send + Sync + 'static,
     ) -> Self {
         Self {
             id,
+            mutator,
             name: name.into(),
             mutants: 1,
             kind: Kind::Change(Box::new(move |target| change(target).map(|()| None))),
             accept,
             layers: &[Layer::Erofs, Layer::Tmpfs],
             machine: Machine::default(),
+            stage: Stage::Machine,
         }
+    }
+
+    const fn on(mut self, stage: Stage) -> Self {
+        self.stage = stage;
+        self
     }
 
     fn mutants(mut self, mutants: usize) -> Self {
@@ -217,6 +256,7 @@ pub fn catalogue() -> Vec<Attack> {
         },
         ..Attack::new(
             "A06",
+            "kernel",
             "a kernel that would merge",
             Accept::refused(&["kernel"]),
             |_| Ok(()),

@@ -41,6 +41,7 @@ fn inject_entries() -> Attack {
     let mutants = KINDS.len() * 20;
     Attack::new(
         "A01",
+        "inject",
         "entries injected everywhere",
         Accept::same_tree(),
         move |target| {
@@ -138,6 +139,19 @@ enum Impostor {
     Nothing,
 }
 
+impl Impostor {
+    const fn mutator(self) -> &'static str {
+        match self {
+            Self::Symlink => "symlink",
+            Self::RelativeLink => "relative link",
+            Self::Fifo => "fifo",
+            Self::Device => "device",
+            Self::OtherKind => "other kind",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
 const IMPOSTORS: [Impostor; 6] = [
     Impostor::Symlink,
     Impostor::RelativeLink,
@@ -195,7 +209,13 @@ fn replace_components() -> Vec<Attack> {
                     replace(&root.join(&path), &path, impostor)
                 })
             };
-            attacks.push(Attack::new("A15", name, accept.clone(), change));
+            attacks.push(Attack::new(
+                "A15",
+                impostor.mutator(),
+                name,
+                accept.clone(),
+                change,
+            ));
         }
     }
     attacks

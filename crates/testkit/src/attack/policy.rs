@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Accept, Attack};
+use super::{Accept, Attack, Stage};
 use crate::content;
 use crate::release::Release;
 
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = vec![plant_policies()];
+    attacks.extend(plant_each());
     attacks.extend(change_records());
+    attacks.extend(change_each_record());
     attacks.extend(change_statement());
     attacks
 }
@@ -64,16 +66,14 @@ const POLICY_PLACES: [&str; 17] = [
 fn plant_policies() -> Attack {
     Attack::new(
         "A12",
+        "plant",
         "policies planted on the disk",
         Accept::same_tree(),
         |target| {
             target.disk.mounted(|root| {
                 for place in POLICY_PLACES {
-                    let directory = root.join(place);
-                    fs::create_dir_all(&directory)?;
-                    for (name, text) in POLICY_FILES {
-                        let path = directory.join(name);
-                        fs::write(&path, text).with_context(|| path.display().to_string())?;
+                    for file in POLICY_FILES {
+                        plant(root, place, file)?;
                     }
                 }
                 Ok(())
@@ -83,33 +83,94 @@ fn plant_policies() -> Attack {
     .mutants(POLICY_FILES.len() * POLICY_PLACES.len())
 }
 
+fn plant(root: &Path, place: &str, (name, text): (&str, &str)) -> Result<()> {
+    let directory = root.join(place);
+    fs::create_dir_all(&directory)?;
+    let path = directory.join(name);
+    fs::write(&path, text).with_context(|| path.display().to_string())
+}
+
+/// The same files, each judged alone.
+fn plant_each() -> Vec<Attack> {
+    let each = POLICY_PLACES.into_iter().flat_map(|place| {
+        POLICY_FILES.map(move |file| {
+            let name = format!("alone: {place}/{} planted", file.0);
+            Attack::new("A12", "plant", name, Accept::same_tree(), move |target| {
+                target.disk.mounted(|root| plant(root, place, file))
+            })
+            .on(Stage::Shared)
+        })
+    });
+    each.collect()
+}
+
+type ChangeFile = fn(&Path) -> Result<()>;
+
+const RECORD_CHANGES: [(&str, ChangeFile); 4] = [
+    ("deleted", |path| Ok(fs::remove_file(path)?)),
+    ("emptied", |path| Ok(fs::write(path, "")?)),
+    ("random", |path| {
+        Ok(fs::write(path, content::bytes(5, 5000))?)
+    }),
+    ("hostile", |path| {
+        Ok(fs::write(path, "verity = \"none\"\nmode = \"legacy\"\n")?)
+    }),
+];
+
 /// Every file of the store that is neither pack nor object nor statement.
 fn change_records() -> Vec<Attack> {
-    type ChangeFile = fn(&Path) -> Result<()>;
-    let changes: [(&str, ChangeFile); 4] = [
-        ("deleted", |path| Ok(fs::remove_file(path)?)),
-        ("emptied", |path| Ok(fs::write(path, "")?)),
-        ("random", |path| {
-            Ok(fs::write(path, content::bytes(5, 5000))?)
-        }),
-        ("hostile", |path| {
-            Ok(fs::write(path, "verity = \"none\"\nmode = \"legacy\"\n")?)
-        }),
-    ];
-    changes
+    RECORD_CHANGES
         .into_iter()
-        .map(|(name, change)| {
-            let name = format!("every record of the store {name}");
-            Attack::new("A12", name, Accept::same_tree(), move |target| {
+        .map(|(mutator, change)| {
+            let name = format!("every record of the store {mutator}");
+            Attack::new("A12", mutator, name, Accept::same_tree(), move |target| {
                 target.disk.mounted(|root| {
-                    let mut records = Vec::new();
-                    find_records(&root.join(Release::STORE), &mut records)?;
-                    anyhow::ensure!(!records.is_empty(), "the store has no records");
-                    records.iter().try_for_each(|path| change(path))
+                    let mut found = Vec::new();
+                    find_records(&root.join(Release::STORE), &mut found)?;
+                    let mut known = RECORDS.map(|name| record(root, target.release, name));
+                    found.sort();
+                    known.sort();
+                    anyhow::ensure!(found == known, "records {found:?}, not {known:?}");
+                    found.iter().try_for_each(|path| change(path))
                 })
             })
         })
         .collect()
+}
+
+/// The records, one of the deployment and others of the store.
+const RECORDS: [&str; 3] = ["deployment.toml", "lock", "store.toml"];
+
+/// What boot cannot do without, and does not take from anywhere else.
+const STATEMENT: &str = "statement";
+
+fn record(root: &Path, release: &Release, name: &str) -> PathBuf {
+    match name {
+        "deployment.toml" => root.join(release.deployment_path()).join(name),
+        STATEMENT => root.join(release.statement_path()),
+        _ => root.join(Release::STORE).join(name),
+    }
+}
+
+/// The same files, and the statement, each judged alone.
+fn change_each_record() -> Vec<Attack> {
+    let each = RECORDS.into_iter().chain([STATEMENT]).flat_map(|name| {
+        RECORD_CHANGES.map(move |(mutator, change)| {
+            let title = format!("alone: {name} {mutator}");
+            let accept = if name == STATEMENT {
+                Accept::refused(&["statement"])
+            } else {
+                Accept::same_tree()
+            };
+            Attack::new("A12", mutator, title, accept, move |target| {
+                target
+                    .disk
+                    .mounted(|root| change(&record(root, target.release, name)))
+            })
+            .on(Stage::Shared)
+        })
+    });
+    each.collect()
 }
 
 fn find_records(directory: &Path, records: &mut Vec<PathBuf>) -> Result<()> {
@@ -137,16 +198,22 @@ fn change_statement() -> Vec<Attack> {
     let mut add = |name: &str, change: Box<dyn Fn(Vec<u8>) -> Vec<u8> + Send + Sync>| {
         let name = format!("statement {name}");
         let refused = Accept::refused(&["statement"]);
-        attacks.push(Attack::new("A22", name, refused, move |target| {
-            let path = target.release.statement_path();
-            target.disk.mounted(|root| {
-                let path = root.join(path);
-                let text = fs::read(&path)?;
-                let changed = change(text.clone());
-                anyhow::ensure!(changed != text, "the statement is as it was");
-                Ok(fs::write(&path, changed)?)
-            })
-        }));
+        attacks.push(Attack::new(
+            "A22",
+            "statement",
+            name,
+            refused,
+            move |target| {
+                let path = target.release.statement_path();
+                target.disk.mounted(|root| {
+                    let path = root.join(path);
+                    let text = fs::read(&path)?;
+                    let changed = change(text.clone());
+                    anyhow::ensure!(changed != text, "the statement is as it was");
+                    Ok(fs::write(&path, changed)?)
+                })
+            },
+        ));
     };
     add("emptied", Box::new(|_| Vec::new()));
     add(
@@ -196,6 +263,7 @@ fn change_statement() -> Vec<Attack> {
     );
     attacks.push(Attack::new(
         "A23",
+        "statement size",
         "statement of a terabyte",
         Accept::refused(&["statement"]),
         |target| {

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A14: another pack takes the place of the genuine one between the check and the mount.
+//! A14, A16: another pack takes the place of the genuine one between the check and the mount, or
+//! the genuine one is written to.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use sealroot_format::policy::Mode;
 
 use crate::disk::{Disk, Filesystem};
 use crate::guest::Worker;
@@ -34,7 +36,8 @@ pub struct Race {
     pub by_path: Counts,
 }
 
-/// Exchanges the packs as fast as it goes while they are mounted.
+/// Exchanges the packs as fast as it goes while they are mounted; on a filesystem without
+/// fs-verity, writes to the genuine one.
 pub fn run(release: &Release, attempts: u32) -> Result<Race> {
     let kernel = usual_kernel().context("no kernel")?;
     let directory = tempfile::tempdir()?;
@@ -50,16 +53,22 @@ pub fn run(release: &Release, attempts: u32) -> Result<Race> {
     fs::write(packs.join("evil.pack"), evil_twin(&release.read_pack()?)?)?;
     let image = directory.path().join("source.ext4");
     let from = directory.path().join("source");
-    let source = Disk::create(&image, Filesystem::Ext4Verity, 64, Some(&from))?;
+    let source = Disk::create(&image, Filesystem::Ext4, 64, Some(&from))?;
 
-    let mut worker = Worker::new(&kernel, &["erofs"])?;
+    let mut worker = Worker::new(&kernel, &["erofs", "loop"])?;
     worker.processors(2);
     worker.mount("source", source.path(), "ext4");
     worker.mount(Release::DISK_SERIAL, disk.path(), "ext4");
-    worker.command(["/init", "install", "/mnt/source", "/mnt/root"]);
+    if release.mode == Mode::Integrity {
+        worker.command(["/init", "install", "/mnt/source", "/mnt/root", "none"]);
+    } else {
+        worker.command(["/init", "install", "/mnt/source", "/mnt/root", "verity"]);
+    }
     let packs = format!("/mnt/root/{}/pack", Release::STORE);
     let digest = release.statement.pack_digest.to_hex();
-    worker.command(["/init", "race", &packs, &digest, &attempts.to_string()]);
+    let mode = release.mode.to_string();
+    let attempts = attempts.to_string();
+    worker.command(["/init", "race", &mode, &packs, &digest, &attempts]);
     let report = worker.run(TIME_OUT)?;
     parse(&report.commands[3].output)
 }

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Attack, Kind, Verdict, hostile, judge};
+use super::tally::{Counts, Tally};
+use super::{Attack, Kind, Stage, Verdict, hostile, judge, tries};
 use crate::disk::Disk;
 use crate::guest::PROBE_JOB_DISK;
 use crate::kernel::GuestKernel;
@@ -25,7 +26,31 @@ const BOOT_PROGRAM: &str = "sealroot: ";
 /// Machines prepared and run at the same time.
 const WORKERS: usize = 2;
 
-/// What came of one attack in one layer.
+/// Most attacks that share a machine: each has a disk there.
+const TRIES_PER_MACHINE: usize = 12;
+
+/// An attack in one layer.
+#[derive(Clone, Copy)]
+#[expect(missing_debug_implementations, reason = "a change is code")]
+pub struct Play<'a> {
+    /// The attack.
+    pub attack: &'a Attack,
+    /// The layer.
+    pub layer: Layer,
+}
+
+impl<'a> Play<'a> {
+    /// Attacks, in each of their layers.
+    pub fn all(attacks: &'a [Attack]) -> Vec<Self> {
+        attacks
+            .iter()
+            .flat_map(|attack| attack.layers.iter().map(move |layer| (attack, *layer)))
+            .map(|(attack, layer)| Self { attack, layer })
+            .collect()
+    }
+}
+
+/// What came of one play.
 #[derive(Debug)]
 struct Outcome {
     line: String,
@@ -36,10 +61,8 @@ struct Outcome {
 /// What came of all of them.
 #[derive(Debug, Default)]
 pub struct Report {
-    /// Attacks, counting every change that shares a boot with others.
-    pub attacks: usize,
-    /// Machines booted.
-    pub boots: usize,
+    /// How many there were.
+    pub tally: Tally,
     /// Boots that ended in anything but what the attack's expectation allows.
     pub failures: Vec<String>,
     /// One line for each boot.
@@ -56,75 +79,150 @@ impl fmt::Display for Report {
         for failure in &self.failures {
             writeln!(f, "\nWRONG {failure}")?;
         }
-        let Self {
-            attacks,
+        let Counts {
+            played,
+            known,
             boots,
-            failures,
-            wall,
-            ..
-        } = self;
-        let (wrong, seconds) = (failures.len(), wall.as_secs());
+            machines,
+            wrong,
+        } = self.tally.total();
+        let seconds = self.wall.as_secs();
         write!(
             f,
-            "{attacks} attacks in {boots} boots, {wrong} wrong boots, {seconds} s"
+            "played {played} of {known} attacks in {boots} boots on {machines} machines, \
+             {wrong} wrong boots, {seconds} s"
         )
     }
 }
 
-/// Runs attacks on a release, in each of their layers that is among `layers`.
-pub fn run(attacks: &[Attack], layers: &[Layer], release: &Release) -> Result<Report> {
-    let jobs: Vec<(&Attack, Layer)> = attacks
-        .iter()
-        .flat_map(|attack| attack.layers.iter().map(move |layer| (attack, *layer)))
-        .filter(|(_, layer)| layers.contains(layer))
-        .collect();
+/// What one machine is switched on for.
+enum Machine<'a> {
+    Own(Play<'a>),
+    Shared(Vec<Play<'a>>),
+}
+
+/// Plays those of `known` that are `chosen`, on a release.
+pub fn run<'a>(
+    known: &[Play<'a>],
+    chosen: impl Fn(&Play<'a>) -> bool,
+    release: &Release,
+) -> Result<Report> {
+    let plays: Vec<Play<'_>> = known.iter().copied().filter(|play| chosen(play)).collect();
     let started = Instant::now();
-    let hostile: Vec<_> = attacks
-        .iter()
-        .filter_map(|attack| match &attack.kind {
-            Kind::Hostile(hostile) => Some(hostile),
-            Kind::Change(_) => None,
-        })
-        .collect();
     let directory = tempfile::tempdir()?;
-    let hostile_disk = hostile::make_disk(release, &hostile, directory.path())?;
+    let hostile = hostile_disk(&plays, release, directory.path())?;
+    let machines = machines(&plays);
     let next = AtomicUsize::new(0);
-    let outcomes = Mutex::new(Vec::new());
+    let report = Mutex::new(Report::default());
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                while let Some((attack, layer)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcome = attempt(attack, *layer, release, hostile_disk.path());
-                    println!("{}", outcome.line);
-                    lock(&outcomes).push(outcome);
+                while let Some(machine) = machines.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcomes = attempt(machine, release, hostile.as_ref());
+                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+                    for (index, (play, outcome)) in outcomes.into_iter().enumerate() {
+                        println!("{}", outcome.line);
+                        report.add(play, outcome, index == 0);
+                    }
                 }
             });
         }
     });
-    let mut report = Report {
-        attacks: jobs.iter().map(|(attack, _)| attack.mutants).sum(),
-        boots: jobs.len(),
-        wall: started.elapsed(),
-        ..Report::default()
-    };
-    for outcome in lock(&outcomes).drain(..) {
-        if !outcome.accepted {
-            report
-                .failures
-                .push(format!("{}\n{:?}", outcome.line, outcome.verdict));
-        }
-        report.lines.push(outcome.line);
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for play in known {
+        report.count(
+            *play,
+            Counts {
+                known: play.attack.mutants,
+                ..Counts::default()
+            },
+        );
     }
     report.lines.sort();
+    report.wall = started.elapsed();
     Ok(report)
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+impl Report {
+    fn count(&mut self, play: Play<'_>, counts: Counts) {
+        let layer = play.layer.to_string();
+        self.tally.add(play.attack.id, &layer, counts);
+    }
+
+    fn add(&mut self, play: Play<'_>, outcome: Outcome, first_of_machine: bool) {
+        self.count(
+            play,
+            Counts {
+                played: play.attack.mutants,
+                boots: 1,
+                machines: first_of_machine.into(),
+                wrong: (!outcome.accepted).into(),
+                known: 0,
+            },
+        );
+        if !outcome.accepted {
+            self.failures
+                .push(format!("{}\n{:?}", outcome.line, outcome.verdict));
+        }
+        self.lines.push(outcome.line);
+    }
 }
 
-fn attempt(attack: &Attack, layer: Layer, release: &Release, hostile: &Path) -> Outcome {
-    let verdict = boot(attack, layer, release, hostile);
+/// The disk with the hostile releases among the plays, if there is one.
+fn hostile_disk(plays: &[Play<'_>], release: &Release, directory: &Path) -> Result<Option<Disk>> {
+    let releases = plays.iter().filter_map(|play| match &play.attack.kind {
+        Kind::Hostile(hostile) => Some(hostile),
+        Kind::Change(_) => None,
+    });
+    let releases: Vec<_> = releases.collect();
+    if releases.is_empty() {
+        return Ok(None);
+    }
+    hostile::make_disk(release, &releases, directory).map(Some)
+}
+
+/// Each on a machine of its own, or with others of its layer.
+fn machines<'a>(plays: &[Play<'a>]) -> Vec<Machine<'a>> {
+    let mut machines = Vec::new();
+    for layer in Layer::ALL {
+        let shared: Vec<Play<'_>> = plays
+            .iter()
+            .copied()
+            .filter(|play| play.layer == layer && play.attack.stage == Stage::Shared)
+            .collect();
+        let chunks = shared.chunks(TRIES_PER_MACHINE);
+        machines.extend(chunks.map(|chunk| Machine::Shared(chunk.to_vec())));
+    }
+    let own = plays
+        .iter()
+        .filter(|play| play.attack.stage == Stage::Machine);
+    machines.extend(own.copied().map(Machine::Own));
+    machines
+}
+
+fn attempt<'a>(
+    machine: &Machine<'a>,
+    release: &Release,
+    hostile: Option<&Disk>,
+) -> Vec<(Play<'a>, Outcome)> {
+    let (plays, verdicts) = match machine {
+        Machine::Own(play) => (vec![*play], vec![boot(*play, release, hostile)]),
+        Machine::Shared(plays) => match tries::play(plays, release) {
+            Ok(verdicts) => (plays.clone(), verdicts.into_iter().map(Ok).collect()),
+            Err(error) => {
+                let again = || Err(anyhow::anyhow!("{error:#}"));
+                (plays.clone(), plays.iter().map(|_| again()).collect())
+            }
+        },
+    };
+    plays
+        .into_iter()
+        .zip(verdicts)
+        .map(|(play, verdict)| (play, outcome(play, verdict)))
+        .collect()
+}
+
+fn outcome(Play { attack, layer }: Play<'_>, verdict: Result<Verdict>) -> Outcome {
     let (accepted, what) = match &verdict {
         Ok(verdict) => (attack.accept.allows(verdict), summary(verdict)),
         Err(error) => (false, format!("{error:#}")),
@@ -142,13 +240,21 @@ fn summary(verdict: &Verdict) -> String {
         Verdict::SameTree => "same tree".into(),
         Verdict::Unreadable(paths) => format!("{} paths unreadable", paths.len()),
         Verdict::OtherAttributes(paths) => format!("{} paths with other attributes", paths.len()),
+        Verdict::OtherContent(paths) => format!(
+            "{} paths changed after they were checked, a limit of the mode",
+            paths.len()
+        ),
         Verdict::Refused { line, .. } => line.clone(),
         Verdict::Died(_) => "no report".into(),
         Verdict::Wrong(what) => what.lines().next().unwrap_or_default().to_owned(),
     }
 }
 
-fn boot(attack: &Attack, layer: Layer, release: &Release, hostile: &Path) -> Result<Verdict> {
+fn boot(
+    Play { attack, layer }: Play<'_>,
+    release: &Release,
+    hostile: Option<&Disk>,
+) -> Result<Verdict> {
     let kernel = GuestKernel::find(attack.machine.series).context("no kernel")?;
     let directory = tempfile::tempdir()?;
     let (disk, job, deployment) = match &attack.kind {
@@ -156,7 +262,10 @@ fn boot(attack: &Attack, layer: Layer, release: &Release, hostile: &Path) -> Res
             let (disk, job) = release.spoil(directory.path(), change)?;
             (disk, job, release.deployment())
         }
-        Kind::Hostile(release) => (Disk::open(hostile), None, release.deployment()),
+        Kind::Hostile(release) => {
+            let disk = hostile.context("the disk with the hostile releases")?;
+            (disk.clone(), None, release.deployment())
+        }
     };
     let mut vm = release
         .machine(&kernel, layer, &disk, &deployment)?

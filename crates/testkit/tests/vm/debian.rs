@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Result;
+use sealroot_format::policy::Mode;
 use sealroot_testkit::release::{Layer, Release, TREE, usual_kernel};
 use sealroot_testkit::{debian, need};
 
@@ -23,7 +24,7 @@ fn debian_boots_to_its_services() -> Result<()> {
         return Ok(());
     }
     debian::add_guest(&tree)?;
-    let release = Release::of_tree(&kernel, directory, 400, 600)?;
+    let release = Release::of_tree(&kernel, directory, Mode::Sealed, 400, 600)?;
     for layer in Layer::ALL {
         let outcome = release
             .machine(&kernel, layer, release.disk(), &release.deployment())?

@@ -2,14 +2,13 @@
 //! The store's own tests once more, where the kernel has fs-verity.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use sealroot_testkit::binaries::cargo;
 use sealroot_testkit::disk::{Disk, Filesystem};
 use sealroot_testkit::guest::Worker;
 use sealroot_testkit::kernel::{GuestKernel, Series};
-use sealroot_testkit::need;
 
 /// Those that use the kernel and need no other program.
 const TESTS: [&str; 5] = [
@@ -55,9 +54,7 @@ fn run(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
 /// The store's tests as a static program.
 fn test_program() -> Result<PathBuf> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .current_dir(need::repository())
+    let output = cargo()
         .args([
             "test",
             "--quiet",
@@ -66,8 +63,8 @@ fn test_program() -> Result<PathBuf> {
             "--test",
             "store",
         ])
-        .args(["--no-run", "--message-format=json", "--target", TARGET])
-        .args(["--target-dir", "target/static"])
+        .args(["--no-run", "--message-format=json", "--profile", "guest"])
+        .args(["--target", TARGET, "--target-dir", "target/static"])
         .env("RUSTFLAGS", "-C target-feature=+crt-static")
         .output()?;
     let errors = String::from_utf8_lossy(&output.stderr);

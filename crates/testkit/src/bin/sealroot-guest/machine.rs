@@ -8,11 +8,15 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use rustix::io::Errno;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount as unmount_path};
 use sealroot_testkit::vm::REPORT_PORT;
 
 /// How often, every 10 ms, a device is looked for before it counts as absent.
 const DEVICE_TRIES: u32 = 500;
+
+/// `MODULE_INIT_COMPRESSED_FILE` of `linux/module.h`.
+const COMPRESSED: i32 = 4;
 
 /// Mounts what every Linux system has, where it is not mounted yet.
 pub(crate) fn mount_basics() -> Result<()> {
@@ -48,8 +52,13 @@ pub(crate) fn load_modules(directory: &str) -> Result<()> {
     paths.sort();
     for path in paths {
         let file = File::open(&path)?;
-        rustix::system::finit_module(&file, c"", 0)
-            .with_context(|| format!("loading {}", path.display()))?;
+        let is_compressed = path.extension().is_none_or(|extension| extension != "ko");
+        let flags = if is_compressed { COMPRESSED } else { 0 };
+        match rustix::system::finit_module(&file, c"", flags) {
+            // There is hardware of which a machine has none.
+            Ok(()) | Err(Errno::NODEV) => {}
+            Err(errno) => return Err(errno).with_context(|| format!("loading {}", path.display())),
+        }
     }
     Ok(())
 }
@@ -96,7 +105,7 @@ fn find_in_class(class: &str, attribute: &str, value: &str) -> Option<PathBuf> {
     })
 }
 
-fn wait_for<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
+pub(crate) fn wait_for<T>(mut find: impl FnMut() -> Option<T>) -> Option<T> {
     for _ in 0..DEVICE_TRIES {
         if let Some(found) = find() {
             return Some(found);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The test program inside guests.
 //!
-//! As process 1 it is a worker where there is a job, as in an initramfs made for it, and a probe
-//! otherwise (see [`sealroot_testkit::guest`]). As any other process it is a handful of commands
+//! As process 1 it is a worker where there is a job, as in an initramfs made for it, tries several
+//! disks where there is a list of them, and is a probe otherwise (see [`sealroot_testkit::guest`]). As any other process it is a handful of commands
 //! for jobs.
 
 #![forbid(unsafe_code)]
@@ -11,6 +11,7 @@ mod machine;
 mod probe;
 mod race;
 mod release;
+mod tries;
 mod verity;
 mod worker;
 
@@ -18,13 +19,15 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use sealroot_testkit::debian::QUESTIONS;
-use sealroot_testkit::guest::JOB_PATH;
+use sealroot_testkit::guest::{JOB_PATH, TRIES_PATH};
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 
 fn main() -> Result<()> {
     if rustix::process::getpid().is_init() {
         let result = if Path::new(JOB_PATH).exists() {
             worker::run()
+        } else if Path::new(TRIES_PATH).exists() {
+            tries::run()
         } else {
             probe::run()
         };
@@ -44,15 +47,19 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&manifest)?);
             Ok(())
         }
-        ["race", directory, digest, attempts] => race::run(directory, digest, attempts.parse()?),
+        ["race", mode, directory, digest, attempts] => {
+            race::run(mode, directory, digest, attempts.parse()?)
+        }
+        ["try"] => tries::attempt(),
         ["tree-digest", directory] => {
             let root = BareRoot::of(Path::new(directory))?;
             println!("{}", probe::tree_digest(&root.path())?);
             Ok(())
         }
         ["answer"] => worker::answer(&QUESTIONS),
-        ["release", tree, sysroot] => release::make(tree, sysroot),
-        ["install", from, to] => verity::install(Path::new(from), Path::new(to)),
+        ["release", tree, sysroot, mode] => release::make(tree, sysroot, mode),
+        ["install", from, to, "verity"] => verity::install(Path::new(from), Path::new(to), true),
+        ["install", from, to, "none"] => verity::install(Path::new(from), Path::new(to), false),
         ["verity-sizes", directory] => verity::measure_sizes(directory),
         other => bail!("unknown command {other:?}"),
     }

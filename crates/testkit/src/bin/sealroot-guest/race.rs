@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! A14: the pack is exchanged for another one, back and forth, while it is opened, authenticated
-//! and mounted.
+//! A14, A16: the pack is exchanged for another one, or written to, back and forth, while it is
+//! opened, authenticated and mounted.
 
 use std::fs::{self, File};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -12,8 +13,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{CWD, Mode, OFlags, RenameFlags, openat, renameat_with};
 use rustix::mount::MountAttrFlags;
-use sealroot_boot::{BootPlan, Facts, FirmwareState, mount_pack, plan};
-use sealroot_format::digest::VerityDigest;
+use sealroot_boot::{BootPlan, Enforcement, Facts, FirmwareState, mount_pack, plan};
+use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::policy::Policy;
 use sealroot_sys::mount::FsContext;
 use sealroot_sys::verity::measure_verity;
@@ -21,10 +22,14 @@ use sealroot_sys::verity::measure_verity;
 /// A file inside the pack that tells the genuine one from the other.
 const TELLTALE: &str = "etc/os-release";
 
-/// Mounts `directory/<digest>.pack` many times while it is being exchanged for `evil.pack`, as a
-/// boot does and, to show that the race is one, by its path. Prints how often each gave what.
-pub(crate) fn run(directory: &str, digest: &str, attempts: u32) -> Result<()> {
+/// Mounts `directory/<digest>.pack` many times while it is becoming `evil.pack` and itself again,
+/// as a boot does and, to show that the race is one, by its path. Prints how often each gave what.
+///
+/// In the mode `sealed` the two exchange their names; in the mode `integrity`, in which the files
+/// have no fs-verity, what tells them apart is written into the genuine one.
+pub(crate) fn run(mode: &str, directory: &str, digest: &str, attempts: u32) -> Result<()> {
     let genuine = VerityDigest::from_hex(digest).context("a digest")?;
+    let plan = boot_plan(mode)?;
     let good = Path::new(directory).join(format!("{genuine}.pack"));
     let evil = Path::new(directory).join("evil.pack");
     let expected = read_telltale(&mount_by_path(&good)?)?;
@@ -35,15 +40,16 @@ pub(crate) fn run(directory: &str, digest: &str, attempts: u32) -> Result<()> {
 
     let ended = AtomicBool::new(false);
     let exchanges = AtomicU64::new(0);
+    let mut exchange = exchange(&plan, &good, &evil)?;
     let result = thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
-                if renameat_with(CWD, &good, CWD, &evil, RenameFlags::EXCHANGE).is_ok() {
+                if exchange() {
                     exchanges.fetch_add(1, Ordering::Relaxed);
                 }
             }
         });
-        let result = attempt_all(directory, genuine, &good, &expected, attempts);
+        let result = attempt_all(&plan, directory, genuine, &good, &expected, attempts);
         ended.store(true, Ordering::Relaxed);
         result
     });
@@ -60,24 +66,47 @@ pub(crate) fn run(directory: &str, digest: &str, attempts: u32) -> Result<()> {
     Ok(())
 }
 
+/// What makes the pack the evil one, or the genuine one again; it says whether it did.
+type Exchange = Box<dyn FnMut() -> bool + Send>;
+
+fn exchange(plan: &BootPlan, good: &Path, evil: &Path) -> Result<Exchange> {
+    let (good, evil) = (good.to_owned(), evil.to_owned());
+    if plan.enforcement == Enforcement::Kernel {
+        return Ok(Box::new(move || {
+            renameat_with(CWD, &good, CWD, &evil, RenameFlags::EXCHANGE).is_ok()
+        }));
+    }
+    let (mut next, mut other) = (fs::read(&evil)?, fs::read(&good)?);
+    let pairs = next.iter().zip(&other);
+    let mut differing = (0..).zip(pairs).filter(|(_, (evil, good))| evil != good);
+    let (start, _) = differing.next().context("two packs that differ")?;
+    let end = differing.last().map_or(start, |(at, _)| at) + 1;
+    let pack = File::options().write(true).open(&good)?;
+    Ok(Box::new(move || {
+        let written = pack.write_all_at(&next[start..end], start as u64).is_ok();
+        std::mem::swap(&mut next, &mut other);
+        written
+    }))
+}
+
 type Counts = [u32; 3];
 
 fn attempt_all(
+    plan: &BootPlan,
     directory: &str,
     genuine: VerityDigest,
     good: &Path,
     expected: &[u8],
     attempts: u32,
 ) -> Result<[Counts; 2]> {
-    let plan = boot_plan()?;
     let packs = File::open(directory)?;
     let mut counts = [Counts::default(); 2];
     let started = Instant::now();
     for attempt in 0..attempts {
-        let as_boot = mount_pack(&plan, packs.as_fd(), genuine).ok();
+        let as_boot = mount_pack(plan, packs.as_fd(), genuine).ok();
         count(&mut counts[0], as_boot, expected)?;
         if attempt % 4 == 0 {
-            count(&mut counts[1], naively(good, genuine)?, expected)?;
+            count(&mut counts[1], naively(plan, good, genuine)?, expected)?;
         }
         if attempt % 1000 == 0 {
             println!("attempt {attempt} after {:?}", started.elapsed());
@@ -97,10 +126,13 @@ fn count(counts: &mut Counts, mount: Option<OwnedFd>, expected: &[u8]) -> Result
 }
 
 /// Measures and mounts by path: what must not be done.
-fn naively(good: &Path, genuine: VerityDigest) -> Result<Option<OwnedFd>> {
-    let measured = measure_verity(File::open(good)?)?
-        .sha256()
-        .map(VerityDigest::from_bytes);
+fn naively(plan: &BootPlan, good: &Path, genuine: VerityDigest) -> Result<Option<OwnedFd>> {
+    let measured = match plan.enforcement {
+        Enforcement::Kernel => measure_verity(File::open(good)?)?
+            .sha256()
+            .map(VerityDigest::from_bytes),
+        Enforcement::AtBoot => Some(compute_verity_digest(&fs::read(good)?)),
+    };
     if measured != Some(genuine) {
         return Ok(None);
     }
@@ -126,14 +158,15 @@ fn read_telltale(mount: &OwnedFd) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// The plan of a boot with the layer `erofs` and fs-verity.
-fn boot_plan() -> Result<BootPlan> {
-    let policy = Policy::parse(
-        b"sealroot policy 1\nmode sealed\nlayer erofs\ntmpfs-percent -\nroot LABEL=x\n\
+/// The plan of a boot with the layer `erofs`.
+fn boot_plan(mode: &str) -> Result<BootPlan> {
+    let policy = format!(
+        "sealroot policy 1\nmode {mode}\nlayer erofs\ntmpfs-percent -\nroot LABEL=x\n\
           etc transient\nvar volatile\npack sha256:4096:\
           0000000000000000000000000000000000000000000000000000000000000000\nos test\nvariant -\n\
           stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n",
-    )?;
+    );
+    let policy = Policy::parse(policy.as_bytes())?;
     let facts = Facts {
         cmdline: fs::read("/proc/cmdline")?,
         firmware: FirmwareState::Unknown,

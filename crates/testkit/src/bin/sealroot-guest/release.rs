@@ -6,8 +6,9 @@ use serde_json::Value;
 
 use crate::machine;
 
-/// Builds `tree` into the store of `sysroot`, signs it with the key of the initramfs, deploys it.
-pub(crate) fn make(tree: &str, sysroot: &str) -> Result<()> {
+/// Builds `tree` into the store of `sysroot`, signs it with the key of the initramfs, deploys it
+/// for a mode.
+pub(crate) fn make(tree: &str, sysroot: &str, mode: &str) -> Result<()> {
     let built = sealroot(&[
         "--sysroot",
         sysroot,
@@ -38,7 +39,7 @@ pub(crate) fn make(tree: &str, sysroot: &str) -> Result<()> {
     ])?;
     let keyset = ["--sysroot", sysroot, "--keyset", "/test.keyset"];
     sealroot(&[&keyset[..], &["verify", "--full", commit]].concat())?;
-    sealroot(&[&keyset[..], &["deploy", commit]].concat())?;
+    sealroot(&[&keyset[..], &["deploy", "--mode", mode, commit]].concat())?;
     println!("{commit}");
     Ok(())
 }

@@ -32,20 +32,18 @@ fn measure(path: &Path, size_bytes: u64) -> Result<[u8; 32]> {
         .context("the digest is no SHA-256")
 }
 
-/// Copies a tree over another one; packs get fs-verity.
-pub(crate) fn install(from: &Path, to: &Path) -> Result<()> {
+/// Copies a tree over another one; packs get fs-verity, or stay without.
+pub(crate) fn install(from: &Path, to: &Path, with_verity: bool) -> Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
         if entry.file_type()?.is_dir() {
             fs::create_dir_all(&target)?;
-            install(&entry.path(), &target)?;
+            install(&entry.path(), &target, with_verity)?;
         } else if !target.exists() {
             fs::copy(entry.path(), &target)?;
-            if target
-                .extension()
-                .is_some_and(|extension| extension == "pack")
-            {
+            let is_pack = target.extension().is_some_and(|name| name == "pack");
+            if is_pack && with_verity {
                 enable_verity(File::open(&target)?)
                     .with_context(|| format!("fs-verity of {}", target.display()))?;
             }
