@@ -25,7 +25,7 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 12] = [
+const TEST_PACKAGES: [&str; 13] = [
     "acl",
     "attr",
     "binutils",
@@ -35,6 +35,7 @@ const TEST_PACKAGES: [&str; 12] = [
     "fsverity",
     "libcap2-bin",
     "libssl-dev",
+    "openssl",
     "ostree",
     "pkg-config",
     "strace",
