@@ -9,7 +9,7 @@ use sealroot_format::ErrorClass;
 use serde_json::json;
 
 use crate::hint;
-use crate::output::Output;
+use crate::output::{Output, printable};
 
 /// A failure the command itself found: usage, or something missing.
 #[derive(Debug, thiserror::Error)]
@@ -81,8 +81,9 @@ fn print(causes: &[String], class: ErrorClass, hint: Option<&str>, output: Outpu
         writeln!(out, "{error}")
     } else {
         let hint = hint
-            .map(|hint| format!("\nhint: {hint}"))
+            .map(|hint| format!("\nhint: {}", printable(hint)))
             .unwrap_or_default();
+        let causes: Vec<String> = causes.iter().map(|cause| printable(cause)).collect();
         writeln!(out, "error: {}{hint}", causes.join("\n  because "))
     };
     ExitCode::from(class.exit_code())

@@ -48,6 +48,10 @@ fn of_build(error: &BuildError) -> Option<String> {
     match error {
         BuildError::Source(error) => of_source(error),
         BuildError::Store(error) => of_store(error),
+        BuildError::Signed { commit, stream, .. } => Some(format!(
+            "give it another --stream; or, if nothing deployed needs those signatures, remove \
+             pack/{commit}.{stream}.sign in the store first"
+        )),
         _ => None,
     }
 }

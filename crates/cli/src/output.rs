@@ -50,9 +50,24 @@ impl Output {
         let _ = if self.json {
             writeln!(io::stderr(), "{}", json!({ "warning": message }))
         } else {
-            writeln!(io::stderr(), "warning: {message}")
+            writeln!(io::stderr(), "warning: {}", printable(message))
         };
     }
+}
+
+/// `text` in one line in which nothing steers a terminal: names of files that others chose stand
+/// in it.
+pub(crate) fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for char in text.chars() {
+        let reorders = matches!(char, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+        if char.is_control() || reorders {
+            line.extend(char.escape_default());
+        } else {
+            line.push(char);
+        }
+    }
+    line
 }
 
 /// Lets `write` print on standard output.

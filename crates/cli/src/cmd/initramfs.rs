@@ -208,6 +208,12 @@ impl Initramfs {
         common.trusted_keyset()?;
         let keyset = files::read(&common.keyset_path())?;
 
+        if let Some(release) = old_kernel(&self.modules) {
+            output.warn(&format!(
+                "{release} is too old: the boot program refuses kernels before Linux 6.6"
+            ));
+        }
+
         let mut modules = initramfs::default_modules();
         modules.extend(
             self.extra_modules
@@ -239,6 +245,15 @@ impl Initramfs {
             modules: summary.modules,
         })
     }
+}
+
+/// The kernel release that a directory of modules is named after, if it is one before 6.6.
+fn old_kernel(modules: &Path) -> Option<String> {
+    let modules = fs::canonicalize(modules).ok()?;
+    let release = modules.file_name()?.to_str()?;
+    let mut numbers = release.split('.').map(str::parse::<u32>);
+    let version = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    (version < (6, 6)).then(|| release.to_owned())
 }
 
 fn find_boot_program() -> anyhow::Result<PathBuf> {

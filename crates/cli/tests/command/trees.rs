@@ -199,3 +199,21 @@ fn sources_that_are_not_there_make_no_store() {
     let line = format!("{STORE} build --ostree tree ref {rest}");
     scratch.refused(ErrorClass::NotFound, &line, &["tree"]);
 }
+
+#[test]
+fn names_in_errors_do_not_steer_the_terminal() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path("tree")).expect("a directory");
+    let name = scratch.path("tree/\u{1b}[31m\n\u{202e}");
+    fs::write(&name, vec![7; 70_000]).expect("a file");
+    for words in ["image other", "ls"] {
+        let mut words = words.split(' ');
+        let mut run = scratch.command(words.next().expect("a command"));
+        let output = run.arg("tree/\u{1b}[31m\n\u{202e}").args(words).output();
+        let output = output.expect("it starts");
+        let said = String::from_utf8(output.stderr).expect("text");
+        assert!(!output.status.success());
+        assert!(said.contains(r"tree/\u{1b}[31m\n\u{202e}"), "{said}");
+        assert!(!said.contains(['\u{1b}', '\u{202e}']), "{said}");
+    }
+}

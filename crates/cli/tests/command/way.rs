@@ -211,21 +211,54 @@ fn a_commit_in_two_streams_wants_the_stream() {
 }
 
 #[test]
-fn a_changed_statement_loses_its_signatures_and_says_so() {
+fn a_signed_statement_is_not_replaced() {
     let scratch = Scratch::new();
     let commit = scratch.signed();
-    let line = format!("{STORE} build --dir tree --os exampleos --stream stable --index 2");
-    let ran = scratch.ok(&line);
-    assert!(
-        ran.err.contains("warning: ") && ran.err.contains("sign it again"),
-        "{}",
-        ran.err
-    );
+    let before = scratch.listing("store/pack");
+    for other in [
+        "--index 2",
+        "--index 1 --version 2",
+        "--index 1 --threshold 0",
+    ] {
+        scratch.refused(
+            ErrorClass::Usage,
+            &format!("{STORE} build --dir tree --os exampleos --stream stable {other}"),
+            &[&commit, "is released in stream stable already"],
+        );
+    }
+    scratch.ok(&format!("{STORE} verify {commit}"));
+    assert_eq!(scratch.listing("store/pack"), before);
+
+    let line = format!("{STORE} build --dir tree --os exampleos --stream beta --index 2");
+    scratch.ok(&line);
+}
+
+#[test]
+fn a_store_in_the_tree_is_refused() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
     scratch.refused(
-        ErrorClass::Untrusted,
-        &format!("{STORE} verify {commit}"),
-        &["found 0"],
+        ErrorClass::Usage,
+        "--store tree/store build --dir tree --os o --stream s --index 1",
+        &["tree/store", "lies in the tree"],
     );
+}
+
+#[test]
+fn a_tree_that_cannot_boot_is_built_with_a_warning() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    let line = format!("{STORE} build --dir tree --os o --stream s --index 1");
+    let warned = scratch.ok(&line).err;
+    assert!(
+        warned.contains("cannot boot: it has no /dev, /proc") && warned.contains("/sbin/init"),
+        "{warned}"
+    );
+    for name in ["dev", "proc", "run", "sys", "sysroot", "tmp", "var"] {
+        fs::create_dir(scratch.path("tree").join(name)).expect("a directory");
+    }
+    scratch.write("tree/usr/sbin/init", "#!/bin/sh\n");
+    assert_eq!(scratch.ok(&line.replace("index 1", "index 2")).err, "");
 }
 
 #[test]

@@ -2,21 +2,28 @@
 //! A source into a pack and objects of a store, and the statement to be signed.
 //!
 //! The same tree built again reads its files once and writes nothing; a statement that says the
-//! same but for its time of creation stays, and its signatures with it.
+//! same but for its time of creation stays, and its signatures with it; one that is signed is never
+//! replaced.
+
+mod checks;
+mod error;
 
 use std::io;
 use std::path::Path;
 
-use sealroot_format::ErrorClass;
-use sealroot_format::digest::CommitId;
-use sealroot_format::pack::{self, PackError};
-use sealroot_format::sign::{self, Name, Statement, Unverified, Word};
+use sealroot_format::digest::{CommitId, TreeDigest};
+use sealroot_format::pack::{self, PackError, PackSummary};
+use sealroot_format::sign::{Name, Statement, Unverified, Word};
 use sealroot_format::tree::{InodeId, Tree, dump};
 
 use crate::monitor::{Monitor, Unit};
-use crate::ostree::{self, CommitInfo, OstreeError};
-use crate::source::{self, Devices, DirectoryOptions, SourceError};
-use crate::store::{Store, StoreError, Transaction, TransactionSummary};
+use crate::ostree::{self, CommitInfo};
+use crate::source::{self, Devices, DirectoryOptions};
+use crate::store::{Store, Transaction, TransactionSummary};
+
+pub use error::BuildError;
+
+use checks::{check_apart, warn_unless_bootable};
 
 /// Where a tree comes from.
 #[derive(Clone, Copy, Debug)]
@@ -73,49 +80,6 @@ pub struct Built {
     pub objects: TransactionSummary,
 }
 
-/// Why nothing was built.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// The directory could not be read as it is.
-    #[error(transparent)]
-    Source(#[from] SourceError),
-    /// The OSTree commit could not be read or verified.
-    #[error(transparent)]
-    Ostree(#[from] OstreeError),
-    /// The tree does not fit into a pack.
-    #[error(transparent)]
-    Pack(#[from] PackError),
-    /// The store refused.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The statement cannot be written down.
-    #[error(transparent)]
-    Statement(#[from] sign::Error),
-    /// The version or kernel release of an OSTree commit cannot stand in a statement.
-    #[error("the commit's own {field} cannot stand in a statement; name it with --{field}")]
-    Word {
-        /// Which field.
-        field: &'static str,
-        /// What is wrong with it.
-        source: sealroot_format::text::Error,
-    },
-}
-
-impl BuildError {
-    /// What kind of failure this is.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::Source(error) => error.class(),
-            Self::Ostree(error) => error.class(),
-            Self::Pack(error) => error.class(),
-            Self::Store(error) => error.class(),
-            Self::Statement(error) => error.class(),
-            Self::Word { .. } => ErrorClass::Usage,
-        }
-    }
-}
-
 struct Source {
     tree: Tree,
     /// Of an OSTree commit.
@@ -129,6 +93,9 @@ pub fn build(
     release: &Release,
     monitor: &dyn Monitor,
 ) -> Result<Built, BuildError> {
+    if let Origin::Directory { path, .. } = origin {
+        check_apart(store.location(), path)?;
+    }
     let transaction = store.begin(monitor)?;
     let Source { tree, known } = read(origin, release.threshold_bytes, &transaction, monitor)?;
     monitor.start("packing", Unit::Items, None);
@@ -138,6 +105,8 @@ pub fn build(
         None => (CommitId::from_bytes(*tree_digest.as_bytes()), None),
     };
     let summary = pack::write_pack(&tree, release.threshold_bytes, &mut io::sink())?;
+    let statement = state(release, &tree, commit, tree_digest, info.as_ref(), &summary)?;
+    let present = present_statement(store, &statement, monitor)?;
     let is_new_pack = transaction.add_pack(&summary.digest, summary.size_bytes, |out| {
         let written = pack::write_pack(&tree, release.threshold_bytes, out);
         written.map(drop).map_err(|error| match error {
@@ -145,43 +114,19 @@ pub fn build(
             other => io::Error::other(other),
         })
     })?;
-    let commit_word = |field, value: Option<&String>| {
-        let parsed = value.map(|text| text.parse()).transpose();
-        parsed.map_err(|source| BuildError::Word { field, source })
+    let is_new = is_new_pack || present.is_none();
+    let statement = if let Some(present) = present {
+        present
+    } else {
+        let bytes = Unverified::unsigned(&statement)?.to_string();
+        transaction.write_statement(&commit, &statement.stream, bytes.as_bytes())?;
+        statement
     };
-    let info = info.as_ref();
-    let statement = Statement {
-        os: release.os.clone(),
-        variant: release.variant.clone(),
-        stream: release.stream.clone(),
-        arch: release.arch.clone(),
-        version: match &release.version {
-            Some(version) => Some(version.clone()),
-            None => commit_word("version", info.and_then(|info| info.version.as_ref()))?,
-        },
-        index: release.index,
-        epoch: release.epoch,
-        commit,
-        tree_digest,
-        pack_format: pack::FORMAT_VERSION,
-        pack_digest: summary.digest,
-        pack_size_bytes: summary.size_bytes,
-        entries: summary.entries,
-        objects: summary.objects,
-        object_bytes: summary.object_bytes,
-        threshold_bytes: release.threshold_bytes,
-        kernel: match (&release.kernel, only_kernel(&tree)) {
-            (Some(kernel), _) => Some(kernel.clone()),
-            (None, Some(kernel)) => Some(kernel),
-            (None, None) => commit_word("kernel", info.and_then(|info| info.kernel.as_ref()))?,
-        },
-        created: release.created,
-    };
-    let (statement, is_new_statement) = add_statement(store, &transaction, statement, monitor)?;
     let objects = transaction.finish()?;
+    warn_unless_bootable(&tree, monitor);
     Ok(Built {
         statement,
-        is_new: is_new_pack || is_new_statement,
+        is_new,
         objects,
     })
 }
@@ -212,34 +157,88 @@ fn read(
     }
 }
 
-/// Writes `statement`, unless the store has one that differs only in its time of creation, which
-/// then stays with its signatures. Which one the store has now, and whether it is new.
-fn add_statement(
+/// What the vendor and the tree say about the release.
+fn state(
+    release: &Release,
+    tree: &Tree,
+    commit: CommitId,
+    tree_digest: TreeDigest,
+    info: Option<&CommitInfo>,
+    summary: &PackSummary,
+) -> Result<Statement, BuildError> {
+    let commit_word = |field, value: Option<&String>| {
+        let parsed = value.map(|text| text.parse()).transpose();
+        parsed.map_err(|source| BuildError::Word { field, source })
+    };
+    Ok(Statement {
+        os: release.os.clone(),
+        variant: release.variant.clone(),
+        stream: release.stream.clone(),
+        arch: release.arch.clone(),
+        version: match &release.version {
+            Some(version) => Some(version.clone()),
+            None => commit_word("version", info.and_then(|info| info.version.as_ref()))?,
+        },
+        index: release.index,
+        epoch: release.epoch,
+        commit,
+        tree_digest,
+        pack_format: pack::FORMAT_VERSION,
+        pack_digest: summary.digest,
+        pack_size_bytes: summary.size_bytes,
+        entries: summary.entries,
+        objects: summary.objects,
+        object_bytes: summary.object_bytes,
+        threshold_bytes: release.threshold_bytes,
+        kernel: match (&release.kernel, only_kernel(tree)) {
+            (Some(kernel), _) => Some(kernel.clone()),
+            (None, Some(kernel)) => Some(kernel),
+            (None, None) => commit_word("kernel", info.and_then(|info| info.kernel.as_ref()))?,
+        },
+        created: release.created,
+    })
+}
+
+/// The statement in the store that differs from `statement` in its time of creation at most: it
+/// stays, with its signatures.
+///
+/// A signed one that says something else stays too, and nothing is built: signatures may be hard
+/// to get again, and a deployment may need them to boot.
+fn present_statement(
     store: &Store,
-    transaction: &Transaction<'_>,
-    statement: Statement,
+    statement: &Statement,
     monitor: &dyn Monitor,
-) -> Result<(Statement, bool), BuildError> {
-    let (commit, stream) = (&statement.commit, &statement.stream);
-    if let Some(bytes) = store.read_statement(commit, stream)? {
-        let present = Unverified::<Statement>::parse(&bytes)
-            .and_then(|document| Ok((Statement::parse(document.body())?, document)));
-        match present {
-            Ok((present, _)) if is_same_release(&present, &statement) => {
-                return Ok((present, false));
-            }
-            Ok((_, document)) if !document.signatures().is_empty() => monitor.warn(format!(
-                "the statement of {commit} in stream {stream} says something new now: its {} \
-                 signatures are gone, sign it again",
-                document.signatures().len()
-            )),
-            Ok(_) => {}
-            Err(error) => monitor.warn(format!("a damaged statement is replaced: {error}")),
+) -> Result<Option<Statement>, BuildError> {
+    let Some(bytes) = store.read_statement(&statement.commit, &statement.stream)? else {
+        return Ok(None);
+    };
+    let present = Unverified::<Statement>::parse(&bytes)
+        .and_then(|document| Ok((Statement::parse(document.body())?, document)));
+    match present {
+        Ok((present, _)) if is_same_release(&present, statement) => Ok(Some(present)),
+        Ok((present, document)) if !document.signatures().is_empty() => {
+            Err(signed_otherwise(&present, statement))
+        }
+        Ok(_) => Ok(None),
+        Err(error) => {
+            monitor.warn(format!("a damaged statement is replaced: {error}"));
+            Ok(None)
         }
     }
-    let bytes = Unverified::unsigned(&statement)?.to_string();
-    transaction.write_statement(commit, stream, bytes.as_bytes())?;
-    Ok((statement, true))
+}
+
+fn signed_otherwise(present: &Statement, new: &Statement) -> BuildError {
+    let (expected, found) = (present.to_string(), new.to_string());
+    let mut lines = expected.lines().zip(found.lines());
+    let (expected, found) = lines
+        .find(|(expected, found)| expected != found)
+        .unwrap_or_default();
+    BuildError::Signed {
+        commit: new.commit,
+        stream: new.stream.clone(),
+        expected: expected.into(),
+        found: found.into(),
+    }
 }
 
 fn is_same_release(present: &Statement, new: &Statement) -> bool {
