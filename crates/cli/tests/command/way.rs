@@ -245,6 +245,42 @@ fn a_store_in_the_tree_is_refused() {
 }
 
 #[test]
+fn a_release_is_bound_to_a_kernel_of_its_tree() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    let build = |stream: &str, options: &str| {
+        format!("{STORE} build --dir tree --os o --stream {stream} --index 1 {options}")
+    };
+    let statement = |stream: &str| {
+        let path = scratch.only("store/pack", &format!(".{stream}.sign"));
+        fs::read_to_string(path).expect("a statement")
+    };
+    scratch.ok(&build("none", "--kernel 6.6"));
+    assert!(statement("none").contains("\nkernel 6.6\n"));
+
+    fs::create_dir_all(scratch.path("tree/usr/lib/modules/6.12.1")).expect("a directory");
+    scratch.ok(&build("one", ""));
+    assert!(statement("one").contains("\nkernel 6.12.1\n"));
+    let other = build("other", "--kernel 6.6");
+    scratch.refused(
+        ErrorClass::Usage,
+        &other,
+        &["kernel 6.6", "expected 6.12.1"],
+    );
+
+    fs::create_dir_all(scratch.path("tree/usr/lib/modules/6.12.2")).expect("a directory");
+    assert!(
+        scratch
+            .ok(&build("two", ""))
+            .err
+            .contains("several kernels")
+    );
+    let warned = scratch.ok(&build("chosen", "--kernel 6.12.2")).err;
+    assert!(!warned.contains("kernel"), "{warned}");
+    assert!(statement("chosen").contains("\nkernel 6.12.2\n"));
+}
+
+#[test]
 fn a_tree_that_cannot_boot_is_built_with_a_warning() {
     let scratch = Scratch::new();
     scratch.small_tree();

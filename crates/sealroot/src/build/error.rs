@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::CommitId;
 use sealroot_format::pack::PackError;
-use sealroot_format::sign::{self, Name};
+use sealroot_format::sign::{self, Name, Word};
 
 use crate::ostree::OstreeError;
 use crate::source::SourceError;
@@ -39,6 +39,17 @@ pub enum BuildError {
         /// The tree.
         tree: PathBuf,
     },
+    /// The tree has kernels, but not the one it is said to be for.
+    #[error(
+        "the tree has no modules of the kernel {named}: expected {}",
+        list(found)
+    )]
+    OtherKernel {
+        /// The kernel release that was named.
+        named: Word,
+        /// Those in the tree.
+        found: Vec<Word>,
+    },
     /// The commit has a signed statement in this stream that says something else.
     #[error(
         "{commit} is released in stream {stream} already, and signed: expected {expected:?} as \
@@ -64,6 +75,11 @@ pub enum BuildError {
     },
 }
 
+fn list(kernels: &[Word]) -> String {
+    let kernels: Vec<&str> = kernels.iter().map(Word::as_str).collect();
+    kernels.join(" or ")
+}
+
 impl BuildError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
@@ -73,7 +89,10 @@ impl BuildError {
             Self::Pack(error) => error.class(),
             Self::Store(error) => error.class(),
             Self::Statement(error) => error.class(),
-            Self::Word { .. } | Self::Signed { .. } | Self::StoreInTree { .. } => ErrorClass::Usage,
+            Self::Word { .. }
+            | Self::Signed { .. }
+            | Self::StoreInTree { .. }
+            | Self::OtherKernel { .. } => ErrorClass::Usage,
         }
     }
 }

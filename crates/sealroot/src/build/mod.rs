@@ -14,7 +14,7 @@ use std::path::Path;
 use sealroot_format::digest::{CommitId, TreeDigest};
 use sealroot_format::pack::{self, PackError, PackSummary};
 use sealroot_format::sign::{Name, Statement, Unverified, Word};
-use sealroot_format::tree::{InodeId, Tree, dump};
+use sealroot_format::tree::{Tree, dump};
 
 use crate::monitor::{Monitor, Unit};
 use crate::ostree::{self, CommitInfo};
@@ -23,7 +23,7 @@ use crate::store::{Store, Transaction, TransactionSummary};
 
 pub use error::BuildError;
 
-use checks::{check_apart, warn_unless_bootable};
+use checks::{check_apart, kernel_of, warn_unless_bootable};
 
 /// Where a tree comes from.
 #[derive(Clone, Copy, Debug)]
@@ -123,7 +123,7 @@ pub fn build(
         statement
     };
     let objects = transaction.finish()?;
-    warn_unless_bootable(&tree, monitor);
+    warn_unless_bootable(&tree, &statement, monitor);
     Ok(Built {
         statement,
         is_new,
@@ -190,10 +190,9 @@ fn state(
         objects: summary.objects,
         object_bytes: summary.object_bytes,
         threshold_bytes: release.threshold_bytes,
-        kernel: match (&release.kernel, only_kernel(tree)) {
-            (Some(kernel), _) => Some(kernel.clone()),
-            (None, Some(kernel)) => Some(kernel),
-            (None, None) => commit_word("kernel", info.and_then(|info| info.kernel.as_ref()))?,
+        kernel: match kernel_of(tree, release.kernel.as_ref())? {
+            Some(kernel) => Some(kernel),
+            None => commit_word("kernel", info.and_then(|info| info.kernel.as_ref()))?,
         },
         created: release.created,
     })
@@ -247,20 +246,4 @@ fn is_same_release(present: &Statement, new: &Statement) -> bool {
         ..new.clone()
     };
     *present == with_its_time
-}
-
-/// The only directory in `/usr/lib/modules`, or `/lib/modules` in a tree without merged `/usr`.
-fn only_kernel(tree: &Tree) -> Option<Word> {
-    let paths: [&[&[u8]]; 2] = [&[b"usr", b"lib", b"modules"], &[b"lib", b"modules"]];
-    let modules = paths
-        .into_iter()
-        .find_map(|path| tree.lookup(path.iter().copied()))?;
-    let is_directory = |id: InodeId| tree.inode(id).as_directory().is_some();
-    let mut kernels = (tree.inode(modules).as_directory()?.iter())
-        .filter(|(_, id)| is_directory(*id))
-        .map(|(name, _)| name);
-    match (kernels.next(), kernels.next()) {
-        (Some(only), None) => std::str::from_utf8(only).ok()?.parse().ok(),
-        _ => None,
-    }
 }
