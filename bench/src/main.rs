@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod again;
+mod boot;
 mod build;
 mod digest;
 mod floor;
@@ -16,6 +17,7 @@ mod report;
 mod setting;
 mod size;
 mod trace;
+mod verity;
 
 use std::time::Instant;
 
@@ -41,40 +43,53 @@ enum Bench {
     Digest(Options),
     /// `build` into an empty store: ours, and what cfsctl, mkcomposefs and ostree do
     Build(Options),
-    /// A second `build` and `deploy` of the same: what is read and written
-    Again(Options),
     /// The most memory that `build` holds
     Memory(Options),
+    /// A second `build` and `deploy` of the same: what is read and written
+    Again(Options),
     /// How large packs are
     Size(Options),
-    /// What measures the memory of one run
-    #[command(hide = true)]
-    Peak(memory::Peak),
+    /// What the boot program does for a small and for a large tree, in a virtual machine
+    Boot(Options),
+    /// What enabling fs-verity costs, in a virtual machine
+    Verity(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
+    /// What measures the memory of one run
+    #[command(hide = true)]
+    Peak(memory::Peak),
 }
 
 /// Measures, and adds what it found to the report.
 type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
-const DIGEST: (&str, Measure) = ("digest", digest::run);
-const BUILD: (&str, Measure) = ("build", build::run);
-const AGAIN: (&str, Measure) = ("again", again::run);
-const MEMORY: (&str, Measure) = ("memory", memory::run);
-const SIZE: (&str, Measure) = ("size", size::run);
+const ALL: [(&str, Measure); 7] = [
+    ("digest", digest::run),
+    ("build", build::run),
+    ("memory", memory::run),
+    ("again", again::run),
+    ("size", size::run),
+    ("boot", boot::run),
+    ("verity", verity::run),
+];
 
 fn main() -> Result<()> {
-    match Cli::parse().bench {
-        Bench::All(options) => run(&options, &[DIGEST, BUILD, MEMORY, AGAIN, SIZE]),
-        Bench::Digest(options) => run(&options, &[DIGEST]),
-        Bench::Build(options) => run(&options, &[BUILD]),
-        Bench::Again(options) => run(&options, &[AGAIN]),
-        Bench::Memory(options) => run(&options, &[MEMORY]),
-        Bench::Peak(options) => memory::peak(&options),
-        Bench::Size(options) => run(&options, &[SIZE]),
-        Bench::Floor(options) => floor::run(&options),
-    }
+    let (options, name) = match Cli::parse().bench {
+        Bench::All(options) => return run(&options, &ALL),
+        Bench::Digest(options) => (options, "digest"),
+        Bench::Build(options) => (options, "build"),
+        Bench::Memory(options) => (options, "memory"),
+        Bench::Again(options) => (options, "again"),
+        Bench::Size(options) => (options, "size"),
+        Bench::Boot(options) => (options, "boot"),
+        Bench::Verity(options) => (options, "verity"),
+        Bench::Floor(options) => return floor::run(&options),
+        Bench::Peak(options) => return memory::peak(&options),
+    };
+    let mut benches = ALL.to_vec();
+    benches.retain(|(found, _)| *found == name);
+    run(&options, &benches)
 }
 
 /// Runs benches, and prints one report of all.

@@ -20,6 +20,8 @@ pub enum Program {
     Guest,
     /// The `sealroot` command.
     Sealroot,
+    /// The `sealroot` command as it is released, slow to build.
+    SealrootReleased,
     /// The boot program.
     Boot,
 }
@@ -29,6 +31,7 @@ impl Program {
     const fn packages(self) -> (&'static [&'static str], &'static str) {
         match self {
             Self::Guest | Self::Sealroot => (&["sealroot-testkit", "sealroot-cli"], "guest"),
+            Self::SealrootReleased => (&["sealroot-cli"], "release"),
             Self::Boot => (&["sealroot-boot"], "boot"),
         }
     }
@@ -36,7 +39,7 @@ impl Program {
     const fn name(self) -> &'static str {
         match self {
             Self::Guest => "sealroot-guest",
-            Self::Sealroot => "sealroot",
+            Self::Sealroot | Self::SealrootReleased => "sealroot",
             Self::Boot => "sealroot-boot",
         }
     }

@@ -7,6 +7,7 @@
 //! A *probe* is the same program as the init of a booted test OS: it says what it sees.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::binaries::Program;
 use crate::cpio::Archive;
+use crate::disk::succeed;
 use crate::kernel::GuestKernel;
 use crate::manifest::Manifest;
 use crate::vm::{Vm, VmOutcome};
@@ -23,6 +25,10 @@ pub const JOB_PATH: &str = "/job.json";
 
 /// The serial number of the disk that a probe's [`ProbeJob`] is on, as JSON padded with spaces.
 pub const PROBE_JOB_DISK: &str = "job";
+
+/// Where a guest that is to trace its boot has the boot program, instead of as `/init`: this file
+/// being there tells the guest program to start it under strace, whose output is the report.
+pub const TRACED_BOOT_PATH: &str = "/traced-boot";
 
 /// The first line of the console that shows that the booted root runs a program.
 pub const PROBE_MARKER: &str = "sealroot-guest: the root has started its init";
@@ -96,6 +102,8 @@ pub struct CommandReport {
     pub errors: String,
     /// How long it took, in milliseconds of the guest's clock.
     pub milliseconds: u64,
+    /// How much processor time it took, of its own and of the kernel's, in milliseconds.
+    pub cpu_milliseconds: u64,
 }
 
 /// What a worker reports.
@@ -147,6 +155,11 @@ impl Worker {
             std::fs::read(source).with_context(|| format!("reading {}", source.display()))?;
         self.archive.file(path, 0o755, &bytes);
         Ok(())
+    }
+
+    /// Adds a program of the host, where it is there, with the libraries it loads.
+    pub fn add_program(&mut self, program: &Path) -> Result<()> {
+        add_program(&mut self.archive, program)
     }
 
     /// Gives the guest a disk, whose writes are kept, and mounts it at `/mnt/<serial>`.
@@ -225,4 +238,18 @@ impl VmOutcome {
             )
         })
     }
+}
+
+/// Adds a program of this machine to an archive, where it is here, with the libraries it loads.
+pub fn add_program(archive: &mut Archive, program: &Path) -> Result<()> {
+    let list = succeed(Command::new("ldd").arg(program))?;
+    let list = String::from_utf8(list)?;
+    let words = list.split_whitespace().map(Path::new);
+    let libraries = words.filter(|word| word.is_absolute());
+    for path in std::iter::once(program).chain(libraries) {
+        let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        let name = path.to_str().context("a path that is no UTF-8")?;
+        archive.file(name.trim_start_matches('/'), 0o755, &bytes);
+    }
+    Ok(())
 }

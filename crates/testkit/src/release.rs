@@ -248,7 +248,7 @@ impl Release {
     }
 
     /// The initramfs for a kernel and a layer, made at first use.
-    pub(crate) fn initramfs(&self, kernel: &GuestKernel, layer: Layer) -> Result<PathBuf> {
+    pub fn initramfs(&self, kernel: &GuestKernel, layer: Layer) -> Result<PathBuf> {
         let path = self
             .directory
             .path()

@@ -86,9 +86,14 @@ pub(crate) fn find_disk(serial: &str) -> Option<PathBuf> {
 }
 
 /// The port that reports go over. Its number says nothing: it is found by name.
-pub(crate) fn report(bytes: &[u8]) -> Result<()> {
+pub(crate) fn report_port() -> Result<PathBuf> {
     let find = || find_in_class("/sys/class/virtio-ports", "name", REPORT_PORT);
-    let path = wait_for(find).context("no report port")?;
+    wait_for(find).context("no report port")
+}
+
+/// Writes the report.
+pub(crate) fn report(bytes: &[u8]) -> Result<()> {
+    let path = report_port()?;
     let mut port = File::options()
         .write(true)
         .open(&path)

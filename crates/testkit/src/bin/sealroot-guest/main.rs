@@ -2,7 +2,9 @@
 //! The test program inside guests.
 //!
 //! As process 1 it is a worker where there is a job, as in an initramfs made for it, tries several
-//! disks where there is a list of them, and is a probe otherwise (see [`sealroot_testkit::guest`]). As any other process it is a handful of commands
+//! disks where there is a list of them, is the tracer of a boot where there is a boot program to
+//! be traced, and is a probe otherwise (see [`sealroot_testkit::guest`]). As any other process it
+//! is a handful of commands
 //! for jobs.
 
 #![forbid(unsafe_code)]
@@ -11,6 +13,7 @@ mod machine;
 mod probe;
 mod race;
 mod release;
+mod trace;
 mod tries;
 mod verity;
 mod worker;
@@ -19,7 +22,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use sealroot_testkit::debian::QUESTIONS;
-use sealroot_testkit::guest::{JOB_PATH, TRIES_PATH};
+use sealroot_testkit::guest::{JOB_PATH, TRACED_BOOT_PATH, TRIES_PATH};
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 
 fn main() -> Result<()> {
@@ -28,6 +31,8 @@ fn main() -> Result<()> {
             worker::run()
         } else if Path::new(TRIES_PATH).exists() {
             tries::run()
+        } else if Path::new(TRACED_BOOT_PATH).exists() {
+            trace::run()
         } else {
             probe::run()
         };
@@ -60,6 +65,14 @@ fn main() -> Result<()> {
         ["release", tree, sysroot, mode] => release::make(tree, sysroot, mode),
         ["install", from, to, "verity"] => verity::install(Path::new(from), Path::new(to), true),
         ["install", from, to, "none"] => verity::install(Path::new(from), Path::new(to), false),
+        ["enable-verity", directory] => verity::enable_below(Path::new(directory), None),
+        ["enable-verity", directory, tool] => {
+            verity::enable_below(Path::new(directory), Some(tool))
+        }
+        ["sync"] => {
+            rustix::fs::sync();
+            Ok(())
+        }
         ["verity-sizes", directory] => verity::measure_sizes(directory),
         other => bail!("unknown command {other:?}"),
     }

@@ -3,8 +3,9 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use sealroot_format::hex;
 use sealroot_sys::verity::{enable_verity, measure_verity};
 use sealroot_testkit::content;
@@ -49,5 +50,36 @@ pub(crate) fn install(from: &Path, to: &Path, with_verity: bool) -> Result<()> {
             }
         }
     }
+    Ok(())
+}
+
+/// Enables fs-verity on all files below a directory, with the `fsverity` tool if it is named;
+/// prints how many there are.
+pub(crate) fn enable_below(directory: &Path, tool: Option<&str>) -> Result<()> {
+    let (mut todo, mut count) = (vec![directory.to_owned()], 0_u64);
+    while let Some(directory) = todo.pop() {
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                todo.push(path);
+                continue;
+            }
+            match tool {
+                None => enable_verity(File::open(&path)?)
+                    .with_context(|| format!("fs-verity of {}", path.display()))?,
+                Some(tool) => {
+                    let status = Command::new(tool).arg("enable").arg(&path).status()?;
+                    ensure!(
+                        status.success(),
+                        "{tool} enable {}: {status}",
+                        path.display()
+                    );
+                }
+            }
+            count += 1;
+        }
+    }
+    println!("{count}");
     Ok(())
 }
