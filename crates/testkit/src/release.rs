@@ -207,6 +207,15 @@ impl Release {
         Ok(bytes)
     }
 
+    /// What a worker copies packs with, from `/mnt/source` onto the disk at `/mnt/root`.
+    pub(crate) fn install_command(&self) -> [&'static str; 5] {
+        let verity = match self.mode {
+            Mode::Sealed | Mode::Verity => "verity",
+            Mode::Integrity => "none",
+        };
+        ["/init", "install", "/mnt/source", "/mnt/root", verity]
+    }
+
     /// That object among the shared ones, inside the physical root.
     pub fn shared_object_path(&self, path: &str) -> Result<String> {
         Ok(format!(

@@ -92,7 +92,7 @@ pub fn make_disk(release: &Release, attacks: &[&Hostile], directory: &Path) -> R
     let mut worker = Worker::new(&kernel, &[])?;
     worker.mount("source", from.path(), "ext4");
     worker.mount(Release::DISK_SERIAL, disk.path(), "ext4");
-    worker.command(["/init", "install", "/mnt/source", "/mnt/root", "verity"]);
+    worker.command(release.install_command());
     worker.command(["/init", "umount", "/mnt/root"]);
     worker.run(TIME_OUT)?;
     from.remove()?;

@@ -15,9 +15,9 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
 use super::content::{self, BLOCK_BYTES, FIRST};
-use super::{Accept, Attack, Kind, Stage, metadata, names, policy};
+use super::{Accept, Attack, Kind, Stage, hostile, metadata, names, policy};
 use crate::os_tree::TARGETS;
-use crate::release::Release;
+use crate::release::{Layer, Release};
 
 /// All attacks on a release in the mode `integrity`.
 pub fn integrity_catalogue() -> Vec<Attack> {
@@ -25,6 +25,7 @@ pub fn integrity_catalogue() -> Vec<Attack> {
     attacks.extend(as_sealed());
     attacks.extend(content::swaps().into_iter().map(refused_for_object));
     attacks.extend(content::replacements().into_iter().map(refused_for_object));
+    attacks.extend(hostile::attacks().into_iter().map(refused_for_grammar));
     attacks.extend(one_byte());
     attacks.extend(lengths());
     attacks.extend(kinds());
@@ -53,6 +54,15 @@ fn refused_for_object(mut attack: Attack) -> Attack {
         attack.accept = Accept::same_tree();
     } else if attack.name.starts_with("object") || attack.name.starts_with("all objects") {
         attack.accept = Accept::refused(&["object"]);
+    }
+    attack
+}
+
+/// The whole grammar of a pack is checked where its objects are hashed, so that what is hashed is
+/// what the kernel will read.
+fn refused_for_grammar(mut attack: Attack) -> Attack {
+    if attack.layers == [Layer::Erofs] {
+        attack.accept = Accept::refused(&["pack"]);
     }
     attack
 }

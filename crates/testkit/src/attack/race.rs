@@ -6,7 +6,6 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sealroot_format::policy::Mode;
 
 use crate::disk::{Disk, Filesystem};
 use crate::guest::Worker;
@@ -59,11 +58,7 @@ pub fn run(release: &Release, attempts: u32) -> Result<Race> {
     worker.processors(2);
     worker.mount("source", source.path(), "ext4");
     worker.mount(Release::DISK_SERIAL, disk.path(), "ext4");
-    if release.mode == Mode::Integrity {
-        worker.command(["/init", "install", "/mnt/source", "/mnt/root", "none"]);
-    } else {
-        worker.command(["/init", "install", "/mnt/source", "/mnt/root", "verity"]);
-    }
+    worker.command(release.install_command());
     let packs = format!("/mnt/root/{}/pack", Release::STORE);
     let digest = release.statement.pack_digest.to_hex();
     let mode = release.mode.to_string();

@@ -79,6 +79,11 @@ const PLAYED: &[(&str, &[Layer])] = &[
     ("integrity: A03 all objects rotated", EROFS),
     ("integrity: A04 object with other bytes", TMPFS),
     ("integrity: A22 pack with other bytes", EROFS),
+    (
+        "integrity: A04 signed pack: the digest of another object",
+        EROFS,
+    ),
+    ("integrity: A07 signed pack: a redirect to a pack", TMPFS),
     ("integrity: A16 pack changed: Middle byte", TMPFS),
     (
         "integrity: A16 usr/lib/target-c.so changed: Last byte",
