@@ -87,6 +87,8 @@ pub(crate) struct Layout {
     /// What comes before the superblock.
     pub(crate) header: Vec<u8>,
     pub(crate) superblock: Superblock,
+    /// What comes behind it.
+    pub(crate) after_superblock: Vec<u8>,
     /// One for each node.
     pub(crate) places: Vec<Place>,
     /// The offset of the shared xattrs, and them in order.
@@ -184,7 +186,7 @@ impl<'t> Nodes<'t> {
         for id in shared {
             self.xattrs
                 .place_shared(*id, u32::try_from(at_bytes / 4).ok()?);
-            at_bytes += self.xattrs.get(*id).disk_bytes() as u64;
+            at_bytes += self.xattrs.shared_bytes(*id) as u64;
         }
         Some((u64::from(block) * BLOCK_BYTES as u64 + at_bytes, block))
     }
@@ -202,6 +204,7 @@ pub(crate) fn write(nodes: &Nodes<'_>, layout: &Layout, out: &mut dyn io::Write)
     emitter.buffer.extend_from_slice(&layout.header);
     emitter.pad_to(SUPERBLOCK_OFFSET_BYTES as u64)?;
     layout.superblock.encode(&mut emitter.buffer);
+    emitter.buffer.extend_from_slice(&layout.after_superblock);
 
     let mut order: Vec<usize> = (0..nodes.list.len()).collect();
     order.sort_unstable_by_key(|node| layout.places[*node].offset_bytes);
@@ -210,7 +213,7 @@ pub(crate) fn write(nodes: &Nodes<'_>, layout: &Layout, out: &mut dyn io::Write)
     }
     emitter.pad_to(layout.shared_offset_bytes)?;
     for id in &layout.shared {
-        nodes.xattrs.get(*id).encode(&mut emitter.buffer);
+        nodes.xattrs.encode_shared(*id, &mut emitter.buffer);
         emitter.flush_if_full()?;
     }
     for number in &layout.block_order {

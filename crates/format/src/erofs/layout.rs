@@ -16,8 +16,8 @@ pub(crate) const SLOT_BITS: u32 = SLOT_BYTES.ilog2();
 pub(crate) const SLOT_BYTES: usize = 32;
 /// Where the superblock is.
 pub(crate) const SUPERBLOCK_OFFSET_BYTES: usize = 1024;
-/// Where the first inode may be.
-pub(crate) const INODES_OFFSET_BYTES: usize = SUPERBLOCK_OFFSET_BYTES + Superblock::BYTES;
+/// Where the superblock ends: a pack's long names or, without them, the first inode.
+pub(crate) const AFTER_SUPERBLOCK_BYTES: usize = SUPERBLOCK_OFFSET_BYTES + Superblock::BYTES;
 /// The magic of the superblock.
 pub(crate) const MAGIC: u32 = 0xE0F5_E1E2;
 /// Compatible feature: inodes hold the time of modification.
@@ -26,6 +26,8 @@ pub(crate) const COMPAT_MTIME: u32 = 0x2;
 pub(crate) const COMPAT_XATTR_FILTER: u32 = 0x4;
 /// Incompatible feature: there may be chunk-based inodes.
 pub(crate) const INCOMPAT_CHUNKED_FILE: u32 = 0x4;
+/// Incompatible feature: there are long name prefixes.
+pub(crate) const INCOMPAT_XATTR_PREFIXES: u32 = 0x40;
 /// The block address of a chunk that is a hole.
 pub(crate) const CHUNK_HOLE: u32 = u32::MAX;
 /// Bytes of one entry of a chunk-based inode's block map.

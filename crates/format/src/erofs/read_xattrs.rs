@@ -11,7 +11,7 @@
 
 use super::layout::{BLOCK_BYTES, XATTR_UNIT_BYTES, XattrEntry, XattrHeader};
 use super::reader::{RawInode, Reader};
-use super::xattr::{Namespace, filter_bit};
+use super::xattr::{LONG_NAMES, Namespace, filter_bit, long_name};
 use super::{ImageError, ReadAt};
 use crate::limits;
 
@@ -96,16 +96,12 @@ impl<R: ReadAt> Reader<'_, R> {
         let suffix = self.vec("xattr name", name_at, entry.name_bytes.into())?;
         let value_at = name_at.saturating_add(entry.name_bytes.into());
         let value = self.vec("xattr value", value_at, entry.value_bytes.into())?;
-        let mut known = Namespace::ALL.into_iter();
-        let namespace = known.find(|namespace| {
-            namespace.index() == entry.name_index && namespace.is_whole_name() == suffix.is_empty()
-        });
-        let namespace = namespace.ok_or_else(|| {
+        let (namespace, suffix) = name_of(entry.name_index, suffix).ok_or_else(|| {
             ImageError::field(
                 "xattr namespace",
                 at,
                 entry.name_index,
-                "1, 2, 3, 4 or 6, and a name",
+                "1, 2, 3, 4 or 6 and a name, or a long name without more",
             )
         })?;
         let end = value_at.saturating_add(entry.value_bytes.into());
@@ -114,4 +110,17 @@ impl<R: ReadAt> Reader<'_, R> {
             .unwrap_or(end);
         Ok(((namespace, suffix, value), next))
     }
+}
+
+/// Namespace and rest of a name, which has only one form: a long name is never spelled out.
+fn name_of(name_index: u8, rest: Vec<u8>) -> Option<(Namespace, Vec<u8>)> {
+    if let Some(name) = long_name(name_index) {
+        return rest.is_empty().then(|| (Namespace::Trusted, name.to_vec()));
+    }
+    let mut known = Namespace::ALL.into_iter();
+    let namespace = known.find(|namespace| {
+        namespace.index() == name_index && namespace.is_whole_name() == rest.is_empty()
+    })?;
+    let is_long = namespace == Namespace::Trusted && LONG_NAMES.contains(&rest.as_slice());
+    (!is_long).then_some((namespace, rest))
 }

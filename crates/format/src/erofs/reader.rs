@@ -16,9 +16,10 @@
 use super::inode::{DataLayout, InodeFields, chunks};
 use super::layout::{
     BLOCK_BITS, BLOCK_BYTES, CHUNK_ENTRY_BYTES, CHUNK_HOLE, CHUNKS_MAX, CompactInode,
-    ExtendedInode, INODES_OFFSET_BYTES, SLOT_BYTES, XATTR_UNIT_BYTES, XattrHeader, within_block,
+    ExtendedInode, SLOT_BYTES, XATTR_UNIT_BYTES, XattrHeader, within_block,
 };
 use super::superblock::Image;
+use super::xattr::AFTER_LONG_NAMES_BYTES;
 use super::{ImageError, ReadAt};
 use crate::limits;
 use crate::tree::Timestamp;
@@ -141,7 +142,7 @@ impl<'i, R: ReadAt> Reader<'i, R> {
     pub(crate) fn inode(&mut self, nid: Nid) -> Result<RawInode, ImageError> {
         let at = nid.0.checked_mul(SLOT_BYTES as u64);
         let at = at
-            .filter(|at| *at >= INODES_OFFSET_BYTES as u64)
+            .filter(|at| *at >= AFTER_LONG_NAMES_BYTES as u64)
             .ok_or_else(|| {
                 ImageError::field(
                     "nid",

@@ -10,10 +10,12 @@
 )]
 
 use super::layout::{
-    BLOCK_BITS, BLOCK_BYTES, COMPAT_MTIME, COMPAT_XATTR_FILTER, INCOMPAT_CHUNKED_FILE, MAGIC,
-    SLOT_BITS, SUPERBLOCK_OFFSET_BYTES, Superblock,
+    AFTER_SUPERBLOCK_BYTES, BLOCK_BITS, BLOCK_BYTES, COMPAT_MTIME, COMPAT_XATTR_FILTER,
+    INCOMPAT_CHUNKED_FILE, INCOMPAT_XATTR_PREFIXES, MAGIC, SLOT_BITS, SUPERBLOCK_OFFSET_BYTES,
+    Superblock, XATTR_UNIT_BYTES,
 };
 use super::reader::{Nid, Reader};
+use super::xattr::{self, LONG_NAMES, LONG_NAMES_BYTES};
 use super::{ImageError, ReadAt};
 use crate::limits;
 use crate::tree::Timestamp;
@@ -45,7 +47,20 @@ impl<R: ReadAt> Image<R> {
         let superblock = Superblock::decode(&bytes).unwrap_or_default();
         check_superblock(&superblock, volume_name, size_bytes)?;
         image.superblock = superblock;
+        image.check_long_names()?;
         Ok(image)
+    }
+
+    fn check_long_names(&self) -> Result<(), ImageError> {
+        let at = AFTER_SUPERBLOCK_BYTES as u64;
+        let mut found = [0; LONG_NAMES_BYTES];
+        self.read("long xattr names", at, &mut found)?;
+        let expected = xattr::long_names();
+        if found != expected {
+            let (found, expected) = (found.escape_ascii(), expected.escape_ascii());
+            return Err(ImageError::field("long xattr names", at, found, expected));
+        }
+        Ok(())
     }
 
     pub(super) fn read(
@@ -96,6 +111,23 @@ impl<R: ReadAt> Image<R> {
     }
 }
 
+/// What all superblocks of packs have in common.
+pub(crate) fn fixed_fields() -> Superblock {
+    const PREFIXES: u8 = 2;
+    const PREFIX_START: u32 = 288;
+    const _: () = assert!(PREFIXES as usize == LONG_NAMES.len());
+    const _: () = assert!(PREFIX_START as usize * XATTR_UNIT_BYTES == AFTER_SUPERBLOCK_BYTES);
+    Superblock {
+        magic: MAGIC,
+        feature_compat: COMPAT_MTIME | COMPAT_XATTR_FILTER,
+        block_bits: BLOCK_BITS,
+        feature_incompat: INCOMPAT_CHUNKED_FILE | INCOMPAT_XATTR_PREFIXES,
+        xattr_prefixes: PREFIXES,
+        xattr_prefix_start: PREFIX_START,
+        ..Superblock::default()
+    }
+}
+
 fn check_superblock(
     found: &Superblock,
     volume_name: [u8; 16],
@@ -117,11 +149,8 @@ fn check_superblock(
             expected: volume_name,
         });
     }
-    // What is free to vary; all else is fixed by the profile.
+    // What is free to vary.
     let expected = Superblock {
-        magic: MAGIC,
-        feature_compat: COMPAT_MTIME | COMPAT_XATTR_FILTER,
-        block_bits: BLOCK_BITS,
         root_nid: found.root_nid,
         inodes: found.inodes,
         build_time_seconds: found.build_time_seconds,
@@ -129,8 +158,7 @@ fn check_superblock(
         blocks: found.blocks,
         xattr_block: found.xattr_block,
         volume_name,
-        feature_incompat: INCOMPAT_CHUNKED_FILE,
-        ..Superblock::default()
+        ..fixed_fields()
     };
     if *found != expected {
         let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));

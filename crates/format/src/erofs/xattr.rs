@@ -7,7 +7,9 @@ use std::collections::hash_map::Entry;
 
 use xxhash_rust::xxh32::xxh32;
 
-use super::layout::{XATTR_SHARED_MAX, XATTR_UNIT_BYTES, XattrEntry, XattrHeader};
+use super::layout::{
+    AFTER_SUPERBLOCK_BYTES, SLOT_BYTES, XATTR_SHARED_MAX, XATTR_UNIT_BYTES, XattrEntry, XattrHeader,
+};
 use crate::digest::{DIGEST_BYTES, VerityDigest};
 
 /// What an escaped name has after `overlay.`.
@@ -19,6 +21,37 @@ pub(crate) const METACOPY_BYTES: usize = 4 + DIGEST_BYTES;
 /// What comes before the digest in `trusted.overlay.metacopy`: version 0, length, no flags, SHA-256.
 pub(crate) const METACOPY_PREFIX: [u8; 4] = [0, 36, 0, 1];
 const _: () = assert!(METACOPY_BYTES == METACOPY_PREFIX[1] as usize);
+
+/// Whole names in `trusted.` that a pack stores once, as EROFS' long name prefixes: they would cost
+/// each external file a slot.
+pub(crate) const LONG_NAMES: [&[u8]; 2] = [b"overlay.metacopy", b"overlay.redirect"];
+/// In a name index: what follows counts long name prefixes.
+const LONG_NAME: u8 = 0x80;
+/// Bytes of [`long_names()`].
+pub(crate) const LONG_NAMES_BYTES: usize = 40;
+/// Where the first inode of an image with long names may be.
+pub(crate) const AFTER_LONG_NAMES_BYTES: usize =
+    (AFTER_SUPERBLOCK_BYTES + LONG_NAMES_BYTES).next_multiple_of(SLOT_BYTES);
+
+/// The long name prefixes as they are behind the superblock: for each the length of what follows,
+/// the namespace and the name, padded.
+pub(crate) fn long_names() -> [u8; LONG_NAMES_BYTES] {
+    let mut table = Vec::with_capacity(LONG_NAMES_BYTES);
+    for name in LONG_NAMES {
+        let bytes = u16::try_from(1 + name.len()).expect("names are short");
+        table.extend_from_slice(&bytes.to_le_bytes());
+        table.push(Namespace::Trusted.index());
+        table.extend_from_slice(name);
+        table.resize(table.len().next_multiple_of(XATTR_UNIT_BYTES), 0);
+    }
+    table.try_into().expect("the constant is their length")
+}
+
+/// The long name that a name index stands for.
+pub(crate) fn long_name(name_index: u8) -> Option<&'static [u8]> {
+    let position = name_index.checked_sub(LONG_NAME)?;
+    LONG_NAMES.get(usize::from(position)).copied()
+}
 
 /// A namespace EROFS knows. The order is that of the full names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -173,24 +206,14 @@ impl StoredXattr<'_> {
         })
     }
 
-    /// Bytes on disk, padded.
-    pub(crate) fn disk_bytes(&self) -> usize {
-        (XattrEntry::BYTES + self.suffix_len_bytes() + self.value.len_bytes())
-            .next_multiple_of(XATTR_UNIT_BYTES)
-    }
-
-    /// Appends the entry, padded. The caller checked the lengths.
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let end = out.len() + self.disk_bytes();
-        XattrEntry {
-            name_bytes: u8::try_from(self.suffix_len_bytes()).expect("names are bounded"),
-            name_index: self.namespace.index(),
-            value_bytes: u16::try_from(self.value.len_bytes()).expect("values are bounded"),
+    /// The name index of the whole name, if it is one of [`LONG_NAMES`].
+    fn long_index(&self) -> Option<u8> {
+        if self.namespace != Namespace::Trusted || self.escaped {
+            return None;
         }
-        .encode(out);
-        out.extend(self.suffix_bytes());
-        self.value.encode(out);
-        out.resize(end, 0);
+        (LONG_NAME..)
+            .zip(LONG_NAMES)
+            .find_map(|(index, name)| (name == self.suffix).then_some(index))
     }
 
     fn filter_bit(&self) -> u32 {
@@ -225,6 +248,8 @@ pub(crate) type XattrId = u32;
 pub(crate) struct XattrTable<'t> {
     ids: HashMap<StoredXattr<'t>, XattrId>,
     entries: Vec<TableEntry<'t>>,
+    /// Whether [`LONG_NAMES`] are stored once.
+    has_long_names: bool,
 }
 
 #[derive(Debug)]
@@ -236,6 +261,61 @@ struct TableEntry<'t> {
 }
 
 impl<'t> XattrTable<'t> {
+    pub(crate) fn new(has_long_names: bool) -> Self {
+        Self {
+            has_long_names,
+            ..Self::default()
+        }
+    }
+
+    /// Stores no long names, although the superblock has them: for tests.
+    #[cfg(test)]
+    pub(crate) fn spell_out(&mut self) {
+        self.has_long_names = false;
+    }
+
+    /// The name index of `xattr` and the length of the rest of its name.
+    fn name_on_disk(&self, xattr: &StoredXattr<'_>) -> (u8, usize) {
+        match xattr.long_index() {
+            Some(index) if self.has_long_names => (index, 0),
+            _ => (xattr.namespace.index(), xattr.suffix_len_bytes()),
+        }
+    }
+
+    /// Bytes of an entry, padded.
+    fn entry_bytes(&self, xattr: &StoredXattr<'_>) -> usize {
+        let (_, name_bytes) = self.name_on_disk(xattr);
+        (XattrEntry::BYTES + name_bytes + xattr.value.len_bytes())
+            .next_multiple_of(XATTR_UNIT_BYTES)
+    }
+
+    /// Bytes of the entry of a shared xattr, padded.
+    pub(crate) fn shared_bytes(&self, id: XattrId) -> usize {
+        self.entry_bytes(self.get(id))
+    }
+
+    /// Appends the entry of a shared xattr, padded.
+    pub(crate) fn encode_shared(&self, id: XattrId, out: &mut Vec<u8>) {
+        self.encode_entry(self.get(id), out);
+    }
+
+    /// Appends an entry, padded. Whoever added the xattr checked the lengths.
+    fn encode_entry(&self, xattr: &StoredXattr<'_>, out: &mut Vec<u8>) {
+        let end = out.len() + self.entry_bytes(xattr);
+        let (name_index, name_bytes) = self.name_on_disk(xattr);
+        XattrEntry {
+            name_bytes: u8::try_from(name_bytes).expect("names are bounded"),
+            name_index,
+            value_bytes: u16::try_from(xattr.value.len_bytes()).expect("values are bounded"),
+        }
+        .encode(out);
+        if name_bytes > 0 {
+            out.extend(xattr.suffix_bytes());
+        }
+        xattr.value.encode(out);
+        out.resize(end, 0);
+    }
+
     /// Counts one more use of `xattr`.
     pub(crate) fn add(&mut self, xattr: StoredXattr<'t>) -> XattrId {
         match self.ids.entry(xattr) {
@@ -302,7 +382,7 @@ impl<'t> XattrTable<'t> {
             if shared {
                 XATTR_UNIT_BYTES
             } else {
-                entry.xattr.disk_bytes()
+                self.entry_bytes(&entry.xattr)
             }
         };
         XattrHeader::BYTES + self.divide(ids).map(bytes).sum::<usize>()
@@ -330,7 +410,7 @@ impl<'t> XattrTable<'t> {
             out.extend_from_slice(&at_units.to_le_bytes());
         }
         for (entry, _) in self.divide(ids).filter(|(_, shared)| !shared) {
-            entry.xattr.encode(out);
+            self.encode_entry(&entry.xattr, out);
         }
     }
 }
@@ -340,5 +420,18 @@ pub(crate) fn area_count(area_bytes: usize) -> Option<u16> {
     match area_bytes.checked_sub(XattrHeader::BYTES) {
         None => Some(0),
         Some(rest_bytes) => u16::try_from(rest_bytes / XATTR_UNIT_BYTES + 1).ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Rules: P5
+    #[test]
+    fn the_long_names_are_as_the_document_says() {
+        let table = b"\x11\0\x04overlay.metacopy\0\x11\0\x04overlay.redirect\0";
+        assert_eq!(long_names(), *table);
+        assert_eq!(AFTER_LONG_NAMES_BYTES, 1216);
     }
 }

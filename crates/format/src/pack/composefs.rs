@@ -12,7 +12,7 @@ use super::{PackError, order, overlay, path_of, too_many_blocks};
 use crate::digest::{VerityDigest, compute_verity_digest};
 use crate::erofs::image::{self, Layout, Node, Nodes, Place, Shape};
 use crate::erofs::layout::{
-    BLOCK_BITS, BLOCK_BYTES, COMPAT_MTIME, COMPAT_XATTR_FILTER, INODES_OFFSET_BYTES, MAGIC,
+    AFTER_SUPERBLOCK_BYTES, BLOCK_BITS, BLOCK_BYTES, COMPAT_MTIME, COMPAT_XATTR_FILTER, MAGIC,
     SLOT_BYTES, Superblock, within_block,
 };
 use crate::erofs::xattr::Namespace;
@@ -101,7 +101,7 @@ fn digests(tree: &Tree) -> Result<Vec<Option<VerityDigest>>, PackError> {
 /// Gives every node its place, one behind the other. `None` if the image would be too large.
 fn plan(nodes: &mut Nodes<'_>, shapes: &[Shape], version: u32) -> Option<Layout> {
     let mut places = Vec::with_capacity(shapes.len());
-    let mut end_bytes = INODES_OFFSET_BYTES as u64;
+    let mut end_bytes = AFTER_SUPERBLOCK_BYTES as u64;
     for (node, shape) in nodes.list.iter().zip(shapes) {
         let place = place_item(node, shape, end_bytes)?;
         let tail_bytes = if place.inline { shape.tail_bytes } else { 0 };
@@ -125,6 +125,7 @@ fn plan(nodes: &mut Nodes<'_>, shapes: &[Shape], version: u32) -> Option<Layout>
     let root = places.first()?.offset_bytes / SLOT_BYTES as u64;
     Some(Layout {
         header: header(nodes, version),
+        after_superblock: Vec::new(),
         superblock: Superblock {
             magic: MAGIC,
             feature_compat: COMPAT_MTIME | COMPAT_XATTR_FILTER,

@@ -76,11 +76,20 @@ fn refusal(change: impl FnOnce(&mut Nodes<'_>)) -> String {
     assert_eq!(error.class(), ErrorClass::Corrupt);
     let checked = check(&image).unwrap_err();
     assert_eq!(checked.to_string(), error.to_string());
+    reason(error)
+}
+
+fn reason(error: PackError) -> String {
     match error {
         PackError::Image(source) => source.to_string(),
         PackError::Tree { path, source } => format!("{path}: {source}"),
         other => other.to_string(),
     }
+}
+
+/// Why the tree of an image cannot be read.
+fn unreadable(image: &Vec<u8>) -> String {
+    reason(Pack::open(image).and_then(|pack| pack.tree()).unwrap_err())
 }
 
 fn assert_refused(expected: &str, change: impl FnOnce(&mut Nodes<'_>)) {
@@ -157,6 +166,55 @@ fn an_external_file_has_a_digest_and_the_redirect_that_belongs_to_it() {
             set_xattrs(nodes, EXTERNAL, &[metacopy, redirect]);
         });
     }
+}
+
+// Rules: P5
+#[test]
+fn the_long_names_are_those_of_the_format() {
+    let whole = image_of(&tree(), |_| {});
+    for at in 1152..1192 {
+        let mut image = whole.clone();
+        image[at] ^= 0x40;
+        let found = unreadable(&image);
+        assert!(found.contains("long xattr names"), "{at}: {found}");
+    }
+    // Their number and place, in the superblock.
+    for (at, byte) in [(91, 0), (91, 1), (91, 255), (92, 0), (95, 0xff)] {
+        let mut image = whole.clone();
+        image[1024 + at] = byte;
+        let found = unreadable(&image);
+        assert!(found.contains("superblock"), "{at}: {found}");
+    }
+}
+
+// Rules: P19
+#[test]
+fn a_long_name_has_one_form() {
+    let whole = image_of(&tree(), |_| {});
+    let index_of = |value: Value<'_>| {
+        let value = value.to_vec();
+        let at = whole
+            .windows(value.len())
+            .position(|found| found == value)
+            .unwrap();
+        at - 3
+    };
+    let metacopy = index_of(Value::Metacopy(&DIGEST));
+    let redirect = index_of(Value::Redirect(&DIGEST, ".file"));
+    assert_eq!((whole[metacopy], whole[redirect]), (0x80, 0x81));
+    let changed = |at: usize, byte| {
+        let mut image = whole.clone();
+        image[at] = byte;
+        unreadable(&image)
+    };
+    for name_index in [0, 4, 0x7f, 0x82, 0x84, 0xff] {
+        let found = changed(redirect, name_index);
+        assert!(found.contains("xattr namespace"), "{found}");
+    }
+    // Something behind the name.
+    let found = changed(redirect - 1, 1);
+    assert!(found.contains("xattr namespace"), "{found}");
+    assert_refused("xattr namespace", |nodes| nodes.xattrs.spell_out());
 }
 
 // Rules: P20
@@ -318,7 +376,7 @@ fn content_is_not_used_again_and_again() {
     let keep = image.len() - 99 * 65_536;
     let blocks = u32::try_from(keep / 4096).unwrap();
     let first = blocks - 16;
-    for at in (1152..first as usize * 4096).step_by(32) {
+    for at in (1216..first as usize * 4096).step_by(32) {
         if image[at..at + 2] == [0, 0] && image[at + 4..at + 6] == [0, 0x80] {
             image[at + 16..at + 20].copy_from_slice(&first.to_le_bytes());
         }

@@ -8,7 +8,7 @@ use crate::digest::VerityDigest;
 use crate::erofs::dirent::Child;
 use crate::erofs::image::{Body, Node, Nodes, Shape};
 use crate::erofs::inode::encode_device;
-use crate::erofs::xattr::{Namespace, StoredXattr, Value};
+use crate::erofs::xattr::{Namespace, StoredXattr, Value, XattrTable};
 use crate::limits;
 use crate::tree::{Directory, FileContent, Inode, InodeId, Kind, Timestamp, Tree};
 
@@ -33,6 +33,7 @@ impl<'t> Builder<'t> {
     pub(super) fn build(&self) -> Result<Nodes<'t>, PackError> {
         let mut nodes = Nodes {
             build_time: self.build_time,
+            xattrs: XattrTable::new(self.profile.has_long_names),
             ..Nodes::default()
         };
         let mut xattrs_left_bytes = limits::MAX_TREE_XATTR_BYTES;

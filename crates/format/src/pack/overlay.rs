@@ -40,6 +40,8 @@ pub(super) const ON_PARENT: [WhiteoutXattr; 4] = [
 /// What differs between the profiles.
 #[derive(Debug)]
 pub(super) struct Profile {
+    /// Whether the longest names are stored once for the whole image.
+    pub(super) has_long_names: bool,
     /// Ends the name of an object in its redirect.
     pub(super) extension: &'static str,
     /// Whether inodes whose whiteout attributes the writer added have [`MARKER`], and what overlayfs
@@ -51,6 +53,7 @@ pub(super) struct Profile {
 
 /// Our own profile.
 pub(super) const PACK: Profile = Profile {
+    has_long_names: true,
     extension: ".file",
     strict: true,
     opaque_root: false,
@@ -58,6 +61,7 @@ pub(super) const PACK: Profile = Profile {
 
 /// The export profile.
 pub(super) const COMPOSEFS: Profile = Profile {
+    has_long_names: false,
     extension: "",
     strict: false,
     opaque_root: true,

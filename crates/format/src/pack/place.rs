@@ -5,10 +5,9 @@
 
 use crate::erofs::image::Body;
 use crate::erofs::image::{Layout, Nodes, Place, Shape};
-use crate::erofs::layout::{
-    BLOCK_BITS, BLOCK_BYTES, COMPAT_MTIME, COMPAT_XATTR_FILTER, INCOMPAT_CHUNKED_FILE,
-    INODES_OFFSET_BYTES, MAGIC, SLOT_BYTES, Superblock,
-};
+use crate::erofs::layout::{BLOCK_BYTES, SLOT_BYTES, Superblock};
+use crate::erofs::superblock::fixed_fields;
+use crate::erofs::xattr::{AFTER_LONG_NAMES_BYTES, long_names};
 
 /// How many blocks are open for items at a time.
 const WINDOW_BLOCKS: usize = 32;
@@ -45,9 +44,6 @@ pub(super) fn plan(nodes: &mut Nodes<'_>, shapes: &[Shape]) -> Option<Layout> {
     }
     let root = places.first()?.offset_bytes / SLOT_BYTES as u64;
     let superblock = Superblock {
-        magic: MAGIC,
-        feature_compat: COMPAT_MTIME | COMPAT_XATTR_FILTER,
-        block_bits: BLOCK_BITS,
         root_nid: u16::try_from(root).ok()?,
         inodes: places.len() as u64,
         build_time_seconds: nodes.build_time.seconds.cast_unsigned(),
@@ -55,12 +51,12 @@ pub(super) fn plan(nodes: &mut Nodes<'_>, shapes: &[Shape]) -> Option<Layout> {
         blocks: next_block,
         xattr_block: if shared.is_empty() { 0 } else { xattr_block },
         volume_name: VOLUME_NAME,
-        feature_incompat: INCOMPAT_CHUNKED_FILE,
-        ..Superblock::default()
+        ..fixed_fields()
     };
     Some(Layout {
         header: Vec::new(),
         superblock,
+        after_superblock: long_names().to_vec(),
         places,
         shared_offset_bytes,
         shared,
@@ -107,10 +103,10 @@ impl Window {
         Self {
             open: vec![OpenBlock {
                 number: 0,
-                free_bytes: (BLOCK_BYTES - INODES_OFFSET_BYTES) as u64,
+                free_bytes: (BLOCK_BYTES - AFTER_LONG_NAMES_BYTES) as u64,
             }],
             blocks: 1,
-            end_bytes: INODES_OFFSET_BYTES as u64,
+            end_bytes: AFTER_LONG_NAMES_BYTES as u64,
         }
     }
 
@@ -193,20 +189,20 @@ mod tests {
     // Rules: P25
     #[test]
     fn the_block_with_the_least_room_that_is_enough_is_taken() {
-        // Room is left: 2944 - 2912 = 32, then 96, 64, 64.
-        let items = [2912, 4000, 4032, 4032, 96, 64, 64, 32, 32];
+        // Room is left: 2880 - 2848 = 32, then 96, 64, 64.
+        let items = [2848, 4000, 4032, 4032, 96, 64, 64, 32, 32];
         let block = 4096;
         let ends = [
             block + 4000,
             2 * block + 4032,
             3 * block + 4032,
-            1152 + 2912,
+            1216 + 2848,
             4 * block,
         ];
         assert_eq!(
             place(&items),
             [
-                1152,
+                1216,
                 block,
                 2 * block,
                 3 * block,
@@ -224,16 +220,16 @@ mod tests {
     fn a_large_item_takes_blocks_of_its_own_and_leaves_the_last_open() {
         assert_eq!(
             place(&[4096, 10_016, 2000, 2304]),
-            [4096, 8192, 8192 + 10_016, 1152]
+            [4096, 8192, 8192 + 10_016, 1216]
         );
-        assert_eq!(place(&[10_016, 2944, 2000])[2], 4096 + 10_016);
+        assert_eq!(place(&[10_016, 2880, 2000])[2], 4096 + 10_016);
     }
 
     // Rules: P26
     #[test]
     fn the_fullest_of_33_open_blocks_is_closed() {
         // Block 0 and 31 others, of which the second and third have the least room.
-        let mut items = vec![2944 - 1024];
+        let mut items = vec![2880 - 1024];
         items.extend([3072, 4000, 4000]);
         items.extend([3072; 28]);
         // One more closes the second; the third is open still.
