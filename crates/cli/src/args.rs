@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use sealroot::keys;
-use sealroot::store::{Store, StoreError};
+use sealroot::store::{KernelIo, Store, StoreError};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::CommitId;
 use sealroot_format::sign::{Keyset, Verified};
@@ -96,6 +96,13 @@ impl Common {
             Some(location) => Store::open_or_create(location),
             None => Store::open_or_create_in_sysroot(&self.sysroot),
         }
+    }
+
+    /// Where the store is, or will be.
+    pub(crate) fn store_path(&self) -> PathBuf {
+        self.store
+            .clone()
+            .unwrap_or_else(|| self.sysroot.join(KernelIo::STORE_IN_SYSROOT))
     }
 
     /// Reads the keyset, which is trusted because the user named it or the administrator

@@ -3,13 +3,56 @@
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use sealroot_format::ErrorClass;
+
+use crate::failure::Failure;
 
 /// Reads a file; errors name it.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// That a file to be written does not lie in the tree that is to be read. `what` it is.
+pub(crate) fn refuse_inside(tree: &Path, file: &Path, what: &str) -> anyhow::Result<()> {
+    let Ok(tree_is) = tree.canonicalize() else {
+        return Ok(()); // Reading it tells why.
+    };
+    let absolute = std::path::absolute(file)?;
+    let there = (absolute.ancestors()).find_map(|ancestor| ancestor.canonicalize().ok());
+    if !there.is_some_and(|there| there.starts_with(tree_is)) {
+        return Ok(());
+    }
+    let message = format!(
+        "{what} {} lies in the tree {}, of which it would become a part",
+        file.display(),
+        tree.display()
+    );
+    Err(Failure::new(ErrorClass::Usage, message)
+        .hint("put it somewhere else")
+        .into())
+}
+
+/// The regular file that writing to `path` replaces or makes: behind a symlink, and never a device.
+fn replaceable(path: &Path) -> anyhow::Result<PathBuf> {
+    let refuse = |found: &str| {
+        let message = format!(
+            "{} is {found}, expected a regular file or nothing",
+            path.display()
+        );
+        Err(Failure::new(ErrorClass::Usage, message)
+            .hint("write to a new file, then copy that to where it should go")
+            .into())
+    };
+    match (path.symlink_metadata(), path.metadata()) {
+        (Ok(own), Ok(target)) if own.is_symlink() && target.is_file() => Ok(path.canonicalize()?),
+        (Ok(own), Err(_)) if own.is_symlink() => refuse("a symbolic link to nothing"),
+        (_, Ok(target)) if target.is_dir() => refuse("a directory"),
+        (_, Ok(target)) if !target.is_file() => refuse("a device, fifo or socket"),
+        _ => Ok(path.to_owned()),
+    }
 }
 
 /// Writes a file through `fill`; it appears whole and durable or, on any error, not at all.
@@ -17,7 +60,8 @@ pub(crate) fn replace(
     path: &Path,
     fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    let directory = match path.parent() {
+    let target = replaceable(path)?;
+    let directory = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
@@ -34,7 +78,7 @@ pub(crate) fn replace(
         .set_permissions(Permissions::from_mode(0o644))
         .with_context(cannot)?;
     file.as_file().sync_all().with_context(cannot)?;
-    file.persist(path)
+    file.persist(&target)
         .map_err(|error| error.error)
         .with_context(cannot)?;
     File::open(directory)

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::io;
+use std::path::Path;
 
 use sealroot::build::BuildError;
 use sealroot::deploy::DeployError;
@@ -16,9 +17,25 @@ use sealroot_format::{ErrorClass, sign};
 
 use crate::failure::Failure;
 
-/// Without fs-verity a damaged file of the right size is not noticed when it is in the way.
-pub(crate) const BUILD_AGAIN: &str =
-    "build or fetch the release again, after removing what is damaged";
+/// How to get back what is missing.
+const BUILD_AGAIN: &str = "build or fetch the release again";
+
+/// Most files that a hint names.
+const MAX_NAMED: usize = 5;
+
+/// How to replace damaged files: without fs-verity one of the right size is not noticed when it is
+/// in the way. Those that are missing need no removing.
+pub(crate) fn remove_and_build<'p>(paths: impl IntoIterator<Item = &'p Path>) -> String {
+    let there = paths
+        .into_iter()
+        .filter(|path| path.symlink_metadata().is_ok());
+    let names: Vec<String> = there.map(|path| path.display().to_string()).collect();
+    match names.len() {
+        0 => BUILD_AGAIN.to_owned(),
+        1..=MAX_NAMED => format!("remove {}, then {BUILD_AGAIN}", names.join(" and ")),
+        count => format!("remove the {count} damaged files named above, then {BUILD_AGAIN}"),
+    }
+}
 
 /// A way out of the first cause that has one.
 pub(crate) fn of(error: &anyhow::Error) -> Option<String> {
@@ -52,6 +69,10 @@ fn of_build(error: &BuildError) -> Option<String> {
             "give it another --stream; or, if nothing deployed needs those signatures, remove \
              pack/{commit}.{stream}.sign in the store first"
         )),
+        BuildError::Index { highest, .. } => Some(match highest.checked_add(1) {
+            Some(next) => format!("--index {next}; or another --stream, which has its own numbers"),
+            None => "another --stream, which has its own numbers".into(),
+        }),
         _ => None,
     }
 }
@@ -60,9 +81,14 @@ fn of_deploy(error: &DeployError) -> Option<String> {
     match error {
         DeployError::Store(error) => of_store(error),
         DeployError::NeedsVerity { .. } => Some(
-            "--mode integrity does without fs-verity: every object is then hashed at each boot"
+            "--mode integrity does without fs-verity: every object is then hashed at each boot. \
+             Or make a new store where fs-verity is: `sealroot --store NEW build`, and sign again; \
+             a store never changes from one to the other"
                 .into(),
         ),
+        DeployError::NoDeployment { .. } => {
+            Some("`sealroot status` lists the deployments of a store".into())
+        }
         DeployError::Record { .. } => Some(
             "deploy the release again: it gets a new number; then remove this deployment".into(),
         ),
@@ -96,8 +122,11 @@ fn of_release(error: &ReleaseError) -> Option<String> {
             Some("`sealroot status` lists the releases of a store".into())
         }
         ReleaseError::SeveralStreams { .. } => Some("choose one with --stream NAME".into()),
-        ReleaseError::Statement { source, .. } if source.class() == ErrorClass::Corrupt => {
-            Some(BUILD_AGAIN.into())
+        ReleaseError::Statement { path, source, .. }
+            if source.class() == ErrorClass::Corrupt
+                || matches!(source, sign::Error::BadSignature { .. }) =>
+        {
+            Some(remove_and_build([&**path]))
         }
         ReleaseError::OtherPack { .. } => Some("build the release again and sign it".into()),
         _ => None,
@@ -110,7 +139,6 @@ fn of_sign(error: &sign::Error) -> Option<String> {
             "`sealroot sign` adds a signature; `sealroot keys show` says whose the keyset wants"
                 .into(),
         ),
-        sign::Error::BadSignature { .. } => Some(BUILD_AGAIN.into()),
         _ => None,
     }
 }
@@ -145,7 +173,8 @@ fn of_store(error: &StoreError) -> Option<String> {
              then look at that with `sealroot check --full`"
         }
         StoreError::NoSpace { .. } => "make room and do the same again: it goes on where it was",
-        StoreError::Damaged { .. } | StoreError::NotFound { .. } => BUILD_AGAIN,
+        StoreError::Damaged { path, .. } => return Some(remove_and_build([&**path])),
+        StoreError::NotFound { .. } => BUILD_AGAIN,
         _ => return None,
     };
     Some(hint.into())

@@ -44,6 +44,14 @@ impl Output {
         })
     }
 
+    /// Says on standard error what is good to know. Programs find it in the result.
+    pub(crate) fn note(self, message: &str) {
+        if !self.json {
+            // A closed stderr leaves nobody to tell.
+            let _ = writeln!(io::stderr(), "note: {}", printable(message));
+        }
+    }
+
     /// Says on standard error what does not stop the work.
     pub(crate) fn warn(self, message: &str) {
         // A closed stderr leaves nobody to tell.

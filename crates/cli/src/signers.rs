@@ -4,7 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use sealroot::keys;
 use sealroot::signer::{DEFAULT_TIMEOUT, Signer, SignerCommand};
 use sealroot_format::ErrorClass;
@@ -13,18 +13,15 @@ use crate::failure::Failure;
 
 /// A secret key file, or an external command and its public key.
 #[derive(Debug, Args)]
+#[group(skip)]
+#[command(group = ArgGroup::new("who").args(["key", "signer"]).required(true))]
 pub(crate) struct SignerOptions {
     /// Sign with this secret key file.
-    #[arg(long, value_name = "FILE", required_unless_present = "signer")]
+    #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
 
     /// Sign with this command: it gets the bytes on its standard input. Split at spaces.
-    #[arg(
-        long,
-        value_name = "COMMAND",
-        requires = "public_key",
-        conflicts_with = "key"
-    )]
+    #[arg(long, value_name = "COMMAND", requires = "public_key")]
     signer: Option<String>,
 
     /// The public key that the command signs for.

@@ -139,6 +139,12 @@ impl TargetArgs {
 
 fn open_file(path: &Path) -> anyhow::Result<File> {
     let name = path.display();
+    if path.is_dir() {
+        let message = format!("{name} is a directory, expected a commit, a deployment or a pack");
+        return Err(Failure::new(ErrorClass::Usage, message)
+            .hint("only `sealroot dump` takes a directory")
+            .into());
+    }
     File::open(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             let message = format!("{name} is no commit, no deployment and no file");

@@ -3,19 +3,21 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::builder::RangedI64ValueParser;
 use clap::{ArgGroup, Args, ValueEnum, value_parser};
 use sealroot::build::{self, Built, Origin};
 use sealroot::source::Devices;
+use sealroot::store::{Store, VerityAbsence, VeritySupport};
 use sealroot_format::sign::{Name, Word};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::failure::Failure;
+use crate::files;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 use crate::time;
@@ -60,7 +62,7 @@ pub(crate) struct Build {
     #[arg(long, value_name = "TEXT")]
     version: Option<Word>,
 
-    /// Number of the release in its stream; raise it with every release.
+    /// Number of the release in its stream; every release needs a higher one than those before.
     #[arg(long, value_name = "N")]
     index: u64,
 
@@ -132,6 +134,8 @@ struct BuiltReport {
     added_objects: u64,
     added_bytes: u64,
     is_new: bool,
+    /// Why the store has no fs-verity, in a word; `null` if it has.
+    no_verity: Option<&'static str>,
 }
 
 impl BuiltReport {
@@ -141,6 +145,7 @@ impl BuiltReport {
             is_new,
             objects,
         }: &Built,
+        absence: Option<VerityAbsence>,
     ) -> Self {
         Self {
             commit: statement.commit.to_string(),
@@ -154,6 +159,7 @@ impl BuiltReport {
             added_objects: objects.added_objects,
             added_bytes: objects.added_bytes,
             is_new: *is_new,
+            no_verity: absence.map(VerityAbsence::as_str),
         }
     }
 }
@@ -182,14 +188,34 @@ impl Report for BuiltReport {
     }
 }
 
-/// That there is something to read, before a store is made for it.
-fn check_source(origin: &Origin<'_>) -> anyhow::Result<()> {
+/// That there is something to read, and that the store is no part of it, before a store is made.
+fn check_source(origin: &Origin<'_>, store: &Path) -> anyhow::Result<()> {
     let path = match origin {
-        Origin::Directory { path, .. } => path,
+        Origin::Directory { path, .. } => {
+            files::refuse_inside(path, store, "the store")?;
+            path
+        }
         Origin::Ostree { repository, .. } => repository,
     };
     let opened = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()));
     opened.map(drop)
+}
+
+/// Why a store has no fs-verity. Says so when the store is new: what is built there cannot become
+/// everything that was meant, perhaps.
+fn explain_absence(store: &Store, output: Output) -> Option<VerityAbsence> {
+    if store.verity() == VeritySupport::Kernel {
+        return None;
+    }
+    let absence = store.verity_absence();
+    if store.is_new() {
+        output.note(&format!(
+            "the new store {} has no fs-verity: {absence}. Only the mode integrity can be \
+             deployed from it, which hashes every object at each boot",
+            store.location().display()
+        ));
+    }
+    Some(absence)
 }
 
 impl Build {
@@ -223,12 +249,13 @@ impl Build {
             },
             threshold_bytes: self.threshold,
         };
-        check_source(&origin)?;
+        check_source(&origin, &common.store_path())?;
         let store = common.open_or_create_store()?;
+        let absence = explain_absence(&store, output);
         let built = {
             let progress = Progress::new(output);
             build::build(&store, origin, &release, &progress)?
         };
-        output.emit(&BuiltReport::new(&built))
+        output.emit(&BuiltReport::new(&built, absence))
     }
 }

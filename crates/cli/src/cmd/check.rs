@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot check`
 
+use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
 use clap::Args;
-use sealroot::check::{self, Depth, Severity};
+use sealroot::check::{self, Depth, Finding, Severity};
+use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use serde::Serialize;
 
@@ -21,7 +25,8 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Check {
-    /// Read and hash everything; without it only names, types and what the kernel measures.
+    /// Read and hash everything; without it only names, types, sizes, packs and what the kernel
+    /// measures.
     #[arg(long)]
     full: bool,
 }
@@ -76,6 +81,37 @@ impl Report for CheckReport {
     }
 }
 
+/// How to mend what was found.
+fn way_out(store: &Store, findings: &[Finding]) -> String {
+    let damage = findings.iter();
+    let damage = damage.filter(|finding| finding.code.severity() == Severity::Damage);
+    let (deployed, shared): (Vec<_>, Vec<_>) =
+        damage.partition(|finding| finding.path.as_bytes().starts_with(b"deploy/"));
+    let place = |finding: &Finding| {
+        store
+            .location()
+            .join(OsStr::from_bytes(finding.path.as_bytes()))
+    };
+    let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|stat| !stat.is_dir());
+    let files: Vec<PathBuf> = shared.iter().map(|f| place(f)).filter(is_file).collect();
+    let mut hint = hint::remove_and_build(files.iter().map(PathBuf::as_path));
+    let mut deployments: Vec<String> = (deployed.iter())
+        .filter_map(|finding| finding.path.as_bytes().split(|byte| *byte == b'/').nth(1))
+        .map(|name| name.escape_ascii().to_string())
+        .collect();
+    deployments.dedup();
+    if !deployments.is_empty() {
+        let deploy = format!(
+            "; deploy anew what {} {} of, and remove that in {}",
+            deployments.join(" and "),
+            if deployments.len() == 1 { "is" } else { "are" },
+            store.location().join("deploy").display()
+        );
+        hint.push_str(&deploy);
+    }
+    hint
+}
+
 impl Check {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
@@ -105,7 +141,7 @@ impl Check {
         if report.worst() == Some(Severity::Damage) {
             let message = format!("{} is damaged", store.location().display());
             return Err(Failure::new(ErrorClass::Corrupt, message)
-                .hint(hint::BUILD_AGAIN)
+                .hint(way_out(&store, &report.findings))
                 .into());
         }
         Ok(())

@@ -85,6 +85,9 @@ impl Report for ImageReport {
 impl Image {
     pub(crate) fn run(&self, output: Output) -> anyhow::Result<()> {
         let threshold_bytes = self.threshold_bytes()?;
+        if let Some(file) = &self.file {
+            files::refuse_inside(&self.dir, file, "the image")?;
+        }
         let options = DirectoryOptions {
             threshold_bytes,
             devices: self.devices.into(),

@@ -42,8 +42,8 @@ Example:
 
 const SIGN_EXAMPLES: &str = "\
 Examples:
-  sealroot keys sign vendor.keyset --key a.secret
-  sealroot keys sign vendor.keyset --public-key hsm.public --signer 'hsm-sign --slot 3'";
+  sealroot keys sign team.keyset --key a.secret
+  sealroot keys sign team.keyset --public-key hsm.public --signer 'hsm-sign --slot 3'";
 
 const SHOW_EXAMPLE: &str = "\
 Example:
@@ -51,10 +51,10 @@ Example:
 
 const KEYSET_EXAMPLE: &str = "\
 Example: two of three offline keys for the keyset itself, any of two for releases:
-  sealroot keys keyset vendor.keyset --root a.public --root b.public --root c.public \\
+  sealroot keys keyset team.keyset --root a.public --root b.public --root c.public \\
       --root-threshold 2 --release d.public --release e.public --channel e.public
-  sealroot keys sign vendor.keyset --key a.secret
-  sealroot keys sign vendor.keyset --key b.secret";
+  sealroot keys sign team.keyset --key a.secret
+  sealroot keys sign team.keyset --key b.secret";
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
@@ -188,6 +188,7 @@ impl Keys {
         match self {
             Self::New(New { name }) => output.emit(&new(name)?),
             Self::Keyset(plan) => {
+                refuse_taken([&plan.file])?;
                 let keyset = plan.keyset()?;
                 keys::write_document(&plan.file, &keyset)?;
                 output.emit(&show(&plan.file)?)
@@ -200,6 +201,17 @@ impl Keys {
             }
             Self::Show(Show { file }) => output.emit(&show(file)?),
         }
+    }
+}
+
+/// That none of these files is there.
+fn refuse_taken<const N: usize>(files: [&PathBuf; N]) -> anyhow::Result<()> {
+    match files
+        .into_iter()
+        .find(|path| path.symlink_metadata().is_ok())
+    {
+        Some(path) => Err(keys::Error::Exists { path: path.clone() }.into()),
+        None => Ok(()),
     }
 }
 
@@ -217,11 +229,7 @@ fn new(name: &Path) -> anyhow::Result<NewReport> {
         public: with_ending(".public"),
         keyset: with_ending(".keyset"),
     };
-    let files = [&report.secret, &report.public, &report.keyset];
-    if let Some(taken) = files.iter().find(|path| path.symlink_metadata().is_ok()) {
-        let path = PathBuf::from(taken);
-        return Err(keys::Error::Exists { path }.into());
-    }
+    refuse_taken([&report.secret, &report.public, &report.keyset])?;
     // The first error is the one to be told.
     let remove = |path: &Path| drop(fs::remove_file(path));
     keys::write_secret_key(&report.secret, &secret)?;

@@ -8,7 +8,7 @@ use sealroot::monitor::Silent;
 use sealroot::release;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::CommitId;
-use sealroot_format::sign::{Name, Statement};
+use sealroot_format::sign::{Name, PublicKey, Statement, Unverified};
 use serde::Serialize;
 
 use crate::args::{Common, parse_commit};
@@ -49,6 +49,8 @@ struct Signed {
     stream: String,
     key: String,
     signatures: usize,
+    /// Whether the release had no good signature by this key.
+    is_new: bool,
     statement: String,
 }
 
@@ -61,8 +63,21 @@ impl Report for Signed {
             key, signatures, ..
         } = self;
         let signatures = counted(*signatures as u64, "signature");
-        writeln!(out, "signed by {key}; {signatures} now")
+        if self.is_new {
+            writeln!(out, "signed by {key}; {signatures} now")
+        } else {
+            writeln!(out, "had been signed by {key} already; {signatures}")
+        }
     }
+}
+
+/// Whether a document has a good signature by that key.
+fn is_signed_by(document: &Unverified<Statement>, key: &PublicKey) -> bool {
+    let mut own = document
+        .signatures()
+        .iter()
+        .filter(|own| own.key == key.id());
+    own.any(|own| key.verifies(document.message(), &own.signature))
 }
 
 impl Sign {
@@ -88,6 +103,7 @@ impl Sign {
         // Read again under the lock: somebody else may have signed meanwhile.
         let (_, current) = release::read_statement(&store, self.commit, Some(&stream))?;
         signed.merge(&current)?;
+        let is_new = !is_signed_by(&current, signer.public());
         transaction.write_statement(&self.commit, &stream, signed.to_string().as_bytes())?;
         transaction.finish()?;
         output.emit(&Signed {
@@ -95,6 +111,7 @@ impl Sign {
             stream: stream.to_string(),
             key: signer.public().id().to_string(),
             signatures: signed.signatures().len(),
+            is_new,
             statement: statement.to_string(),
         })
     }

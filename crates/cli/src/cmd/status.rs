@@ -6,10 +6,10 @@ use std::io::{self, Write};
 
 use clap::Args;
 use sealroot::deploy;
-use sealroot::release;
+use sealroot::release::{self, ReleaseError};
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
-use sealroot_format::sign::{Keyset, Verified};
+use sealroot_format::sign::{self, Keyset, Verified};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -177,7 +177,21 @@ fn releases(
                     let keys = counted(statement.signers().len() as u64, "key");
                     format!("signed by {keys}")
                 }
-                Err(error) => format!("NOT SIGNED: {:#}", anyhow::Error::new(error)),
+                Err(error) => {
+                    let lacks_signatures = matches!(
+                        error,
+                        ReleaseError::Statement {
+                            source: sign::Error::TooFewSignatures { .. },
+                            ..
+                        }
+                    );
+                    let verdict = if lacks_signatures {
+                        "NOT SIGNED"
+                    } else {
+                        "REFUSED"
+                    };
+                    format!("{verdict}: {:#}", anyhow::Error::new(error))
+                }
             },
         };
         releases.push(ReleaseReport {

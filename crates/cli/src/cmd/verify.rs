@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot verify`
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealroot::check::Depth;
-use sealroot::release;
+use sealroot::release::{self, ObjectCheck};
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::CommitId;
@@ -22,6 +23,7 @@ use crate::progress::Progress;
 ///
 /// The pack is read whole and compared with the statement. Each object is looked at: where the
 /// store has fs-verity, the kernel measures it, which takes the same short time for any size.
+/// Where it has none, every object is read and hashed: nothing else can tell.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Verify {
@@ -33,7 +35,8 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
 
-    /// Also read every object to its end and hash it.
+    /// Also read every object to its end and hash it. A store without fs-verity is always verified
+    /// so.
     #[arg(long)]
     full: bool,
 }
@@ -42,6 +45,10 @@ const EXAMPLES: &str = "\
 Examples:
   sealroot --keyset vendor.keyset verify
   sealroot --store ./store --keyset vendor.keyset verify COMMIT --full";
+
+/// Words of `objects_checked`.
+const MEASURED: &str = "measured";
+const HASHED: &str = "hashed";
 
 #[derive(Serialize)]
 struct VerifyReport {
@@ -65,12 +72,15 @@ struct ReleaseReport {
     index: u64,
     signers: Vec<String>,
     objects: u64,
+    /// `measured` by the kernel, or read and `hashed`.
+    objects_checked: &'static str,
     damaged: Vec<Damaged>,
 }
 
 #[derive(Serialize)]
 struct Damaged {
     object: String,
+    path: PathBuf,
     reason: String,
 }
 
@@ -84,6 +94,7 @@ impl Report for VerifyReport {
                 index,
                 signers,
                 objects,
+                objects_checked,
                 damaged,
                 ..
             } = release;
@@ -93,12 +104,16 @@ impl Report for VerifyReport {
             match damaged.len() {
                 0 => {
                     let objects = counted(*objects, "object");
-                    writeln!(out, "  the pack and {objects} are as signed")?;
+                    let how = match *objects_checked {
+                        MEASURED => "measured by the kernel",
+                        _ => "read and hashed",
+                    };
+                    writeln!(out, "  the pack and {objects} are as signed ({how})")?;
                 }
                 count => writeln!(out, "  {count} of {objects} objects cannot be used:")?,
             }
-            for Damaged { object, reason } in damaged {
-                writeln!(out, "    {object}: {reason}")?;
+            for Damaged { path, reason, .. } in damaged {
+                writeln!(out, "    {}: {reason}", path.display())?;
             }
         }
         for Refused {
@@ -114,14 +129,17 @@ impl Report for VerifyReport {
     }
 }
 
-fn verdict(damaged: usize) -> anyhow::Result<()> {
-    if damaged == 0 {
+/// An error, if there are damaged objects.
+fn verdict(releases: &[ReleaseReport]) -> anyhow::Result<()> {
+    let damaged = releases.iter().flat_map(|release| &release.damaged);
+    let paths: BTreeSet<&Path> = damaged.map(|damaged| &*damaged.path).collect();
+    if paths.is_empty() {
         return Ok(());
     }
-    let objects = counted(damaged as u64, "object");
+    let objects = counted(paths.len() as u64, "object");
     let message = format!("{objects} cannot be used");
     Err(Failure::new(ErrorClass::Untrusted, message)
-        .hint(hint::BUILD_AGAIN)
+        .hint(hint::remove_and_build(paths))
         .into())
 }
 
@@ -149,13 +167,12 @@ impl Verify {
             self.verify(&store, &keyset, commit, stream.as_ref(), output)
         };
         if let [(commit, stream)] = &*wanted {
-            let release = verify(*commit, stream.clone())?;
-            let damaged = release.damaged.len();
-            output.emit(&VerifyReport {
-                releases: vec![release],
+            let report = VerifyReport {
+                releases: vec![verify(*commit, stream.clone())?],
                 refused: Vec::new(),
-            })?;
-            return verdict(damaged);
+            };
+            output.emit(&report)?;
+            return verdict(&report.releases);
         }
         // One bad release does not hide what is wrong with the others.
         let (mut releases, mut refused, mut first_class) = (Vec::new(), Vec::new(), None);
@@ -172,7 +189,6 @@ impl Verify {
                 }
             }
         }
-        let damaged = releases.iter().map(|release| release.damaged.len()).sum();
         let report = VerifyReport { releases, refused };
         output.emit(&report)?;
         match first_class {
@@ -181,7 +197,7 @@ impl Verify {
                 let message = format!("{count} cannot be used; the reasons are above");
                 Err(Failure::new(class, message).into())
             }
-            None => verdict(damaged),
+            None => verdict(&report.releases),
         }
     }
 
@@ -196,10 +212,15 @@ impl Verify {
         let progress = Progress::new(output);
         let statement = release::verify_statement(store, keyset, commit, stream)?;
         let tree = release::check_pack(store, &statement)?;
-        let depth = if self.full { Depth::Full } else { Depth::Quick };
-        let findings = release::verify_objects(store, &tree, depth, &progress)?;
-        let damaged = findings.into_iter().map(|finding| Damaged {
+        let wanted = if self.full {
+            ObjectCheck::Hashed
+        } else {
+            ObjectCheck::Measured
+        };
+        let verdict = release::verify_objects(store, &tree, wanted, &progress)?;
+        let damaged = verdict.findings.into_iter().map(|finding| Damaged {
             object: finding.digest.to_string(),
+            path: finding.path,
             reason: finding.reason,
         });
         Ok(ReleaseReport {
@@ -214,6 +235,10 @@ impl Verify {
                 .map(ToString::to_string)
                 .collect(),
             objects: statement.objects,
+            objects_checked: match verdict.check {
+                ObjectCheck::Measured => MEASURED,
+                ObjectCheck::Hashed => HASHED,
+            },
             damaged: damaged.collect(),
         })
     }

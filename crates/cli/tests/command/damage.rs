@@ -67,7 +67,7 @@ fn a_damaged_statement() {
             assert_damage(&ran, &format!("{line}, {what}"), &[&name]);
         }
         let status = scratch.ok(&format!("{STORE} status")).text();
-        assert!(status.contains("stable: NOT SIGNED"), "{what}: {status}");
+        assert!(status.contains("stable: REFUSED"), "{what}: {status}");
         assert_eq!(scratch.listing("store/deploy"), [], "{what}");
     });
     scratch.ok(&format!("{STORE} verify {commit}"));
@@ -103,6 +103,7 @@ fn a_damaged_pack() {
     let scratch = Scratch::new();
     let commit = scratch.signed();
     let path = scratch.only("store/pack", ".pack");
+    let remove = format!("hint: remove {}", path_in(&scratch, &path));
     with_damage(&path, 331, |what| {
         for line in [
             "verify",
@@ -115,11 +116,13 @@ fn a_damaged_pack() {
             assert_damage(
                 &ran,
                 &format!("{line}, {what}"),
-                &["pack", "expected", "hint: build or"],
+                &["pack", "expected", &remove, "then build or"],
             );
         }
         let ran = scratch.run(&format!("{STORE} check --full"));
-        assert_damage(&ran, what, &["store is damaged", "hint: build or"]);
+        assert_damage(&ran, what, &["store is damaged", &remove, "then build or"]);
+        let quick = scratch.run(&format!("{STORE} check"));
+        assert_damage(&quick, what, &["store is damaged", &remove]);
         assert!(ran.text().contains("damage "), "{}", ran.text());
         assert_eq!(scratch.listing("store/deploy"), [], "{what}");
     });
@@ -150,7 +153,11 @@ fn a_file_that_is_no_pack() {
         "ls tree/etc/hostname",
         &["is not a pack", "superblock"],
     );
-    scratch.refused(ErrorClass::Io, "ls tree", &["tree"]);
+    scratch.refused(
+        ErrorClass::Usage,
+        "ls tree",
+        &["tree is a directory", "only `sealroot dump`"],
+    );
 }
 
 #[test]
@@ -281,8 +288,17 @@ fn a_damaged_deployment_record() {
     scratch.refused(
         ErrorClass::NotFound,
         &none,
-        &[&format!("{commit}.7"), "does not exist"],
+        &[
+            &format!("there is no deployment {commit}.7"),
+            "hint: `sealroot status` lists",
+        ],
     );
+}
+
+/// A path as the command, run in the scratch directory, writes it.
+fn path_in(scratch: &Scratch, path: &Path) -> String {
+    let relative = path.strip_prefix(scratch.directory.path());
+    relative.expect("below").display().to_string()
 }
 
 fn object(scratch: &Scratch) -> PathBuf {
@@ -305,18 +321,17 @@ fn a_damaged_or_missing_object() {
         .expect("plain");
     let digest = file.strip_suffix(".file").expect("an object");
     flip(&path, 50_000, 1);
-    // Without fs-verity only reading tells.
-    scratch.ok(&format!("{STORE} verify {commit}"));
     let full = format!("{STORE} verify {commit} --full");
-    scratch.refused(
-        ErrorClass::Untrusted,
-        &full,
-        &["1 object cannot be used", "hint: build"],
-    );
+    let remove = format!("hint: remove {}", path_in(&scratch, &path));
+    // Without fs-verity only reading tells, so it is always read.
+    for line in [&format!("{STORE} verify {commit}"), &full] {
+        let words = ["1 object cannot be used", &remove, "then build"];
+        scratch.refused(ErrorClass::Untrusted, line, &words);
+    }
     let cat = format!("{STORE} cat {commit} /usr/bin/large");
     let ran = scratch.run(&cat);
     assert_eq!(ran.out, b"", "not a byte of it");
-    assert_damage(&ran, "cat", &[digest, "fs-verity digest", "hint: build"]);
+    assert_damage(&ran, "cat", &[digest, "fs-verity digest", &remove]);
 
     fs::write(&path, "short").expect("written");
     scratch.refused(

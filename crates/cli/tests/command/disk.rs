@@ -143,9 +143,9 @@ fn where_fs_verity_is_needed_and_there_is_none() {
     for mode in ["", "--mode verity", "--mode sealed"] {
         let line = format!("{} deploy {commit} {mode}", crate::support::STORE);
         let words = [
-            "without fs-verity",
-            "tune2fs -O verity",
+            "was made without fs-verity",
             "hint: --mode integrity",
+            "make a new store",
         ];
         scratch.refused(ErrorClass::Unsupported, &line, &words);
     }

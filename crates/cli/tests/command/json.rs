@@ -41,8 +41,8 @@ fn results_have_the_keys_that_are_promised() {
     let built = json("build --dir tree --os exampleos --stream stable --index 1");
     assert_eq!(
         keys(&built),
-        "added_bytes added_objects commit entries is_new object_bytes objects pack pack_bytes \
-         stream tree_digest"
+        "added_bytes added_objects commit entries is_new no_verity object_bytes objects pack \
+         pack_bytes stream tree_digest"
     );
     let commit = built["commit"].as_str().expect("text");
     let image = json("image tree tree.pack");
@@ -50,12 +50,15 @@ fn results_have_the_keys_that_are_promised() {
     assert_eq!(image["digest"], built["pack"]);
 
     let signed = json(&format!("sign {commit} --key vendor.secret"));
-    assert_eq!(keys(&signed), "commit key signatures statement stream");
+    assert_eq!(
+        keys(&signed),
+        "commit is_new key signatures statement stream"
+    );
     let verified = json("verify");
     assert_eq!(keys(&verified), "refused releases");
     assert_eq!(
         keys(&verified["releases"][0]),
-        "commit damaged index objects os signers stream version"
+        "commit damaged index objects objects_checked os signers stream version"
     );
     let deployed = json(&format!("deploy {commit} --mode integrity"));
     assert_eq!(keys(&deployed), "commit deployment is_reused karg serial");
@@ -129,7 +132,7 @@ fn findings_have_keys_too() {
     std::fs::remove_file(scratch.directory.path().join(object)).expect("removed");
     let ran = scratch.run(&format!("{STORE} --json verify {commit}"));
     let damaged = &ran.json()["releases"][0]["damaged"][0];
-    assert_eq!(keys(damaged), "object reason");
+    assert_eq!(keys(damaged), "object path reason");
 }
 
 #[test]

@@ -176,7 +176,13 @@ pub(crate) fn check_refusal(ran: &Ran, class: ErrorClass, line: &str, words: &[&
         "{line}: {}",
         ran.err
     );
-    assert!(ran.err.starts_with("error: "), "{line}: {}", ran.err);
+    let mut lines = ran.err.lines();
+    let first = lines.find(|line| !line.starts_with("note: "));
+    assert!(
+        first.is_some_and(|line| line.starts_with("error: ")),
+        "{line}: {}",
+        ran.err
+    );
     for word in words {
         assert!(ran.err.contains(word), "{line}: no {word:?} in {}", ran.err);
     }

@@ -192,7 +192,7 @@ fn sources_that_are_not_there_make_no_store() {
     scratch.refused(
         ErrorClass::Usage,
         &line,
-        &["tree cannot become a store", "a new directory"],
+        &["the store tree lies in the tree tree"],
     );
     let line = format!("--store no/store build --dir tree {rest}");
     scratch.refused(ErrorClass::NotFound, &line, &["no/store", "hint: "]);

@@ -64,7 +64,7 @@ fn from_a_directory_to_a_deployment() {
         "{verified}"
     );
     assert!(
-        verified.contains("the pack and 1 object are as signed"),
+        verified.contains("the pack and 1 object are as signed (read and hashed)"),
         "{verified}"
     );
 
@@ -295,6 +295,59 @@ fn a_tree_that_cannot_boot_is_built_with_a_warning() {
     }
     scratch.write("tree/usr/sbin/init", "#!/bin/sh\n");
     assert_eq!(scratch.ok(&line.replace("index 1", "index 2")).err, "");
+}
+
+#[test]
+fn a_release_has_a_higher_index_than_those_before() {
+    let scratch = Scratch::new();
+    let first = scratch.signed();
+    scratch.write("later/etc/more", "more");
+    let build = |options: &str| format!("{STORE} build --os exampleos {options}");
+    for index in [0, 1] {
+        let words = [
+            &*format!("the index {index} is not above 1, which {first} has in stream stable"),
+            "hint: --index 2; or another --stream",
+        ];
+        let line = build(&format!("--dir later --stream stable --index {index}"));
+        scratch.refused(ErrorClass::Usage, &line, &words);
+    }
+    assert_eq!(scratch.listing("store/pack").len(), 2, "only the first");
+    scratch.ok(&build("--dir later --stream beta --index 1"));
+    let other = "--dir later --stream stable --variant server --index 1 --arch riscv64";
+    scratch.ok(&build(other));
+    let second = scratch.ok(&build("--json --dir later --stream stable --index 2"));
+    let second = second.json()["commit"].as_str().expect("text").to_owned();
+    // The same release again, though there is a later one.
+    assert_eq!(scratch.build("--index 1"), first);
+    scratch.write("third/etc/more", "still more");
+    let taken = build("--dir third --stream stable --index 2");
+    scratch.refused(ErrorClass::Usage, &taken, &[&second, "hint: --index 3"]);
+
+    let path = scratch.path(&format!("store/pack/{second}.stable.sign"));
+    let text = fs::read_to_string(&path).expect("text");
+    fs::write(&path, text.replace("index 2", "index 18446744073709551615")).expect("written");
+    scratch.refused(ErrorClass::Usage, &taken, &["hint: another --stream"]);
+    // What is no statement says nothing of numbers.
+    fs::write(&path, text.replace("index 2", "index two")).expect("written");
+    scratch.ok(&taken);
+    fs::write(&path, "").expect("written");
+    scratch.ok(&build("--dir third --stream stable --index 3"));
+}
+
+#[test]
+fn signing_twice_says_so() {
+    let scratch = Scratch::new();
+    let commit = scratch.built();
+    let sign = format!("{STORE} sign {commit} --key vendor.secret");
+    let first = scratch.ok(&sign).text();
+    assert!(first.contains("\nsigned by "), "{first}");
+    let again = scratch.ok(&sign).text();
+    assert!(
+        again.contains("\nhad been signed by ") && again.contains(" already; 1 signature\n"),
+        "{again}"
+    );
+    let words = ["--key <FILE>", "--signer <COMMAND>"];
+    scratch.refused(ErrorClass::Usage, &format!("{STORE} sign {commit}"), &words);
 }
 
 #[test]

@@ -65,6 +65,18 @@ pub enum BuildError {
         /// That line as it would be now.
         found: String,
     },
+    /// Another release has that number, or a higher one.
+    #[error("the index {found} is not above {highest}, which {commit} has in stream {stream}")]
+    Index {
+        /// The number that was given.
+        found: u64,
+        /// The highest there is.
+        highest: u64,
+        /// Who has it.
+        commit: CommitId,
+        /// Where.
+        stream: Name,
+    },
     /// The version or kernel release of an OSTree commit cannot stand in a statement.
     #[error("the commit's own {field} cannot stand in a statement; name it with --{field}")]
     Word {
@@ -90,6 +102,7 @@ impl BuildError {
             Self::Store(error) => error.class(),
             Self::Statement(error) => error.class(),
             Self::Word { .. }
+            | Self::Index { .. }
             | Self::Signed { .. }
             | Self::StoreInTree { .. }
             | Self::OtherKernel { .. } => ErrorClass::Usage,

@@ -7,6 +7,7 @@
 
 mod checks;
 mod error;
+mod index;
 
 use std::io;
 use std::path::Path;
@@ -24,6 +25,7 @@ use crate::store::{Store, Transaction, TransactionSummary};
 pub use error::BuildError;
 
 use checks::{check_apart, kernel_of, warn_unless_bootable};
+use index::check_index;
 
 /// Where a tree comes from.
 #[derive(Clone, Copy, Debug)]
@@ -107,6 +109,9 @@ pub fn build(
     let summary = pack::write_pack(&tree, release.threshold_bytes, &mut io::sink())?;
     let statement = state(release, &tree, commit, tree_digest, info.as_ref(), &summary)?;
     let present = present_statement(store, &statement, monitor)?;
+    if present.is_none() {
+        check_index(store, &statement)?;
+    }
     let is_new_pack = transaction.add_pack(&summary.digest, summary.size_bytes, |out| {
         let written = pack::write_pack(&tree, release.threshold_bytes, out);
         written.map(drop).map_err(|error| match error {

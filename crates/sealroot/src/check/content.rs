@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use rayon::prelude::*;
 use sealroot_format::digest::{VerityDigest, VerityHasher};
 
+use super::releases::Named;
 use super::{Checker, Depth, FindingCode, explain};
 use crate::store::{
     Fault, FileKind, Presence, StoreIo, StorePath, StoredFile, parse_object_name,
@@ -17,14 +18,22 @@ use crate::store::{
 /// How much of a file is in memory at a time, bytes.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
+/// Files that are good as far as can be seen, by digest and inode.
+pub(super) type Good = HashSet<(VerityDigest, u64)>;
+
+/// A directory of objects.
+#[derive(Debug)]
+pub(super) struct Layer {
+    /// The objects in it, good and bad.
+    pub(super) names: HashSet<VerityDigest>,
+    /// The good ones.
+    pub(super) good: Good,
+}
+
 impl<I: StoreIo> Checker<'_, I> {
-    /// Checks a directory of objects. Gives how many there are and their inodes. Those in `seen`
-    /// were looked at before, under the same names.
-    pub(super) fn check_layer(
-        &self,
-        directory: &StorePath,
-        seen: &HashSet<(VerityDigest, u64)>,
-    ) -> (u64, HashSet<(VerityDigest, u64)>) {
+    /// Checks a directory of objects, of which packs name those in `named`. Those in `seen` were
+    /// looked at before, under the same names.
+    pub(super) fn check_layer(&self, directory: &StorePath, named: &Named, seen: &Good) -> Layer {
         let mut objects = Vec::new();
         for (prefix_path, prefix) in self.list(directory) {
             if !is_prefix(&prefix.name) || prefix.kind != FileKind::Directory {
@@ -41,18 +50,24 @@ impl<I: StoreIo> Checker<'_, I> {
                 }
             }
         }
-        (objects.len() as u64, self.check_contents(&objects, seen))
+        Layer {
+            names: objects.iter().map(|(_, digest)| *digest).collect(),
+            good: self.check_contents(&objects, self.depth, named, seen),
+        }
     }
 
-    /// Checks files of which the digests are known. Gives their inodes.
+    /// Checks files of which the digests are known.
     pub(super) fn check_contents(
         &self,
         files: &[(StorePath, VerityDigest)],
-        seen: &HashSet<(VerityDigest, u64)>,
-    ) -> HashSet<(VerityDigest, u64)> {
+        depth: Depth,
+        named: &Named,
+        seen: &Good,
+    ) -> Good {
         let inodes = Mutex::new(HashSet::new());
         files.par_iter().for_each(|(path, digest)| {
-            if let Some(inode) = self.check_content(path, digest, seen) {
+            let size_bytes = named.get(digest).map(|expected| expected.size_bytes);
+            if let Some(inode) = self.check_content(path, digest, size_bytes, depth, seen) {
                 let mut inodes = inodes.lock().unwrap_or_else(PoisonError::into_inner);
                 inodes.insert((*digest, inode));
             }
@@ -68,9 +83,11 @@ impl<I: StoreIo> Checker<'_, I> {
         &self,
         path: &StorePath,
         digest: &VerityDigest,
-        seen: &HashSet<(VerityDigest, u64)>,
+        size_bytes: Option<u64>,
+        depth: Depth,
+        seen: &Good,
     ) -> Option<u64> {
-        let opened = match self.store.presence(path, digest, None) {
+        let opened = match self.store.presence(path, digest, size_bytes) {
             Ok(Presence::Trusted(opened)) => opened,
             Ok(Presence::Absent) => {
                 self.find(FindingCode::Unreadable, path, "it vanished".into());
@@ -90,7 +107,7 @@ impl<I: StoreIo> Checker<'_, I> {
             return Some(stat.inode);
         }
         // An empty file costs nothing to hash, and a crash may leave one.
-        if self.depth == Depth::Full || stat.size_bytes == 0 {
+        if depth == Depth::Full || stat.size_bytes == 0 {
             let file = StoredFile::new(self.store.io(), path.clone(), opened);
             let fault = match self.compute(&file) {
                 Ok(found) if found == *digest => return Some(stat.inode),

@@ -6,6 +6,8 @@ use std::collections::HashSet;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::DeploymentName;
 
+use super::content::Good;
+use super::releases::Named;
 use super::{Checker, FindingCode, explain};
 use crate::deploy::{self, LAYER_NAME, RECORD_NAME};
 use crate::store::{FileKind, StoreDir, StoreIo, StorePath, parse_deployment_name};
@@ -18,12 +20,13 @@ impl<I: StoreIo> Checker<'_, I> {
     pub(super) fn check_deployments(
         &self,
         packs: &HashSet<VerityDigest>,
-        seen: &HashSet<(VerityDigest, u64)>,
+        named: &Named,
+        seen: &Good,
     ) {
         for (path, entry) in self.list(&StoreDir::Deploy.path()) {
             match parse_deployment_name(&entry.name) {
                 Some(name) if entry.kind == FileKind::Directory => {
-                    self.check_deployment(&path, name, packs, seen);
+                    self.check_deployment(&path, name, packs, named, seen);
                     self.note(|report| report.deployments += 1);
                 }
                 _ => self.stray(&path, &entry),
@@ -36,13 +39,14 @@ impl<I: StoreIo> Checker<'_, I> {
         directory: &StorePath,
         name: DeploymentName,
         packs: &HashSet<VerityDigest>,
-        seen: &HashSet<(VerityDigest, u64)>,
+        named: &Named,
+        seen: &Good,
     ) {
         let mut layer_objects = 0;
         for (path, entry) in self.list(directory) {
             match &*entry.name {
                 n if n == LAYER_NAME.as_bytes() && entry.kind == FileKind::Directory => {
-                    (layer_objects, _) = self.check_layer(&path, seen);
+                    layer_objects = self.check_layer(&path, named, seen).names.len() as u64;
                 }
                 n if n == ETC_NAME.as_bytes() && entry.kind == FileKind::Directory => {}
                 n if n == RECORD_NAME.as_bytes() => {}

@@ -59,6 +59,10 @@ codes! {
     BadStatement = "bad-statement", Damage;
     /// The pack a statement or deployment names is not there.
     MissingPack = "missing-pack", Damage;
+    /// A pack has the right digest and is not well-formed.
+    BadPack = "bad-pack", Damage;
+    /// An object that a pack names is not there.
+    MissingObject = "missing-object", Damage;
     /// A deployment's record is missing or not valid.
     BadRecord = "bad-record", Damage;
     /// A deployment has fewer or more objects than its record says.

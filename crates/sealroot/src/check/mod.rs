@@ -7,28 +7,28 @@
 mod content;
 mod deployments;
 mod finding;
+mod releases;
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
 
-use sealroot_format::digest::VerityDigest;
-use sealroot_format::limits::MAX_SIGN_FILE_BYTES;
-use sealroot_format::sign::{Statement, Unverified};
-
 use crate::monitor::{Monitor, Unit};
 use crate::store::{
     CONFIG_NAME, DirEntry, FileKind, LOCK_NAME, LockKind, Store, StoreDir, StoreError, StoreIo,
-    StorePath, again, parse_pack_name, parse_statement_name,
+    StorePath, again,
 };
+
+use releases::Releases;
 
 pub use finding::{Finding, FindingCode, Report, Severity};
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
-    /// Names, types, and what the kernel measures. Reads no content: a damaged block behind a
-    /// right measurement, or content without fs-verity, is not noticed.
+    /// Names, types, sizes, and what the kernel measures. Of content only packs are read, which
+    /// say what else must be there: a damaged block of an object behind a right measurement, or an
+    /// object of the right size without fs-verity, is not noticed.
     Quick,
     /// Reads and hashes everything.
     Full,
@@ -55,10 +55,11 @@ pub fn check<I: StoreIo>(
     checker.check_root();
     checker.check_unfinished(StoreDir::Tmp, FindingCode::Leftover);
     checker.check_unfinished(StoreDir::Trash, FindingCode::Trash);
-    let (objects, seen) = checker.check_layer(&StoreDir::Objects.path(), &HashSet::new());
-    checker.note(|report| report.objects = objects);
-    let packs = checker.check_packs();
-    checker.check_deployments(&packs, &seen);
+    let Releases { packs, objects } = checker.check_releases();
+    let shared = checker.check_layer(&StoreDir::Objects.path(), &objects, &HashSet::new());
+    checker.note(|report| report.objects = shared.names.len() as u64);
+    checker.find_missing(&objects, &shared.names);
+    checker.check_deployments(&packs, &objects, &shared.good);
     let mut report = (checker.report.into_inner()).unwrap_or_else(PoisonError::into_inner);
     report.findings.sort();
     Ok(report)
@@ -141,61 +142,6 @@ impl<I: StoreIo> Checker<'_, I> {
     fn check_unfinished(&self, directory: StoreDir, code: FindingCode) {
         for (path, entry) in self.list(&directory.path()) {
             self.find(code, &path, entry.kind.name().into());
-        }
-    }
-
-    /// Checks packs and statements. Gives the packs, good and bad.
-    fn check_packs(&self) -> HashSet<VerityDigest> {
-        let mut packs = Vec::new();
-        let mut statements = Vec::new();
-        for (path, entry) in self.list(&StoreDir::Pack.path()) {
-            if let Some(digest) = parse_pack_name(&entry.name) {
-                packs.push((path, digest));
-            } else if parse_statement_name(&entry.name).is_some() {
-                statements.push((path, entry));
-            } else {
-                self.stray(&path, &entry);
-            }
-        }
-        self.check_contents(&packs, &HashSet::new());
-        let digests: HashSet<_> = packs.iter().map(|(_, digest)| *digest).collect();
-        for (path, entry) in &statements {
-            if self.is_regular(path, entry)
-                && let Err(detail) = self.check_statement(path, &entry.name, &digests)
-            {
-                self.find(FindingCode::BadStatement, path, detail);
-            }
-        }
-        self.note(|report| {
-            report.packs = packs.len() as u64;
-            report.statements = statements.len() as u64;
-        });
-        digests
-    }
-
-    /// What is wrong with a statement's form.
-    fn check_statement(
-        &self,
-        path: &StorePath,
-        name: &[u8],
-        packs: &HashSet<VerityDigest>,
-    ) -> Result<(), String> {
-        let file = self.store.read_small(path, MAX_SIGN_FILE_BYTES as u64);
-        let file = file.map_err(|error| explain(&error))?.unwrap_or_default();
-        let document = Unverified::<Statement>::parse(&file).map_err(|error| explain(&error))?;
-        let statement = Statement::parse(document.body()).map_err(|error| explain(&error))?;
-        let Statement { commit, stream, .. } = statement;
-        if parse_statement_name(name).as_ref() != Some(&(commit, stream.clone())) {
-            return Err(format!("it is of commit {commit} in stream {stream}"));
-        }
-        self.require_pack(path, &statement.pack_digest, packs);
-        Ok(())
-    }
-
-    fn require_pack(&self, path: &StorePath, pack: &VerityDigest, packs: &HashSet<VerityDigest>) {
-        if !packs.contains(pack) {
-            let detail = format!("it names the pack {pack}, which is not there");
-            self.find(FindingCode::MissingPack, path, detail);
         }
     }
 }

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use sealroot_format::digest::{CommitId, VerityDigest};
+use sealroot_format::policy::DeploymentName;
 use sealroot_format::{ErrorClass, sign};
 
-use crate::store::StoreError;
+use crate::store::{StoreError, VerityAbsence};
 
 /// Why a release could not be deployed, or a deployment not read.
 #[derive(Debug, thiserror::Error)]
@@ -17,12 +18,21 @@ pub enum DeployError {
     Store(#[from] StoreError),
     /// The mode needs fs-verity and the store has none.
     #[error(
-        "the store {} is on a filesystem without fs-verity, which the modes sealed and verity \
-         need: deploy for the mode integrity, or make a store where fs-verity is enabled \
-         (ext4: tune2fs -O verity)",
+        "the store {} was made without fs-verity, which the modes sealed and verity need: \
+         {absence}",
         location.display()
     )]
     NeedsVerity {
+        /// The store.
+        location: PathBuf,
+        /// Why there is none.
+        absence: VerityAbsence,
+    },
+    /// There is no such deployment.
+    #[error("there is no deployment {name} in {}", location.display())]
+    NoDeployment {
+        /// Which.
+        name: DeploymentName,
         /// The store.
         location: PathBuf,
     },
@@ -97,6 +107,7 @@ impl DeployError {
         match self {
             Self::Store(error) => error.class(),
             Self::StatementFile { source, .. } => source.class(),
+            Self::NoDeployment { .. } => ErrorClass::NotFound,
             Self::NeedsVerity { .. } | Self::NoSerialLeft { .. } => ErrorClass::Unsupported,
             Self::OtherStatement { .. } | Self::PackSize { .. } | Self::OtherObjects { .. } => {
                 ErrorClass::Untrusted

@@ -10,8 +10,8 @@ use sealroot_format::sign::Statement;
 use super::{DeployError, LAYER_NAME, in_directory};
 use crate::monitor::Monitor;
 use crate::store::{
-    Presence, Store, StoreError, StoreIo, StorePath, Transaction, again, failed, full_path,
-    object_path, object_path_in,
+    FileStat, Presence, Store, StoreError, StoreIo, StorePath, Transaction, VeritySupport, again,
+    failed, full_path, object_path, object_path_in,
 };
 
 /// The distinct objects of a release and their sizes.
@@ -65,7 +65,9 @@ impl Objects {
         self.0.len() as u64
     }
 
-    /// How complete an existing layer is. What it lacks, the shared objects must have.
+    /// How complete an existing layer is. What it lacks, the shared objects must have. Without
+    /// fs-verity its files must be the shared ones: those may have been replaced because of
+    /// damage, which neither name nor size tells (store.md D4).
     pub(super) fn completeness<I: StoreIo>(
         &self,
         store: &Store<I>,
@@ -75,7 +77,13 @@ impl Objects {
         for (digest, size_bytes) in &self.0 {
             let path = object_path_in(layer, digest);
             match store.presence(&path, digest, Some(*size_bytes))? {
-                Presence::Trusted(_) => {}
+                Presence::Trusted((_, linked)) => {
+                    if store.verity() == VeritySupport::None
+                        && shared(store, digest, *size_bytes)?.1.inode != linked.inode
+                    {
+                        return Ok(Completeness::Wrong);
+                    }
+                }
                 Presence::Absent => {
                     store.open_object(digest, *size_bytes)?;
                     missing += 1;
@@ -122,6 +130,24 @@ impl Objects {
     }
 }
 
+/// The shared object, measured where there is fs-verity.
+fn shared<I: StoreIo>(
+    store: &Store<I>,
+    digest: &VerityDigest,
+    size_bytes: u64,
+) -> Result<(I::File, FileStat), StoreError> {
+    let place = object_path(digest);
+    let path = || full_path(store.io(), &place);
+    match store.presence(&place, digest, Some(size_bytes))? {
+        Presence::Trusted(opened) => Ok(opened),
+        Presence::Absent => Err(StoreError::NotFound { path: path() }),
+        Presence::Wrong(fault) => Err(StoreError::Damaged {
+            path: path(),
+            reason: fault.to_string(),
+        }),
+    }
+}
+
 /// Links an object that is there and measures; whether the filesystem allowed one more link.
 fn link<I: StoreIo>(
     store: &Store<I>,
@@ -129,19 +155,7 @@ fn link<I: StoreIo>(
     size_bytes: u64,
     path: &StorePath,
 ) -> Result<bool, DeployError> {
-    let shared = object_path(digest);
-    let file = match store.presence(&shared, digest, Some(size_bytes))? {
-        Presence::Trusted((file, _)) => file,
-        Presence::Absent => {
-            let path = full_path(store.io(), &shared);
-            return Err(StoreError::NotFound { path }.into());
-        }
-        Presence::Wrong(fault) => {
-            let path = full_path(store.io(), &shared);
-            let reason = fault.to_string();
-            return Err(StoreError::Damaged { path, reason }.into());
-        }
-    };
+    let (file, _) = shared(store, digest, size_bytes)?;
     // The link is to the very file that was measured, whatever its name names by now.
     match again(|| store.io().link(&file, path)) {
         Ok(()) => Ok(true),

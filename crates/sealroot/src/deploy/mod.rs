@@ -123,11 +123,18 @@ pub fn read_record<I: StoreIo>(
         path: full_path(store.io(), &path),
         reason,
     };
-    let bytes = store
-        .read_small(&path, MAX_DEPLOYMENT_RECORD_BYTES)?
-        .ok_or_else(|| StoreError::NotFound {
-            path: full_path(store.io(), &path),
-        })?;
+    let Some(bytes) = store.read_small(&path, MAX_DEPLOYMENT_RECORD_BYTES)? else {
+        let names = store.list_names(StoreDir::Deploy, parse_deployment_name)?;
+        return Err(if names.contains(&name) {
+            let path = full_path(store.io(), &path);
+            StoreError::NotFound { path }.into()
+        } else {
+            DeployError::NoDeployment {
+                name,
+                location: store.location().into(),
+            }
+        });
+    };
     let record = Record::parse(&bytes).map_err(invalid)?;
     if record.commit != name.commit {
         return Err(invalid(format!("it is of the commit {}", record.commit)));
@@ -140,6 +147,7 @@ fn check_mode<I: StoreIo>(store: &Store<I>, mode: Mode) -> Result<(), DeployErro
         (VeritySupport::Kernel, _) | (VeritySupport::None, Mode::Integrity) => Ok(()),
         (VeritySupport::None, Mode::Sealed | Mode::Verity) => Err(DeployError::NeedsVerity {
             location: store.location().into(),
+            absence: store.verity_absence(),
         }),
     }
 }

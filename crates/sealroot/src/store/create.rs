@@ -23,7 +23,7 @@ impl<I: StoreIo> Store<I> {
     /// Opens the store in a directory.
     pub fn open_on(io: I) -> Result<Self, StoreError> {
         match read_config(&io)? {
-            Some(verity) => Ok(Self::with(io, verity)),
+            Some(verity) => Ok(Self::with(io, verity, false)),
             None => Err(StoreError::NotAStore {
                 location: io.location().into(),
             }),
@@ -35,23 +35,24 @@ impl<I: StoreIo> Store<I> {
     /// Whether the filesystem has fs-verity is found out by enabling it on a file.
     pub fn open_or_create_on(io: I) -> Result<Self, StoreError> {
         if let Some(verity) = read_config(&io)? {
-            return Ok(Self::with(io, verity));
+            return Ok(Self::with(io, verity, false));
         }
         check_room(&io)?;
         let lock = lock_on(&io, LockKind::Exclusive, DEFAULT_LOCK_WAIT)?;
-        let verity = match read_config(&io)? {
+        let (verity, is_new) = match read_config(&io)? {
             // Somebody else was first.
-            Some(verity) => verity,
-            None => create(&io)?,
+            Some(verity) => (verity, false),
+            None => (create(&io)?, true),
         };
         drop(lock);
-        Ok(Self::with(io, verity))
+        Ok(Self::with(io, verity, is_new))
     }
 
-    fn with(io: I, verity: VeritySupport) -> Self {
+    fn with(io: I, verity: VeritySupport, is_new: bool) -> Self {
         Self {
             io,
             verity,
+            is_new,
             lock_wait: DEFAULT_LOCK_WAIT,
         }
     }

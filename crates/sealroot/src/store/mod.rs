@@ -12,6 +12,7 @@
 //! It works on bytes and digests and knows neither the format of packs nor that of statements.
 //! All it does to the filesystem goes through [`StoreIo`].
 
+mod absence;
 mod config;
 mod create;
 mod durable;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use crate::monitor::Monitor;
 
+pub use absence::VerityAbsence;
 pub use config::{STORE_VERSION, VeritySupport};
 pub use error::StoreError;
 pub(crate) use files::{again, failed, full_path};
@@ -56,6 +58,7 @@ const LOCK_POLL: Duration = Duration::from_millis(20);
 pub struct Store<I: StoreIo = KernelIo> {
     io: I,
     verity: VeritySupport,
+    is_new: bool,
     lock_wait: Duration,
 }
 
@@ -88,6 +91,11 @@ impl<I: StoreIo> Store<I> {
     /// Whether the filesystem enforces digests.
     pub fn verity(&self) -> VeritySupport {
         self.verity
+    }
+
+    /// Whether this handle made the store.
+    pub fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// The store's directory, for messages.

@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use sealroot::check::{Depth, FindingCode, Report, Severity, check};
 use sealroot::monitor::Silent;
-use sealroot::store::{Store, VeritySupport, object_path, pack_path, statement_path};
+use sealroot::store::{Store, StoreIo as _, VeritySupport, object_path, pack_path, statement_path};
 use sealroot_format::policy::Mode;
 use sealroot_testkit::memory_io::{MemoryDisk, Trouble};
 
@@ -30,7 +30,7 @@ fn full(store: &Store) -> Report {
 #[test]
 fn a_good_store_has_nothing_to_find() {
     let scratch = Scratch::new();
-    let (store, _) = filled(&scratch);
+    let (store, release) = filled(&scratch);
     let report = full(&store);
     assert_eq!(report.findings, []);
     assert_eq!(report.worst(), None);
@@ -42,9 +42,14 @@ fn a_good_store_has_nothing_to_find() {
     );
     assert_eq!(counts, (4, 1, 1, 1));
     // Each object once, though the deployment has them as well.
-    assert_eq!(report.hashed_bytes, 4 * 5000 + 9000);
+    let pack_bytes = release.pack.0.len() as u64;
+    assert_eq!(report.hashed_bytes, 4 * 5000 + pack_bytes);
     let quick = check(&store, Depth::Quick, &Silent).expect("checked");
-    assert_eq!((quick.findings, quick.hashed_bytes), (vec![], 0));
+    let hashed_bytes = match store.verity() {
+        VeritySupport::Kernel => 0,
+        VeritySupport::None => pack_bytes,
+    };
+    assert_eq!((quick.findings, quick.hashed_bytes), (vec![], hashed_bytes));
 }
 
 // Rules: K1, N1
@@ -107,6 +112,69 @@ fn every_kind_of_damage_is_found_where_it_is() {
     ];
     expected.sort();
     assert_eq!(found, expected);
+}
+
+#[test]
+fn what_packs_and_statements_say_must_be_there_and_fit() {
+    for (has_verity, depth) in [
+        (false, Depth::Quick),
+        (false, Depth::Full),
+        (true, Depth::Quick),
+        (true, Depth::Full),
+    ] {
+        let disk = MemoryDisk::new(has_verity);
+        let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("a store");
+        let release = Release::new(1, (0..3).map(|i| content(i, 5000)).collect());
+        release.build(&store).expect("built");
+        let found = |disk: &MemoryDisk| -> Vec<_> {
+            let store = Store::open_on(disk.process(Trouble::None)).expect("a store");
+            let report = check(&store, depth, &Silent).expect("checked");
+            let findings = report.findings.into_iter();
+            findings.map(|f| (f.path.to_string(), f.code)).collect()
+        };
+        assert_eq!(found(&disk), []);
+
+        let object = object_path(&release.objects[0].1);
+        let changed = disk.copy();
+        let io = changed.process(Trouble::None);
+        io.remove_file(&object).expect("removed");
+        let expected = (object.to_string(), FindingCode::MissingObject);
+        assert_eq!(found(&changed), [expected]);
+
+        let wrong = if has_verity {
+            FindingCode::NoVerity
+        } else {
+            FindingCode::WrongDigest
+        };
+        if !has_verity {
+            let changed = disk.copy();
+            changed.plant(&object, &release.objects[0].0[..4999]);
+            assert_eq!(found(&changed), [(object.to_string(), wrong)]);
+        }
+        let pack = pack_path(&release.pack.1);
+        let changed = disk.copy();
+        changed.plant(&pack, &release.pack.0[..2000]);
+        assert_eq!(found(&changed), [(pack.to_string(), wrong)]);
+
+        let sign = statement_path(&release.commit(), &stream());
+        let size = format!("pack-size {}", release.pack.0.len());
+        let file = release.file.replace(&size, "pack-size 5000");
+        let changed = disk.copy();
+        changed.plant(&sign, file.as_bytes());
+        let expected = (sign.to_string(), FindingCode::BadStatement);
+        assert_eq!(found(&changed), [expected]);
+    }
+}
+
+#[test]
+fn a_pack_that_is_none_is_found() {
+    let disk = MemoryDisk::new(true);
+    let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("a store");
+    let release = Release::with_pack(1, content(9, 9000), vec![content(1, 5000)]);
+    release.build(&store).expect("built");
+    let report = check(&store, Depth::Quick, &Silent).expect("checked");
+    let codes: Vec<_> = report.findings.iter().map(|f| f.code).collect();
+    assert_eq!(codes, [FindingCode::BadPack]);
 }
 
 #[test]

@@ -9,9 +9,11 @@ use sealroot::monitor::{Monitor, Silent};
 use sealroot::object::ObjectContent;
 use sealroot::store::{Store, StoreError, StoreIo, object_path};
 use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest, compute_verity_digest};
+use sealroot_format::pack;
 use sealroot_format::policy::Mode;
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, Name, RoleKeys, Statement, Unverified, Verified};
+use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree};
 
 pub(crate) const COMMIT: CommitId = CommitId::from_bytes([0xc0; 32]);
 
@@ -77,6 +79,29 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).expect("planted");
 }
 
+/// A pack that names these objects.
+pub(crate) fn pack_of(objects: &[Content]) -> Content {
+    let metadata = |permissions| Metadata {
+        permissions,
+        ..Metadata::default()
+    };
+    let mut tree = Tree::new(metadata(0o755));
+    for (number, (bytes, digest)) in objects.iter().enumerate() {
+        let kind = Kind::Regular(FileContent::External {
+            digest: *digest,
+            size_bytes: bytes.len() as u64,
+        });
+        let inode = Inode::new(metadata(0o644), kind);
+        let name = format!("file-{number}");
+        tree.insert(InodeId::ROOT, name.as_bytes(), inode)
+            .expect("a new name");
+    }
+    let mut bytes = Vec::new();
+    pack::write_pack(&tree, 4096, &mut bytes).expect("a pack");
+    let digest = compute_verity_digest(&bytes);
+    (bytes, digest)
+}
+
 /// A whole release: objects, pack and signed statement.
 pub(crate) struct Release {
     pub(crate) objects: Vec<Content>,
@@ -88,7 +113,8 @@ pub(crate) struct Release {
 impl Release {
     /// A release of these objects; `seed` makes its pack and commit.
     pub(crate) fn new(seed: u8, objects: Vec<Content>) -> Self {
-        Self::with_pack(seed, content(seed, 9000), objects)
+        let pack = pack_of(&objects);
+        Self::with_pack(seed, pack, objects)
     }
 
     /// A release of the commit that `seed` makes.

@@ -4,121 +4,29 @@
 //! The way from bytes on a disk to something that may be used: the statement is verified by a
 //! keyset, the pack's bytes by the statement's digest, and only then is the pack parsed.
 
-use std::collections::BTreeMap;
+mod error;
+mod objects;
+
 use std::io;
 
-use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
-use sealroot_format::pack::{self, PackError, PackSummary};
+use sealroot_format::pack::{self, PackSummary};
 use sealroot_format::sign::{self, Keyset, Name, Statement, Unverified, Verified};
-use sealroot_format::tree::{FileContent, Kind, Tree, dump};
+use sealroot_format::tree::{Tree, dump};
 
-use crate::check::Depth;
-use crate::monitor::{Monitor, Unit};
-use crate::store::{Store, StoreError, StoredFile, VeritySupport};
+use crate::store::{
+    Store, StoreError, StoreIo, StoredFile, VeritySupport, full_path, statement_path,
+};
+
+pub use error::ReleaseError;
+pub use objects::{ObjectCheck, ObjectFinding, ObjectVerdict, objects, verify_objects};
 
 /// Largest pack that is held in memory where the filesystem does not verify it, bytes.
 const MAX_PACK_IN_MEMORY_BYTES: u64 = 2 << 30;
 
 /// How much of an object is in memory while it is hashed, bytes.
 const READ_BUFFER_BYTES: usize = 256 * 1024;
-
-/// Why a release cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReleaseError {
-    /// The store refused.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// There is no statement of the commit.
-    #[error("there is no release statement of {commit}{}", in_stream(stream.as_ref()))]
-    NoStatement {
-        /// The commit.
-        commit: CommitId,
-        /// The stream that was asked for.
-        stream: Option<Name>,
-    },
-    /// The commit has been released in several streams.
-    #[error("{commit} was released in several streams: {}", list(streams))]
-    SeveralStreams {
-        /// The commit.
-        commit: CommitId,
-        /// Where.
-        streams: Vec<Name>,
-    },
-    /// The statement is damaged, or not signed by those who must.
-    #[error("the release statement of {commit} in stream {stream} cannot be used")]
-    Statement {
-        /// The commit.
-        commit: CommitId,
-        /// The stream.
-        stream: Name,
-        /// Why not.
-        source: sign::Error,
-    },
-    /// The statement's file is named after another release than it states.
-    #[error("the release statement named {named} is of {stated}")]
-    OtherRelease {
-        /// Commit and stream of the name.
-        named: String,
-        /// Commit and stream of the statement.
-        stated: String,
-    },
-    /// The pack's bytes are not those that were signed.
-    #[error("the pack has the {what} {found}, expected {expected} as in the release statement")]
-    OtherPack {
-        /// What differs.
-        what: &'static str,
-        /// What the statement says.
-        expected: String,
-        /// What the pack has.
-        found: String,
-    },
-    /// The pack is of a format that this version does not know.
-    #[error(
-        "the pack has format version {found}, expected {}: a newer sealroot is needed",
-        pack::FORMAT_VERSION
-    )]
-    PackFormat {
-        /// The version that the statement names.
-        found: u32,
-    },
-    /// The pack is the signed one and yet breaks its format.
-    #[error("the signed pack {digest} is not well-formed")]
-    Pack {
-        /// The pack.
-        digest: VerityDigest,
-        /// Where and how.
-        source: PackError,
-    },
-}
-
-fn list(streams: &[Name]) -> String {
-    let names: Vec<&str> = streams.iter().map(Name::as_str).collect();
-    names.join(", ")
-}
-
-fn in_stream(stream: Option<&Name>) -> String {
-    stream
-        .map(|stream| format!(" in stream {stream}"))
-        .unwrap_or_default()
-}
-
-impl ReleaseError {
-    /// What kind of failure this is.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            Self::Store(error) => error.class(),
-            Self::NoStatement { .. } => ErrorClass::NotFound,
-            Self::SeveralStreams { .. } => ErrorClass::Usage,
-            Self::Statement { source, .. } => source.class(),
-            Self::OtherRelease { .. } | Self::OtherPack { .. } => ErrorClass::Untrusted,
-            Self::PackFormat { .. } => ErrorClass::Unsupported,
-            Self::Pack { source, .. } => source.class(),
-        }
-    }
-}
 
 /// The statement of `commit`, in `stream` or in the only stream there is. Nothing is verified.
 pub fn read_statement(
@@ -138,11 +46,15 @@ pub fn read_statement(
     };
     match Unverified::parse(&bytes) {
         Ok(document) => Ok((stream, document)),
-        Err(source) => Err(ReleaseError::Statement {
-            commit,
-            stream,
-            source,
-        }),
+        Err(source) => Err(unusable(store, commit, &stream, source)),
+    }
+}
+
+fn unusable(store: &Store, commit: CommitId, stream: &Name, source: sign::Error) -> ReleaseError {
+    ReleaseError::Statement {
+        named: format!("{commit} in stream {stream}"),
+        path: full_path(store.io(), &statement_path(&commit, stream)),
+        source,
     }
 }
 
@@ -173,14 +85,8 @@ pub fn verify_statement(
     stream: Option<&Name>,
 ) -> Result<Verified<Statement>, ReleaseError> {
     let (stream, document) = read_statement(store, commit, stream)?;
-    let statement = document.verify(keyset).map_err(|source| {
-        let stream = stream.clone();
-        ReleaseError::Statement {
-            commit,
-            stream,
-            source,
-        }
-    })?;
+    let statement =
+        (document.verify(keyset)).map_err(|source| unusable(store, commit, &stream, source))?;
     if statement.commit != commit || statement.stream != stream {
         return Err(ReleaseError::OtherRelease {
             named: format!("{commit}.{stream}"),
@@ -213,6 +119,16 @@ impl ReadAt for PackBytes<'_> {
             Self::Enforced(file) => Ok(file.size_bytes()),
             Self::InMemory(bytes) => bytes.size_bytes(),
         }
+    }
+}
+
+impl<I: StoreIo> ReadAt for StoredFile<'_, I> {
+    fn read_exact_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+        self.read_exact_at(buf, offset_bytes)
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        Ok(self.size_bytes())
     }
 }
 
@@ -295,17 +211,6 @@ fn read_hashed(file: &StoredFile<'_>, digest: &VerityDigest) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// The distinct objects a tree names, with their sizes, ascending.
-pub fn objects(tree: &Tree) -> BTreeMap<VerityDigest, u64> {
-    let external = |kind: &Kind| match kind {
-        Kind::Regular(FileContent::External { digest, size_bytes }) => Some((*digest, *size_bytes)),
-        _ => None,
-    };
-    tree.inodes()
-        .filter_map(|(_, inode)| external(&inode.kind))
-        .collect()
-}
-
 /// Checks the pack that a statement names in full, its grammar and that its writer makes the same
 /// bytes of the tree, and compares the two: format, digest, size, entries, objects, threshold and
 /// tree digest. The tree is as trustworthy as the statement.
@@ -355,57 +260,4 @@ pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseE
         }
     }
     Ok(checked.tree)
-}
-
-/// What is wrong with an object of a release.
-#[derive(Clone, Debug)]
-pub struct ObjectFinding {
-    /// The object.
-    pub digest: VerityDigest,
-    /// Why it cannot be used.
-    pub reason: String,
-}
-
-/// Looks at every object that a release's tree names, and gives those that cannot be used. Only an error of the
-/// store itself ends it early.
-pub fn verify_objects(
-    store: &Store,
-    tree: &Tree,
-    depth: Depth,
-    monitor: &dyn Monitor,
-) -> Result<Vec<ObjectFinding>, ReleaseError> {
-    let objects = objects(tree);
-    let total_bytes: u64 = objects.values().sum();
-    monitor.start("verifying objects", Unit::Bytes, Some(total_bytes));
-    let mut findings = Vec::new();
-    for (digest, size_bytes) in objects {
-        if let Some(reason) = verify_object(store, &digest, size_bytes, depth)? {
-            findings.push(ObjectFinding { digest, reason });
-        }
-        monitor.advance(size_bytes);
-    }
-    Ok(findings)
-}
-
-fn verify_object(
-    store: &Store,
-    digest: &VerityDigest,
-    size_bytes: u64,
-    depth: Depth,
-) -> Result<Option<String>, ReleaseError> {
-    let file = match store.open_object(digest, size_bytes) {
-        Ok(file) => file,
-        Err(StoreError::NotFound { .. }) => return Ok(Some("it is missing".into())),
-        Err(StoreError::Damaged { reason, .. }) => return Ok(Some(reason)),
-        Err(error) => return Err(error.into()),
-    };
-    if depth == Depth::Quick {
-        return Ok(None);
-    }
-    Ok(match hash(&mut file.reader()) {
-        Ok(found) if found == *digest => None,
-        Ok(found) => Some(format!("its content has the fs-verity digest {found}")),
-        // fs-verity's answer to a damaged block is EIO.
-        Err(error) => Some(format!("it cannot be read: {error}")),
-    })
 }
