@@ -92,7 +92,7 @@ fn main() -> Result<()> {
     run(&options, &benches)
 }
 
-/// Runs benches, and prints one report of all.
+/// Runs benches, and prints one report of all; after an error, of those that ran to their end.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -101,12 +101,13 @@ fn main() -> Result<()> {
 fn run(options: &Options, benches: &[(&str, Measure)]) -> Result<()> {
     let setting = Setting::find(options)?;
     let mut report = Report::new();
-    for (name, measure) in benches {
+    let done = benches.iter().try_for_each(|(name, measure)| {
         eprintln!("bench {name}");
         let start = Instant::now();
         measure(&setting, &mut report).with_context(|| format!("bench {name}"))?;
         eprintln!("bench {name}: {} s", start.elapsed().as_secs());
-    }
+        Ok(())
+    });
     println!("{report}");
-    Ok(())
+    done
 }
