@@ -20,6 +20,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sealroot_format::digest::VerityDigest;
+use sealroot_format::policy::Layer;
 
 mod boot;
 mod console;
@@ -46,7 +47,7 @@ pub use overlay::Enforcement;
 pub use plan::{BootPlan, Choice, plan};
 pub use refusal::{Code, Refusal};
 
-/// Opens, authenticates and mounts one pack of a directory as a boot with the layer `erofs` does,
+/// Opens and authenticates one pack of a directory, and mounts or unpacks it, as a boot does,
 /// detached: for tests that change the directory meanwhile.
 pub fn mount_pack(
     plan: &BootPlan,
@@ -58,7 +59,11 @@ pub fn mount_pack(
         deployment: None,
         stated: None,
     };
-    layer::mount_detached(&pack::open(plan, &release, packs)?)
+    let pack = pack::open(plan, &release, packs)?;
+    match plan.layer {
+        Layer::Erofs => layer::mount_detached(&pack),
+        Layer::Tmpfs(_) => layer::unpack_into_tmpfs(&pack, plan.memory_limit_bytes, None)?.detach(),
+    }
 }
 
 /// Boots the machine. To be called by the program that is PID 1 in an initramfs, and by no other:

@@ -40,13 +40,14 @@ impl Metadata {
         self.mount.as_fd()
     }
 
-    /// Takes its place away. The overlays made of it live on.
-    pub(crate) fn detach(self) -> Result<(), Refusal> {
+    /// Takes its place away. The overlays made of it live on, and what is given back.
+    pub(crate) fn detach(self) -> Result<OwnedFd, Refusal> {
         rustix::mount::unmount(self.place, UnmountFlags::DETACH).or_refuse(
             Code::Metadata,
             self.place,
             "to be unmounted",
-        )
+        )?;
+        Ok(self.mount)
     }
 }
 

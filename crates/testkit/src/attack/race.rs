@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::disk::{Disk, Filesystem};
 use crate::guest::Worker;
-use crate::release::{Release, usual_kernel};
+use crate::release::{Layer, Release, usual_kernel};
 
 const TIME_OUT: Duration = Duration::from_secs(600);
 
@@ -37,7 +37,7 @@ pub struct Race {
 
 /// Exchanges the packs as fast as it goes while they are mounted; on a filesystem without
 /// fs-verity, writes to the genuine one.
-pub fn run(release: &Release, attempts: u32) -> Result<Race> {
+pub fn run(release: &Release, layer: Layer, attempts: u32) -> Result<Race> {
     let kernel = usual_kernel().context("no kernel")?;
     let directory = tempfile::tempdir()?;
     let disk = release
@@ -63,7 +63,8 @@ pub fn run(release: &Release, attempts: u32) -> Result<Race> {
     let digest = release.statement.pack_digest.to_hex();
     let mode = release.mode.to_string();
     let attempts = attempts.to_string();
-    worker.command(["/init", "race", &mode, &packs, &digest, &attempts]);
+    let layer = layer.to_string();
+    worker.command(["/init", "race", &mode, &layer, &packs, &digest, &attempts]);
     let report = worker.run(TIME_OUT)?;
     parse(&report.commands[3].output)
 }

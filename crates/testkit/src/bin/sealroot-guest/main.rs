@@ -52,8 +52,8 @@ fn main() -> Result<()> {
             println!("{}", serde_json::to_string(&manifest)?);
             Ok(())
         }
-        ["race", mode, directory, digest, attempts] => {
-            race::run(mode, directory, digest, attempts.parse()?)
+        ["race", mode, layer, directory, digest, attempts] => {
+            race::run(mode, layer, directory, digest, attempts.parse()?)
         }
         ["try"] => tries::attempt(),
         ["tree-digest", directory] => {
