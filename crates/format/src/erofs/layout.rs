@@ -94,8 +94,9 @@ macro_rules! disk_struct {
         impl $name {
             pub(crate) const BYTES: usize = $bytes;
 
-            /// Names and sizes of the fields in order, to compare with the format document.
-            #[cfg(test)]
+            /// Names and sizes of the fields in order, for messages and to compare with the format
+            /// document.
+            #[cfg_attr(not(test), allow(dead_code, reason = "not of every structure"))]
             pub(crate) const FIELDS: &'static [(&'static str, usize)] =
                 &[$((stringify!($field), size_of::<$type>()),)*];
 

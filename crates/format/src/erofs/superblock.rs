@@ -160,10 +160,7 @@ fn check_superblock(
         volume_name,
         ..fixed_fields()
     };
-    if *found != expected {
-        let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
-        return Err(ImageError::field("superblock", at, found, expected));
-    }
+    check_fixed_fields(found, &expected)?;
     let blocks_bytes = u64::from(found.blocks).saturating_mul(BLOCK_BYTES as u64);
     if blocks_bytes != size_bytes {
         return Err(ImageError::field(
@@ -184,4 +181,30 @@ fn check_superblock(
         ));
     }
     Ok(())
+}
+
+/// That two superblocks are the same; the error names the first field that differs.
+fn check_fixed_fields(found: &Superblock, expected: &Superblock) -> Result<(), ImageError> {
+    let (mut found_bytes, mut expected_bytes) = (Vec::new(), Vec::new());
+    found.encode(&mut found_bytes);
+    expected.encode(&mut expected_bytes);
+    let (mut found, mut expected) = (&*found_bytes, &*expected_bytes);
+    let mut at = SUPERBLOCK_OFFSET_BYTES as u64;
+    for (name, len) in Superblock::FIELDS {
+        let (found_field, found_rest) = found.split_at_checked(*len).unwrap_or_default();
+        let (expected_field, expected_rest) = expected.split_at_checked(*len).unwrap_or_default();
+        if found_field != expected_field {
+            let (found, expected) = (number(found_field), number(expected_field));
+            return Err(ImageError::field(name, at, found, expected));
+        }
+        (found, expected) = (found_rest, expected_rest);
+        at = at.saturating_add(*len as u64);
+    }
+    Ok(())
+}
+
+/// A little-endian number as people write it.
+fn number(bytes: &[u8]) -> String {
+    let digits = bytes.iter().rev().map(|byte| format!("{byte:02x}"));
+    format!("0x{}", digits.collect::<String>())
 }

@@ -183,7 +183,7 @@ fn the_long_names_are_those_of_the_format() {
         let mut image = whole.clone();
         image[1024 + at] = byte;
         let found = unreadable(&image);
-        assert!(found.contains("superblock"), "{at}: {found}");
+        assert!(found.contains("xattr_prefix"), "{at}: {found}");
     }
 }
 
