@@ -14,7 +14,7 @@ mod place;
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::Path;
 
 use sealroot_format::digest::{VerityDigest, VerityHasher};
@@ -29,6 +29,9 @@ use place::Place;
 
 /// How much of an object is in memory at a time, bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The parts of a file that become holes where they are zero, bytes.
+const HOLE_BYTES: usize = 64 * 1024;
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,18 @@ pub fn unpack(
             Err(error)
         }
     }
+}
+
+/// Writes `bytes`, leaving holes for long runs of zeros.
+fn write_sparse(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    for part in bytes.chunks(HOLE_BYTES) {
+        if part.iter().all(|byte| *byte == 0) {
+            file.seek_relative(part.len().try_into().unwrap_or(i64::MAX))?;
+        } else {
+            file.write_all(part)?;
+        }
+    }
+    Ok(())
 }
 
 fn size_bytes(inode: &Inode) -> u64 {
@@ -217,10 +232,13 @@ impl Writer<'_> {
                 break;
             }
             hasher.update(bytes);
-            let written = file.write_all(bytes).call("write");
+            let written = write_sparse(file, bytes).call("write");
             written.map_err(|failure| self.failed(path, failure))?;
             self.monitor.advance(bytes.len() as u64);
         }
+        // A hole at the end has no byte that was written.
+        let sized = file.set_len(object.size_bytes()).call("write");
+        sized.map_err(|failure| self.failed(path, failure))?;
         let found = hasher.finish();
         if found == expected {
             return Ok(());

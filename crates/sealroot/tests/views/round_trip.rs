@@ -39,6 +39,28 @@ proptest! {
 }
 
 #[test]
+fn long_zeros_take_no_space() {
+    if !need::root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (source, out) = (scratch.path("source"), scratch.path("out"));
+    fs::create_dir(&source).expect("a directory");
+    let mut content = vec![0; 3_000_000];
+    content[1_000_000] = 1;
+    fs::write(source.join("hole-at-the-end"), &content).expect("written");
+    content.push(1);
+    fs::write(source.join("data-at-the-end"), &content).expect("written");
+    let built = scratch.build(&source, 4096);
+    unpack(&built, Some(&scratch.store()), &out, &Silent).expect("unpacked");
+    assert_eq!(dump_of(&out), text(&built));
+    for name in ["hole-at-the-end", "data-at-the-end"] {
+        let stat = fs::metadata(out.join(name)).expect("there");
+        assert!(stat.blocks() * 512 < 300_000, "{name}: {}", stat.blocks());
+    }
+}
+
+#[test]
 fn attributes_come_from_the_tree_alone() {
     if !need::root() {
         return;
