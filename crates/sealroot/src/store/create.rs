@@ -7,7 +7,7 @@ use sealroot_format::digest::compute_verity_digest;
 use sealroot_format::limits::MAX_STORE_CONFIG_BYTES;
 use sealroot_sys::verity::MeasureVerityError;
 
-use super::config::{self, VeritySupport};
+use super::config::{self, ConfigFault, VeritySupport};
 use super::error::StoreError;
 use super::files::{again, failed, failed_needing, full_path, measure, read_small_on, write_all};
 use super::io::{LockKind, StoreIo};
@@ -64,9 +64,12 @@ fn read_config<I: StoreIo>(io: &I) -> Result<Option<VeritySupport>, StoreError> 
     let Some(bytes) = read_small_on(io, &path, MAX_STORE_CONFIG_BYTES)? else {
         return Ok(None);
     };
-    let verity = config::parse(&bytes).map_err(|reason| StoreError::Config {
-        path: full_path(io, &path),
-        reason,
+    let verity = config::parse(&bytes).map_err(|fault| {
+        let path = full_path(io, &path);
+        match fault {
+            ConfigFault::Version(found) => StoreError::Version { path, found },
+            ConfigFault::Invalid(reason) => StoreError::Config { path, reason },
+        }
     })?;
     if verity == VeritySupport::Kernel {
         check_verity(io, &path)?;

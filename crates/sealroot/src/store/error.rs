@@ -8,6 +8,7 @@ use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
 
+use super::config::STORE_VERSION;
 use super::io::FileKind;
 
 /// Why a store could not do what it was asked.
@@ -76,6 +77,17 @@ pub enum StoreError {
         path: PathBuf,
         /// What is wrong with it.
         reason: String,
+    },
+    /// The store is of another version.
+    #[error(
+        "{} has version {found}, expected {STORE_VERSION}: a newer sealroot is needed",
+        path.display()
+    )]
+    Version {
+        /// Its `store.toml`.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
     },
     /// `store.toml` promises fs-verity and the filesystem does not have it.
     #[error(
@@ -201,7 +213,7 @@ impl StoreError {
             Self::Config { .. } | Self::NotRegular { .. } | Self::TooLarge { .. } => {
                 ErrorClass::Corrupt
             }
-            Self::VerityLost { .. } => ErrorClass::Unsupported,
+            Self::Version { .. } | Self::VerityLost { .. } => ErrorClass::Unsupported,
             Self::DigestMismatch { .. } | Self::SizeMismatch { .. } | Self::Damaged { .. } => {
                 ErrorClass::Untrusted
             }
