@@ -7,7 +7,6 @@ use clap::{Args, Parser, Subcommand};
 use sealroot::keys;
 use sealroot::store::{KernelIo, Store, StoreError};
 use sealroot_format::ErrorClass;
-use sealroot_format::digest::CommitId;
 use sealroot_format::sign::{Keyset, Verified};
 
 use crate::cmd;
@@ -74,11 +73,6 @@ pub(crate) struct Common {
     /// Print the result as JSON, errors too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-}
-
-/// A commit on the command line.
-pub(crate) fn parse_commit(text: &str) -> Result<CommitId, String> {
-    CommitId::from_hex(text).ok_or_else(|| "expected 64 lowercase hex digits".to_owned())
 }
 
 impl Common {

@@ -9,6 +9,7 @@
 
 mod args;
 mod cmd;
+mod commit;
 mod failure;
 mod files;
 mod hint;

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use sealroot::store::Store;
 use sealroot::{deploy, release};
 use sealroot_format::ErrorClass;
@@ -22,14 +21,16 @@ use sealroot_format::sign::{Name, Statement, Verified};
 use sealroot_format::tree::Tree;
 
 use crate::args::Common;
+use crate::commit::CommitPrefix;
 use crate::failure::Failure;
 
 /// A pack to look at, on the command line.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct TargetArgs {
-    /// A commit, a deployment (<commit>.<serial>), or the file of a pack.
-    #[arg(value_name = "TARGET", value_parser = OsStringValueParser::new().map(Target::from))]
-    pub(crate) target: Target,
+    /// A commit, a deployment (<commit>.<serial>), or the file of a pack. The first digits of a
+    /// commit do.
+    #[arg(value_name = "TARGET")]
+    target: OsString,
 
     /// The stream a commit was released in; needed where there are several.
     #[arg(long, value_name = "NAME")]
@@ -39,37 +40,73 @@ pub(crate) struct TargetArgs {
 /// What the words of a target mean.
 #[derive(Clone, Debug)]
 pub(crate) enum Target {
-    /// A release of the store; its signatures are verified first.
-    Commit(CommitId),
+    /// A release of the store, and its stream if named; its signatures are verified first.
+    Commit(CommitId, Option<Name>),
     /// A deployment of the store; its signatures are verified first.
     Deployment(DeploymentName),
     /// A file, which nobody vouches for.
     File(PathBuf),
 }
 
-impl From<OsString> for Target {
-    fn from(text: OsString) -> Self {
-        let words = text.to_str().unwrap_or_default();
-        if let Some(commit) = CommitId::from_hex(words) {
-            return Self::Commit(commit);
+impl TargetArgs {
+    /// What is meant.
+    pub(crate) fn find(&self, common: &Common) -> anyhow::Result<Target> {
+        let text = self.target.to_str().unwrap_or_default();
+        if let Some(commit) = CommitId::from_hex(text) {
+            return Ok(Target::Commit(commit, self.stream.clone()));
         }
-        words
-            .parse()
-            .map_or_else(|_| Self::File(text.into()), Self::Deployment)
+        if let Ok(name) = text.parse() {
+            return Ok(Target::Deployment(name));
+        }
+        match self.find_short(text, common)? {
+            Some(target) => Ok(target),
+            None => Ok(Target::File(PathBuf::from(&self.target))),
+        }
+    }
+
+    /// What is meant, if some first digits are. A file that is called so is refused then: it would
+    /// not be verified.
+    fn find_short(&self, text: &str, common: &Common) -> anyhow::Result<Option<Target>> {
+        let (digits, serial) = match text.split_once('.') {
+            None => (text, None),
+            Some((digits, serial)) => (digits, Some(serial)),
+        };
+        let serial = serial.map(str::parse).transpose();
+        let (Ok(prefix), Ok(serial)) = (digits.parse::<CommitPrefix>(), serial) else {
+            return Ok(None);
+        };
+        let store = match common.open_store() {
+            Ok(store) => store,
+            Err(error) if error.class() == ErrorClass::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let Some(commit) = prefix.find_any(&store)? else {
+            return Ok(None);
+        };
+        if Path::new(text).symlink_metadata().is_ok() {
+            let message = format!("{text} may be the file or the commit {commit}");
+            return Err(Failure::new(ErrorClass::Usage, message)
+                .hint(format!("./{text} is the file; all digits are the commit"))
+                .into());
+        }
+        Ok(Some(match serial {
+            None => Target::Commit(commit, self.stream.clone()),
+            Some(serial) => Target::Deployment(DeploymentName { commit, serial }),
+        }))
     }
 }
 
 /// A pack whose bytes come from wherever the target is.
 pub(crate) type AnyPack<'b> = Pack<&'b dyn ReadAt>;
 
-impl TargetArgs {
+impl Target {
     /// Opens the pack and hands it to `look`.
     pub(crate) fn with_pack<T>(
         &self,
         common: &Common,
         look: impl FnOnce(&AnyPack<'_>) -> anyhow::Result<T>,
     ) -> anyhow::Result<T> {
-        if let Target::File(path) = &self.target {
+        if let Self::File(path) = self {
             let file = open_file(path)?;
             let pack = Pack::open(&file as &dyn ReadAt);
             return look(&pack.with_context(|| not_a_pack(path))?);
@@ -82,7 +119,7 @@ impl TargetArgs {
 
     /// Reads all of the pack, and compares that of a release with its statement.
     pub(crate) fn tree(&self, common: &Common) -> anyhow::Result<Tree> {
-        if let Target::File(path) = &self.target {
+        if let Self::File(path) = self {
             let file = open_file(path)?;
             let tree = Pack::open(&file).and_then(|pack| pack.tree());
             return tree.with_context(|| not_a_pack(path));
@@ -94,7 +131,7 @@ impl TargetArgs {
 
     /// Opens the file of a pack for the kernel, which must never see one that is not well-formed.
     pub(crate) fn open(&self, common: &Common, store: &Store) -> anyhow::Result<OwnedFd> {
-        if let Target::File(path) = &self.target {
+        if let Self::File(path) = self {
             let file = open_file(path)?;
             let tree = Pack::open(&file).and_then(|pack| pack.tree());
             tree.with_context(|| not_a_pack(path))?;
@@ -108,8 +145,8 @@ impl TargetArgs {
 
     /// The deployment that is named.
     pub(crate) const fn deployment(&self) -> Option<DeploymentName> {
-        match &self.target {
-            Target::Deployment(name) => Some(*name),
+        match self {
+            Self::Deployment(name) => Some(*name),
             _ => None,
         }
     }
@@ -120,13 +157,13 @@ impl TargetArgs {
         store: &Store,
         common: &Common,
     ) -> anyhow::Result<Verified<Statement>> {
-        let (commit, stream) = match &self.target {
-            Target::Commit(commit) => (*commit, self.stream.clone()),
-            Target::Deployment(name) => {
+        let (commit, stream) = match self {
+            Self::Commit(commit, stream) => (*commit, stream.clone()),
+            Self::Deployment(name) => {
                 let record = deploy::read_record(store, *name)?;
                 (name.commit, Some(record.stream))
             }
-            Target::File(_) => {
+            Self::File(_) => {
                 let message = "a file is no release: name a commit or a deployment";
                 return Err(Failure::new(ErrorClass::Usage, message).into());
             }

@@ -40,7 +40,7 @@ Examples:
 
 impl Cat {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {
-        self.target.with_pack(common, |pack| {
+        self.target.find(common)?.with_pack(common, |pack| {
             let not_found = || {
                 let message = format!("there is no {} in the pack", self.path.display());
                 Failure::new(ErrorClass::NotFound, message)

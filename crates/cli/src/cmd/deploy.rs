@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use clap::{Args, ValueEnum};
 use sealroot::deploy::{self, Request};
 use sealroot::release;
-use sealroot_format::digest::CommitId;
 use sealroot_format::policy::Mode;
 use sealroot_format::sign::{Name, Word};
 use serde::Serialize;
 
-use crate::args::{Common, parse_commit};
+use crate::args::Common;
+use crate::commit::CommitPrefix;
 use crate::output::{Output, Report};
 use crate::progress::Progress;
 use crate::time;
@@ -24,9 +24,9 @@ use crate::time;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Deploy {
-    /// The commit, as `build` printed it.
-    #[arg(value_name = "COMMIT", value_parser = parse_commit)]
-    commit: CommitId,
+    /// The commit, as `build` printed it; its first digits do.
+    #[arg(value_name = "COMMIT")]
+    commit: CommitPrefix,
 
     /// The stream it was released in; needed where there are several.
     #[arg(long, value_name = "NAME")]
@@ -118,7 +118,8 @@ impl Deploy {
             let progress = Progress::new(output);
             let transaction = store.begin(&progress)?;
             let stream = self.stream.as_ref();
-            let statement = release::verify_statement(&store, &keyset, self.commit, stream)?;
+            let commit = self.commit.find(&store)?;
+            let statement = release::verify_statement(&store, &keyset, commit, stream)?;
             let tree = release::check_pack(&store, &statement)?;
             let request = Request {
                 statement: &statement,

@@ -53,9 +53,9 @@ impl Report for Dumped {
 
 impl Dump {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let tree = match &self.target.target {
-            Target::File(path) if path.is_dir() => read(path, output)?,
-            _ => self.target.tree(common)?,
+        let tree = match self.target.find(common)? {
+            Target::File(path) if path.is_dir() => read(&path, output)?,
+            target => target.tree(common)?,
         };
         let mut text = None;
         if !self.digest_only {

@@ -76,7 +76,10 @@ impl Report for Listing {
 
 impl Ls {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let entries = self.target.with_pack(common, |pack| self.list(pack))?;
+        let entries = self
+            .target
+            .find(common)?
+            .with_pack(common, |pack| self.list(pack))?;
         output.emit(&Listing { entries })
     }
 

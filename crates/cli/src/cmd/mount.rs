@@ -56,8 +56,9 @@ impl Report for Mounted {
 impl Mount {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
-        let pack = self.target.open(common, &store)?;
-        mount::mount(&store, self.target.deployment(), pack.as_fd(), &self.place)?;
+        let target = self.target.find(common)?;
+        let pack = target.open(common, &store)?;
+        mount::mount(&store, target.deployment(), pack.as_fd(), &self.place)?;
         let is_verified = store.verity() == VeritySupport::Kernel;
         if !is_verified {
             output.warn(&format!(

@@ -7,11 +7,11 @@ use clap::Args;
 use sealroot::monitor::Silent;
 use sealroot::release;
 use sealroot_format::ErrorClass;
-use sealroot_format::digest::CommitId;
 use sealroot_format::sign::{Name, PublicKey, Statement, Unverified};
 use serde::Serialize;
 
-use crate::args::{Common, parse_commit};
+use crate::args::Common;
+use crate::commit::CommitPrefix;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::signers::SignerOptions;
@@ -23,9 +23,9 @@ use crate::signers::SignerOptions;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Sign {
-    /// The commit, as `build` printed it.
-    #[arg(value_name = "COMMIT", value_parser = parse_commit)]
-    commit: CommitId,
+    /// The commit, as `build` printed it; its first digits do.
+    #[arg(value_name = "COMMIT")]
+    commit: CommitPrefix,
 
     /// The stream it was released in; needed where there are several.
     #[arg(long, value_name = "NAME")]
@@ -83,14 +83,14 @@ fn is_signed_by(document: &Unverified<Statement>, key: &PublicKey) -> bool {
 impl Sign {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
+        let commit = self.commit.find(&store)?;
         let signer = self.signer.signer()?;
-        let (stream, document) =
-            release::read_statement(&store, self.commit, self.stream.as_ref())?;
+        let (stream, document) = release::read_statement(&store, commit, self.stream.as_ref())?;
         let statement = Statement::parse(document.body())?;
-        if statement.commit != self.commit || statement.stream != stream {
+        if statement.commit != commit || statement.stream != stream {
             let message = format!(
                 "the statement of {} in stream {stream} is of another release: {} in {}",
-                self.commit, statement.commit, statement.stream
+                commit, statement.commit, statement.stream
             );
             return Err(Failure::new(ErrorClass::Untrusted, message).into());
         }
@@ -101,13 +101,13 @@ impl Sign {
 
         let transaction = store.begin(&Silent)?;
         // Read again under the lock: somebody else may have signed meanwhile.
-        let (_, current) = release::read_statement(&store, self.commit, Some(&stream))?;
+        let (_, current) = release::read_statement(&store, commit, Some(&stream))?;
         signed.merge(&current)?;
         let is_new = !is_signed_by(&current, signer.public());
-        transaction.write_statement(&self.commit, &stream, signed.to_string().as_bytes())?;
+        transaction.write_statement(&commit, &stream, signed.to_string().as_bytes())?;
         transaction.finish()?;
         output.emit(&Signed {
-            commit: self.commit.to_string(),
+            commit: commit.to_string(),
             stream: stream.to_string(),
             key: signer.public().id().to_string(),
             signatures: signed.signatures().len(),

@@ -58,8 +58,9 @@ impl Report for UnpackedReport {
 
 impl Unpack {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let tree = self.target.tree(common)?;
-        let store = self.store(common)?;
+        let target = self.target.find(common)?;
+        let tree = target.tree(common)?;
+        let store = store_for(&target, common)?;
         let unpacked = {
             let progress = Progress::new(output);
             unpack::unpack(&tree, store.as_ref(), &self.directory, &progress)?
@@ -70,18 +71,17 @@ impl Unpack {
             content_bytes: unpacked.content_bytes,
         })
     }
+}
 
-    /// The store; the pack in a file may do without.
-    fn store(&self, common: &Common) -> anyhow::Result<Option<Store>> {
-        match common.open_store() {
-            Ok(store) => Ok(Some(store)),
-            Err(error)
-                if error.class() == ErrorClass::NotFound
-                    && matches!(self.target.target, Target::File(_)) =>
-            {
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
+/// The store; the pack in a file may do without.
+fn store_for(target: &Target, common: &Common) -> anyhow::Result<Option<Store>> {
+    match common.open_store() {
+        Ok(store) => Ok(Some(store)),
+        Err(error)
+            if error.class() == ErrorClass::NotFound && matches!(target, Target::File(_)) =>
+        {
+            Ok(None)
         }
+        Err(error) => Err(error.into()),
     }
 }

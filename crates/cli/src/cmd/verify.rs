@@ -13,7 +13,8 @@ use sealroot_format::digest::CommitId;
 use sealroot_format::sign::{Keyset, Name, Verified};
 use serde::Serialize;
 
-use crate::args::{Common, parse_commit};
+use crate::args::Common;
+use crate::commit::CommitPrefix;
 use crate::failure::{Failure, class_of};
 use crate::hint;
 use crate::output::{Output, Report, counted};
@@ -27,9 +28,9 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Verify {
-    /// The commits [default: all releases of the store].
-    #[arg(value_name = "COMMIT", value_parser = parse_commit)]
-    commits: Vec<CommitId>,
+    /// The commits, or their first digits [default: all releases of the store].
+    #[arg(value_name = "COMMIT")]
+    commits: Vec<CommitPrefix>,
 
     /// The stream they were released in; needed where a commit has several.
     #[arg(long, value_name = "NAME")]
@@ -154,8 +155,8 @@ impl Verify {
             }
             commits => commits
                 .iter()
-                .map(|commit| (*commit, self.stream.clone()))
-                .collect(),
+                .map(|commit| Ok((commit.find(&store)?, self.stream.clone())))
+                .collect::<anyhow::Result<_>>()?,
         };
         if wanted.is_empty() {
             let message = format!("{} holds no release", store.location().display());

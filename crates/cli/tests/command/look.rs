@@ -208,3 +208,66 @@ fn paths_may_be_any_bytes() {
     let ran = finished(ran.expect("it starts"));
     check_refusal(&ran, ErrorClass::NotFound, "ls", &["is no commit"]);
 }
+
+#[test]
+fn the_first_digits_of_a_commit_do() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let short = &commit[..6];
+    for line in [
+        format!("verify {short}"),
+        format!("sign {short} --key vendor.secret"),
+        format!("deploy {short} --mode integrity"),
+        format!("ls {short} /etc"),
+        format!("ls {short}.0 /etc"),
+        format!("dump {}", &commit[..63]),
+    ] {
+        scratch.ok(&format!("{STORE} {line}"));
+    }
+    let other = if short.starts_with('0') {
+        "1111"
+    } else {
+        "0000"
+    };
+    let words = [&*format!("begins with {other}"), "hint: `sealroot status`"];
+    let line = format!("{STORE} verify {other}");
+    scratch.refused(ErrorClass::NotFound, &line, &words);
+    scratch.refused(
+        ErrorClass::NotFound,
+        &format!("{STORE} ls {other}"),
+        &["is no commit, no deployment and no file"],
+    );
+    let none = format!("{STORE} ls {short}.3");
+    scratch.refused(ErrorClass::NotFound, &none, &["there is no deployment"]);
+    for bad in ["12", &commit.to_uppercase(), &format!("{commit}0")] {
+        let words = ["expected 64 lowercase hex digits or the first 4", "found "];
+        scratch.refused(ErrorClass::Usage, &format!("{STORE} verify {bad}"), &words);
+    }
+
+    // Verified as a whole, whatever lies there under a name that begins so.
+    let twin = format!("{short}{}", "0".repeat(58));
+    let statement = fs::read(scratch.path(&format!("store/pack/{commit}.stable.sign")));
+    let statement = statement.expect("a statement");
+    let twin_path = scratch.path(&format!("store/pack/{twin}.stable.sign"));
+    fs::write(&twin_path, &statement).expect("planted");
+    let words = [
+        "2 commits begin with",
+        "hint: give more digits",
+        &commit,
+        &twin,
+    ];
+    for line in ["verify", "ls", "deploy --mode integrity"] {
+        let line = format!("{STORE} {line} {short}");
+        scratch.refused(ErrorClass::Usage, &line, &words);
+    }
+    let line = format!("{STORE} verify {short}000");
+    scratch.refused(ErrorClass::Untrusted, &line, &["is of", &commit]);
+    fs::remove_file(twin_path).expect("removed");
+
+    // A file that is called so is not taken unverified.
+    scratch.ok(&format!("image tree {short}"));
+    let words = ["may be the file or the commit", "is the file;"];
+    let line = format!("{STORE} ls {short}");
+    scratch.refused(ErrorClass::Usage, &line, &words);
+    scratch.ok(&format!("{STORE} ls ./{short}"));
+}
