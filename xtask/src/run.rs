@@ -33,9 +33,18 @@ pub(crate) fn root_command(program: impl AsRef<OsStr>) -> Result<Command> {
     if is_root()? {
         return Ok(command(program));
     }
+    try_sudo()?;
     let mut sudo = command("sudo");
     sudo.arg("--").arg(program);
     Ok(sudo)
+}
+
+/// Finds out before it is needed whether there is a `sudo` that lets the user become root.
+fn try_sudo() -> Result<()> {
+    run(command("sudo").args(["--", "true"])).context(
+        "some of this takes root's rights (packages, mounts, owners of files): \
+         run it as root, or install sudo and let this user use it",
+    )
 }
 
 fn is_root() -> Result<bool> {
@@ -53,6 +62,7 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn root_cargo() -> Result<Command> {
     let mut cargo = cargo();
     if !is_root()? {
+        try_sudo()?;
         let path = std::env::var("PATH").unwrap_or_default();
         let runner = [
             "sudo",
