@@ -52,12 +52,17 @@ pub(crate) fn report(error: &anyhow::Error, output: Output) -> ExitCode {
 /// Prints what clap has to say: help and version are no errors.
 pub(crate) fn report_usage(error: &clap::Error, output: Output) -> ExitCode {
     if !error.use_stderr() || !output.is_json() {
-        // A closed output leaves nobody to tell.
-        let _ = error.print();
-        return if error.use_stderr() {
-            ExitCode::from(ErrorClass::Usage.exit_code())
-        } else {
-            ExitCode::SUCCESS
+        let printed = error.print();
+        if error.use_stderr() {
+            // A closed stderr leaves nobody to tell.
+            return ExitCode::from(ErrorClass::Usage.exit_code());
+        }
+        return match printed {
+            Err(failure) if failure.kind() != io::ErrorKind::BrokenPipe => {
+                let failure = anyhow::Error::new(failure);
+                report(&failure.context("cannot write to standard output"), output)
+            }
+            _ => ExitCode::SUCCESS,
         };
     }
     let text = error.to_string();

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sealroot::keys::{self, KeysetPlan, RolePlan};
+use sealroot_format::ErrorClass;
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, Role, Unverified};
 use serde::Serialize;
 
+use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::signers::SignerOptions;
 
@@ -262,17 +264,27 @@ fn write_keyset(path: &Path, secret: &SecretKey) -> Result<(), keys::Error> {
 
 impl NewKeyset {
     fn keyset(&self) -> anyhow::Result<Unverified<Keyset>> {
-        let role = |files: &[PathBuf], threshold| -> anyhow::Result<RolePlan> {
+        let role = |role: Role, files: &[PathBuf], threshold| -> anyhow::Result<RolePlan> {
             let mut keys = Vec::new();
             for file in files {
                 keys.extend(keys::read_public_keys(file)?);
             }
+            if !(1..=keys.len()).contains(&threshold) {
+                let count = keys.len();
+                let message =
+                    format!("--{role}-threshold: expected 1 to {count}, found {threshold}");
+                return Err(Failure::new(ErrorClass::Usage, message)
+                    .hint(format!(
+                        "name more keys with --{role} FILE, or demand fewer"
+                    ))
+                    .into());
+            }
             Ok(RolePlan { threshold, keys })
         };
         let plan = KeysetPlan {
-            root: role(&self.root, self.root_threshold)?,
-            release: role(&self.release, self.release_threshold)?,
-            channel: role(&self.channel, self.channel_threshold)?,
+            root: role(Role::Root, &self.root, self.root_threshold)?,
+            release: role(Role::Release, &self.release, self.release_threshold)?,
+            channel: role(Role::Channel, &self.channel, self.channel_threshold)?,
         };
         Ok(match &self.after {
             None => plan.first()?,

@@ -49,7 +49,9 @@ struct StatusReport {
 struct ReleaseReport {
     commit: String,
     stream: String,
-    /// `signed`, or why it does not count as signed.
+    /// `signed`, `unsigned`, `refused` or, without a keyset, `unknown`.
+    state: &'static str,
+    /// The same in words.
     signatures: String,
 }
 
@@ -108,6 +110,7 @@ impl Report for StatusReport {
             commit,
             stream,
             signatures,
+            ..
         } in &self.releases
         {
             writeln!(out, "  {commit} {stream}: {signatures}")?;
@@ -170,12 +173,15 @@ fn releases(
 ) -> anyhow::Result<Vec<ReleaseReport>> {
     let mut releases = Vec::new();
     for (commit, stream) in store.list_statements()? {
-        let signatures = match keyset {
-            None => "no keyset to verify it with (--keyset FILE)".to_owned(),
+        let (state, signatures) = match keyset {
+            None => (
+                "unknown",
+                "no keyset to verify it with (--keyset FILE)".to_owned(),
+            ),
             Some(keyset) => match release::verify_statement(store, keyset, commit, Some(&stream)) {
                 Ok(statement) => {
                     let keys = counted(statement.signers().len() as u64, "key");
-                    format!("signed by {keys}")
+                    ("signed", format!("signed by {keys}"))
                 }
                 Err(error) => {
                     let lacks_signatures = matches!(
@@ -185,18 +191,20 @@ fn releases(
                             ..
                         }
                     );
-                    let verdict = if lacks_signatures {
-                        "NOT SIGNED"
+                    let (state, verdict) = if lacks_signatures {
+                        ("unsigned", "NOT SIGNED")
                     } else {
-                        "REFUSED"
+                        ("refused", "REFUSED")
                     };
-                    format!("{verdict}: {:#}", anyhow::Error::new(error))
+                    let reason = anyhow::Error::new(error);
+                    (state, format!("{verdict}: {reason:#}"))
                 }
             },
         };
         releases.push(ReleaseReport {
             commit: commit.to_string(),
             stream: stream.to_string(),
+            state,
             signatures,
         });
     }

@@ -86,7 +86,13 @@ fn keysets_are_not_overwritten() {
     let line = format!("keys keyset vendor.keyset {roles}");
     scratch.refused(ErrorClass::Usage, &line, &["vendor.keyset", "hint: "]);
     assert_eq!(fs::read(scratch.path("vendor.keyset")).expect("it"), before);
-    scratch.ok(&format!("keys keyset other.keyset {roles}"));
+    let other = format!("keys keyset other.keyset {roles}");
+    for threshold in [0, 2] {
+        let words = ["--release-threshold: expected 1 to 1, found", "hint: "];
+        let line = format!("{other} --release-threshold {threshold}");
+        scratch.refused(ErrorClass::Usage, &line, &words);
+    }
+    scratch.ok(&other);
 }
 
 #[test]

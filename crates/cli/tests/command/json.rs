@@ -73,7 +73,11 @@ fn results_have_the_keys_that_are_promised() {
         keys(&status["deployments"][0]),
         "index is_booted mode name os problem version"
     );
-    assert_eq!(keys(&status["releases"][0]), "commit signatures stream");
+    assert_eq!(
+        keys(&status["releases"][0]),
+        "commit signatures state stream"
+    );
+    assert_eq!(status["releases"][0]["state"], "signed");
     let check = json("check");
     assert_eq!(
         keys(&check),

@@ -70,7 +70,13 @@ fn head_takes_what_it_wants() {
 fn a_full_output_is_an_error() {
     let scratch = Scratch::new();
     let commit = scratch.signed();
-    for line in ["ls", "dump", "cat /etc/hostname", "cat /usr/bin/large"] {
+    for line in [
+        "ls",
+        "dump",
+        "cat /etc/hostname",
+        "cat /usr/bin/large",
+        "--help",
+    ] {
         let (words, path) = match line.split_once(" /") {
             Some((words, path)) => (words, format!("/{path}")),
             None => (line, String::new()),
