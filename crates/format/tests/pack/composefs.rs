@@ -6,9 +6,11 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{XattrFlags, lsetxattr};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::pack::write_composefs;
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Timestamp, Tree};
@@ -127,30 +129,71 @@ fn random_trees_become_the_same_images() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         on_disk::write(&judge.admissible(tree), directory.path()).expect("written");
         let tree = on_disk::read(directory.path()).expect("read");
-        judge.compare(&[directory.path().as_ref()], &tree);
+        let their_bytes = judge.compare(&[directory.path().as_ref()], &tree);
+        assert_not_larger(&tree, their_bytes);
+    }
+}
+
+/// The pack of `tree` at the threshold of composefs is not larger than their image of it.
+fn assert_not_larger(tree: &Tree, their_bytes: usize) {
+    let pack = crate::written(&split(tree, 64), 64);
+    let our_bytes = pack.len();
+    assert!(
+        our_bytes <= their_bytes,
+        "{our_bytes} and {their_bytes} bytes"
+    );
+}
+
+impl Judge {
+    fn compare_directory(&self, directory: &Path) {
+        let tree = on_disk::read(directory).expect("the directory can be read");
+        let tree = if self.is_rust {
+            tree
+        } else {
+            without_hardlinks(&tree)
+        };
+        let their_bytes = self.compare(&[directory.as_ref()], &tree);
+        assert_not_larger(&tree, their_bytes);
     }
 }
 
 #[test]
 fn a_real_directory_becomes_the_same_image_and_its_pack_is_not_larger() {
-    let Some(judge) = Judge::find() else {
+    if let Some(judge) = Judge::find() {
+        judge.compare_directory(Path::new("/usr/share"));
+    }
+}
+
+#[test]
+fn a_debian_becomes_the_same_image_with_and_without_labels_and_its_pack_is_not_larger() {
+    let (Some(judge), true) = (Judge::find(), need::root()) else {
         return;
     };
-    let directory = Path::new("/usr/share");
-    let tree = on_disk::read(directory).expect("the directory can be read");
-    let tree = if judge.is_rust {
-        tree
-    } else {
-        without_hardlinks(&tree)
-    };
-    let their_bytes = judge.compare(&[directory.as_ref()], &tree);
-    let tree = split(&tree, 64);
-    let pack = crate::written(&tree, 64);
-    assert!(
-        pack.len() <= their_bytes,
-        "{} and {their_bytes}",
-        pack.len()
-    );
+    let debian = need::cache().join("debian");
+    if !debian.join("usr/bin").is_dir() {
+        need::missing("the small Debian");
+        return;
+    }
+    judge.compare_directory(&debian);
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    let labelled = directory.path().join("labelled");
+    let copied = Command::new("cp")
+        .args(["--archive", "--reflink=auto"])
+        .args([&debian, &labelled])
+        .status()
+        .expect("cp runs");
+    assert!(copied.success());
+    let tree = on_disk::read(&labelled).expect("the copy can be read");
+    let mut walk = tree.walk();
+    while let Some((path, _)) = walk.next() {
+        let kind = ["bin", "lib", "etc", "usr"][path.len() % 4];
+        let label = format!("system_u:object_r:{kind}_t:s0\0");
+        let path = labelled.join(OsStr::from_bytes(path.get(1..).unwrap_or_default()));
+        // An inode with several names keeps the last label.
+        let any = XattrFlags::empty();
+        lsetxattr(&path, "security.selinux", label.as_bytes(), any).expect("labelled");
+    }
+    judge.compare_directory(&labelled);
 }
 
 #[test]
