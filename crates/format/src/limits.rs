@@ -14,6 +14,10 @@ pub const MAX_SYMLINK_BYTES: usize = 4095;
 /// Most entries (inodes) of one tree. Nids, inode numbers and memory stay bounded.
 pub const MAX_TREE_ENTRIES: usize = 16_000_000;
 
+/// Largest number of a user or group. The one behind it says "leave as it is" to `chown`: no inode
+/// can be given it.
+pub const MAX_OWNER: u32 = u32::MAX - 1;
+
 /// Longest extended attribute name, bytes (`XATTR_NAME_MAX` of Linux).
 pub const MAX_XATTR_NAME_BYTES: usize = 255;
 

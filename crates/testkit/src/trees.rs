@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::digest::compute_verity_digest;
-use sealroot_format::limits::MAX_THRESHOLD_BYTES;
+use sealroot_format::limits::{MAX_OWNER, MAX_THRESHOLD_BYTES};
 use sealroot_format::tree::{
     DeviceNumber, FileContent, Inode, InodeId, Kind, Metadata, Timestamp, Tree, Xattr, XattrSet,
 };
@@ -195,7 +195,7 @@ fn symlinks() -> impl Strategy<Value = Box<[u8]>> {
 }
 
 fn metadata() -> impl Strategy<Value = Metadata> {
-    let owners = || prop_oneof![4 => Just(0u32), 2 => 0..70_000u32, 1 => any::<u32>()];
+    let owners = || prop_oneof![4 => Just(0u32), 2 => 0..70_000u32, 1 => 0..=MAX_OWNER];
     (0..=0o7777u16, owners(), owners(), mtimes(), xattrs()).prop_map(
         |(permissions, uid, gid, mtime, xattrs)| Metadata {
             permissions,

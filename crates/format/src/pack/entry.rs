@@ -155,6 +155,12 @@ pub(super) fn read_entry<R: ReadAt>(
             "below 1000000000",
         ));
     }
+    for (what, owner) in [("user", fields.uid), ("group", fields.gid)] {
+        if owner > limits::MAX_OWNER {
+            let expected = format!("at most {}", limits::MAX_OWNER);
+            return Err(field(what, at, owner, expected));
+        }
+    }
     Ok(Entry {
         nid,
         metadata: Metadata {

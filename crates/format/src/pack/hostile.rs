@@ -418,6 +418,17 @@ fn an_external_file_is_a_hole_of_the_right_form() {
     );
 }
 
+// Rules: P2
+#[test]
+fn an_owner_is_one_that_chown_can_set() {
+    for node in [ROOT, DIRECTORY, INLINE, LINK] {
+        assert_refused("user", |nodes| nodes.list[node].uid = u32::MAX);
+        assert_refused("group", |nodes| nodes.list[node].gid = u32::MAX);
+    }
+    let image = image_of(&tree(), |nodes| nodes.list[INLINE].uid = u32::MAX - 1);
+    check(&image).unwrap();
+}
+
 // Rules: P5
 #[test]
 fn only_what_is_free_differs_in_superblocks() {

@@ -121,11 +121,12 @@ fn commonest_mtime(tree: &Tree) -> Timestamp {
     best.map(|(mtime, _)| mtime).unwrap_or_default()
 }
 
-/// Checks the division into inline and external files; gives the number of different objects and
+/// Checks owners and the division into inline and external files; gives the number of different objects and
 /// their length.
 fn check_files(tree: &Tree, threshold_bytes: u64) -> Result<(u64, u64), PackError> {
     let mut objects = HashMap::new();
     for (id, inode) in tree.inodes() {
+        check_owner(tree, id)?;
         let Kind::Regular(content) = &inode.kind else {
             continue;
         };
@@ -158,6 +159,18 @@ fn check_files(tree: &Tree, threshold_bytes: u64) -> Result<(u64, u64), PackErro
         max: u64::MAX,
     })?;
     Ok((objects.len() as u64, object_bytes))
+}
+
+/// The tree itself checks all inodes but the root, and none that was changed later.
+fn check_owner(tree: &Tree, id: InodeId) -> Result<(), PackError> {
+    let metadata = &tree.inode(id).metadata;
+    for (what, owner) in [("user", metadata.uid), ("group", metadata.gid)] {
+        if owner > limits::MAX_OWNER {
+            let expected = format!("at most {}", limits::MAX_OWNER);
+            return Err(entry_error(tree, id, what, owner, expected));
+        }
+    }
+    Ok(())
 }
 
 #[expect(

@@ -508,10 +508,19 @@ pub fn check_name(name: &[u8]) -> Result<(), TreeError> {
 
 fn check_inode(inode: &Inode) -> Result<(), TreeError> {
     let Metadata {
-        permissions, mtime, ..
+        permissions,
+        uid,
+        gid,
+        mtime,
+        ..
     } = &inode.metadata;
     if *permissions > 0o7777 {
         return Err(bound("permissions", usize::from(*permissions), 0o7777));
+    }
+    for (what, owner) in [("user", *uid), ("group", *gid)] {
+        if owner > limits::MAX_OWNER {
+            return Err(bound(what, owner as usize, limits::MAX_OWNER as usize));
+        }
     }
     if mtime.nanoseconds >= 1_000_000_000 {
         return Err(bound(

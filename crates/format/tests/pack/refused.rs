@@ -72,6 +72,35 @@ fn files_on_the_wrong_side_of_the_threshold() {
     );
 }
 
+// Rules: P2
+#[test]
+fn owners_that_chown_cannot_set() {
+    let nobody = |uid, gid| Metadata {
+        uid,
+        gid,
+        ..Metadata::default()
+    };
+    for (metadata, what) in [
+        (nobody(u32::MAX, 0), "user"),
+        (nobody(0, u32::MAX), "group"),
+    ] {
+        let inode = Inode::new(metadata.clone(), Kind::Fifo);
+        let error = tree_of(&[]).insert(InodeId::ROOT, b"a", inode);
+        assert_eq!(
+            error.expect_err("it is refused").to_string(),
+            format!("{what}: found 4294967295, expected at most 4294967294")
+        );
+        // The root is not inserted.
+        assert_refused(
+            &Tree::new(metadata),
+            ErrorClass::Unsupported,
+            &format!("/: {what}: found 4294967295, expected at most 4294967294"),
+        );
+    }
+    let last = nobody(u32::MAX - 1, u32::MAX - 1);
+    write_pack(&tree_of(&[("a", last, Kind::Fifo)]), 64, &mut Vec::new()).expect("it is written");
+}
+
 // Rules: P3
 #[test]
 fn files_that_are_too_large_or_contradict_each_other() {
