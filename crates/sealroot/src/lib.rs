@@ -7,6 +7,7 @@
 //! * [`object`]: large files named by their fs-verity digest, on their way into a store;
 //! * [`ostree`]: an OSTree commit, read into a tree and objects;
 //! * [`source`]: a directory, read into a tree and objects;
+//! * [`spool`]: where a source keeps small files until they are packed;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * [`build`]: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
@@ -30,5 +31,6 @@ pub mod ostree;
 pub mod release;
 pub mod signer;
 pub mod source;
+pub mod spool;
 pub mod store;
 pub mod unpack;

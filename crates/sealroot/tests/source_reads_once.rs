@@ -8,6 +8,7 @@ use std::path::Path;
 use sealroot::monitor::Silent;
 use sealroot::object::{Discard, ObjectContent, ObjectSink};
 use sealroot::source::{BUFFER_BYTES, DirectoryOptions, read_directory};
+use sealroot::spool::Spool;
 use sealroot_format::digest::VerityDigest;
 
 /// Bytes that this process read so far, from the page cache or not.
@@ -61,9 +62,15 @@ fn each_file_is_read_once() {
     let read = |root: &Path, sink: &dyn ObjectSink| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
         let options = DirectoryOptions::default();
-        let tree = pool
-            .expect("a thread")
-            .install(|| read_directory(root, &options, sink, &Silent));
+        let tree = pool.expect("a thread").install(|| {
+            read_directory(
+                root,
+                &options,
+                &Spool::in_temporary_directory(),
+                sink,
+                &Silent,
+            )
+        });
         assert_eq!(tree.expect("a readable tree").len(), 1 + sizes.len());
     };
     // What is only read once in a process.

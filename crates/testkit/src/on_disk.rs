@@ -158,7 +158,7 @@ fn create(kind: &Kind, path: &Path) -> io::Result<()> {
     match kind {
         Kind::Directory(_) if path.is_dir() => Ok(()),
         Kind::Directory(_) => fs::create_dir(path),
-        Kind::Regular(FileContent::Inline(bytes)) => fs::write(path, bytes),
+        Kind::Regular(FileContent::Inline(content)) => fs::write(path, content.read()?),
         Kind::Regular(FileContent::External { size_bytes, .. }) => {
             File::create(path)?.set_len(*size_bytes)
         }

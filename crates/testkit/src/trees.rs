@@ -53,12 +53,12 @@ pub fn split(tree: &Tree, threshold_bytes: u32) -> Tree {
     let ids: Vec<InodeId> = tree.inodes().map(|(id, _)| id).collect();
     for id in ids {
         if let Kind::Regular(content) = &mut tree.inode_mut(id).kind
-            && let FileContent::Inline(bytes) = content
-            && bytes.len() > threshold_bytes as usize
+            && let FileContent::Inline(inline) = content
+            && inline.size_bytes() > threshold_bytes.into()
         {
             *content = FileContent::External {
-                digest: compute_verity_digest(bytes),
-                size_bytes: bytes.len() as u64,
+                digest: compute_verity_digest(&inline.read().expect("in memory")),
+                size_bytes: inline.size_bytes(),
             };
         }
     }
@@ -156,7 +156,7 @@ fn kinds() -> impl Strategy<Value = Kind> {
 fn contents() -> impl Strategy<Value = FileContent> {
     let external = (any::<[u8; 32]>(), sizes_of_objects());
     prop_oneof![
-        9 => (sizes(), any::<u8>()).prop_map(|(size, first)| FileContent::Inline(bytes(size, first))),
+        9 => (sizes(), any::<u8>()).prop_map(|(size, first)| FileContent::Inline(bytes(size, first).into())),
         2 => external.prop_map(|(digest, size_bytes)| FileContent::External {
             digest: VerityDigest::from_bytes(digest),
             size_bytes,

@@ -101,7 +101,7 @@ pub(crate) fn unpack_into_tmpfs(
         Refusal::of(code, &error)
     })?;
     if let Some(expected) = stated {
-        let found = dump::digest(&tree);
+        let found = dump::digest(&tree).or_refuse(Code::Metadata, "tree", "readable content")?;
         if found != expected {
             let expected = format!("the digest {expected}");
             return Err(Refusal::new(Code::Metadata, "tree", expected, found));

@@ -104,7 +104,7 @@ fn compare(tree: &Tree) {
     let written = unpack::unpack(&reader, unpacked.as_fd()).expect("the pack unpacks");
     make_read_only(unpacked.as_fd()).expect("it becomes read-only");
 
-    assert_eq!(dump::digest(&written), dump::digest(tree));
+    assert_eq!(dump::digest(&written).unwrap(), dump::digest(tree).unwrap());
     let place = |fd| PathBuf::from(fd_path(fd));
     let (unpacked_path, mounted_path) = (place(unpacked.as_fd()), place(mounted.as_fd()));
     assert_eq!(listing(&unpacked_path), listing(&mounted_path));

@@ -7,6 +7,7 @@ use std::path::Path;
 use clap::Args;
 use sealroot::object::Discard;
 use sealroot::source::{self, Devices, DirectoryOptions};
+use sealroot::spool::Spool;
 use sealroot_format::limits;
 use sealroot_format::tree::{Tree, dump};
 use serde::Serialize;
@@ -59,10 +60,12 @@ impl Dump {
         };
         let mut text = None;
         if !self.digest_only {
-            dump::write_dump(&tree, text.insert(String::new()))?;
+            let mut bytes = Vec::new();
+            dump::write_dump(&tree, &mut bytes)?;
+            text = Some(String::from_utf8(bytes)?);
         }
         output.emit(&Dumped {
-            tree_digest: dump::digest(&tree).to_string(),
+            tree_digest: dump::digest(&tree)?.to_string(),
             dump: text,
         })
     }
@@ -75,6 +78,10 @@ fn read(directory: &Path, output: Output) -> anyhow::Result<Tree> {
     };
     let progress = Progress::new(output);
     Ok(source::read_directory(
-        directory, &options, &Discard, &progress,
+        directory,
+        &options,
+        &Spool::in_temporary_directory(),
+        &Discard,
+        &progress,
     )?)
 }

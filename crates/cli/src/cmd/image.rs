@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use sealroot::object::Discard;
 use sealroot::source::{self, DirectoryOptions};
+use sealroot::spool::Spool;
 use sealroot_format::pack;
 use sealroot_format::tree::Tree;
 use sealroot_format::{ErrorClass, limits};
@@ -94,7 +95,13 @@ impl Image {
         };
         let tree = {
             let progress = Progress::new(output);
-            source::read_directory(&self.dir, &options, &Discard, &progress)?
+            source::read_directory(
+                &self.dir,
+                &options,
+                &Spool::in_temporary_directory(),
+                &Discard,
+                &progress,
+            )?
         };
         let mut report = None;
         match &self.file {

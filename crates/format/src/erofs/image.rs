@@ -11,10 +11,10 @@ use super::dirent::{self, Child};
 use super::inode::{DataLayout, InodeFields, chunks};
 use super::layout::{
     BLOCK_BYTES, CHUNK_ENTRY_BYTES, CHUNK_HOLE, CHUNKS_MAX, CompactInode, ExtendedInode,
-    SLOT_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock,
+    SLOT_BYTES, SUPERBLOCK_OFFSET_BYTES, Superblock, within_block,
 };
 use super::xattr::{self, XattrId, XattrTable};
-use crate::tree::Timestamp;
+use crate::tree::{InlineContent, Timestamp};
 
 /// What an inode has beside its attributes.
 #[derive(Clone, Debug)]
@@ -23,8 +23,10 @@ pub(crate) enum Body<'t> {
     Empty,
     /// A device number, encoded.
     Device(u32),
-    /// Bytes: of a regular file or the target of a symlink. Not empty.
+    /// The target of a symlink. Not empty.
     Bytes(&'t [u8]),
+    /// The content of a regular file. Not empty.
+    Content(&'t InlineContent),
     /// A regular file of this size that is all holes; its data are in another layer.
     Hole(u64),
     /// A directory: a range of [`Nodes::children`], sorted, with `.` and `..`.
@@ -141,6 +143,7 @@ impl<'t> Nodes<'t> {
         match &node.body {
             Body::Empty | Body::Device(_) => 0,
             Body::Bytes(bytes) => bytes.len() as u64,
+            Body::Content(content) => content.size_bytes(),
             Body::Hole(size_bytes) => *size_bytes,
             Body::Directory(_) => dirent::size_bytes(self.children_of(node)),
         }
@@ -192,8 +195,21 @@ impl<'t> Nodes<'t> {
     }
 }
 
+/// Why an image could not be written.
+#[derive(Debug)]
+pub(crate) enum WriteError {
+    /// The output failed.
+    Output(io::Error),
+    /// The content of a file could not be read.
+    Content(io::Error),
+}
+
 /// Pass 2: writes the image from its first byte to its last.
-pub(crate) fn write(nodes: &Nodes<'_>, layout: &Layout, out: &mut dyn io::Write) -> io::Result<()> {
+pub(crate) fn write(
+    nodes: &Nodes<'_>,
+    layout: &Layout,
+    out: &mut dyn io::Write,
+) -> Result<(), WriteError> {
     let mut emitter = Emitter {
         nodes,
         layout,
@@ -236,7 +252,7 @@ struct Emitter<'a, 't> {
 
 impl Emitter<'_, '_> {
     /// The inode, its xattrs and what is behind them.
-    fn item(&mut self, number: usize) -> io::Result<()> {
+    fn item(&mut self, number: usize) -> Result<(), WriteError> {
         let (nodes, node) = (self.nodes, &self.nodes.list[number]);
         let place = &self.layout.places[number];
         let ids = nodes.xattrs_of(node);
@@ -268,17 +284,21 @@ impl Emitter<'_, '_> {
             self.buffer.extend_from_slice(&CHUNK_HOLE.to_le_bytes());
         }
         if place.inline {
-            self.tail(node);
+            self.tail(node)?;
         }
         self.flush_if_full()
     }
 
     /// What is left of the content after its full blocks.
-    fn tail(&mut self, node: &Node<'_>) {
+    fn tail(&mut self, node: &Node<'_>) -> Result<(), WriteError> {
         match &node.body {
             Body::Bytes(bytes) => {
                 let (_, tail) = bytes.as_chunks::<BLOCK_BYTES>();
                 self.buffer.extend_from_slice(tail);
+            }
+            Body::Content(content) => {
+                let tail_bytes = within_block(content.size_bytes()) as u64;
+                self.content(content, content.size_bytes() - tail_bytes, tail_bytes)?;
             }
             Body::Directory(_) => {
                 let last = dirent::blocks(self.nodes.children_of(node)).last();
@@ -287,10 +307,25 @@ impl Emitter<'_, '_> {
             }
             Body::Empty | Body::Device(_) | Body::Hole(_) => {}
         }
+        Ok(())
+    }
+
+    /// A part of the content of a file.
+    fn content(
+        &mut self,
+        content: &InlineContent,
+        offset_bytes: u64,
+        len_bytes: u64,
+    ) -> Result<(), WriteError> {
+        let start = self.buffer.len();
+        let len = usize::try_from(len_bytes).expect("a part of a small file");
+        self.buffer.resize(start + len, 0);
+        let read = content.read_exact_at(&mut self.buffer[start..], offset_bytes);
+        read.map_err(WriteError::Content)
     }
 
     /// The blocks of a node outside of its item.
-    fn blocks(&mut self, number: usize) -> io::Result<()> {
+    fn blocks(&mut self, number: usize) -> Result<(), WriteError> {
         let node = &self.nodes.list[number];
         let place = self.layout.places[number];
         let end_block = u64::from(place.first_block) + u64::from(place.blocks);
@@ -301,6 +336,10 @@ impl Emitter<'_, '_> {
                     self.buffer.extend_from_slice(block);
                     self.flush_if_full()?;
                 }
+            }
+            Body::Content(content) => {
+                let blocks_bytes = u64::from(place.blocks) * BLOCK_BYTES as u64;
+                self.content(content, 0, content.size_bytes().min(blocks_bytes))?;
             }
             Body::Directory(_) => {
                 let blocks = dirent::blocks(self.nodes.children_of(node));
@@ -326,25 +365,26 @@ impl Emitter<'_, '_> {
     }
 
     /// Zeros up to an offset of the image.
-    fn pad_to(&mut self, offset_bytes: u64) -> io::Result<()> {
+    fn pad_to(&mut self, offset_bytes: u64) -> Result<(), WriteError> {
         let at_bytes = self.flushed_bytes + self.buffer.len() as u64;
         let missing = offset_bytes
             .checked_sub(at_bytes)
             .expect("places do not overlap");
-        let missing = usize::try_from(missing).map_err(io::Error::other)?;
+        let missing = usize::try_from(missing).expect("less than an item or a block");
         self.buffer.resize(self.buffer.len() + missing, 0);
         self.flush_if_full()
     }
 
-    fn flush_if_full(&mut self) -> io::Result<()> {
+    fn flush_if_full(&mut self) -> Result<(), WriteError> {
         if self.buffer.len() < FLUSH_BYTES {
             return Ok(());
         }
         self.flush()
     }
 
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.write_all(&self.buffer)?;
+    fn flush(&mut self) -> Result<(), WriteError> {
+        let written = self.out.write_all(&self.buffer);
+        written.map_err(WriteError::Output)?;
         self.flushed_bytes += self.buffer.len() as u64;
         self.buffer.clear();
         Ok(())

@@ -63,8 +63,8 @@ fn thresholds(tree: &Tree) -> Result<RangeInclusive<u32>, PackError> {
     let (mut inline_bytes, mut external_bytes) = (0, max + 1);
     for (_, inode) in tree.inodes() {
         match &inode.kind {
-            Kind::Regular(FileContent::Inline(bytes)) => {
-                inline_bytes = inline_bytes.max(bytes.len() as u64);
+            Kind::Regular(FileContent::Inline(content)) => {
+                inline_bytes = inline_bytes.max(content.size_bytes());
             }
             Kind::Regular(FileContent::External { size_bytes, .. }) => {
                 external_bytes = external_bytes.min(*size_bytes);

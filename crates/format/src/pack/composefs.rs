@@ -48,7 +48,7 @@ pub struct ComposefsSummary {
 /// # Errors
 /// [`PackError::Split`] if a file of up to 64 bytes is external, [`PackError::Entry`] and
 /// [`PackError::TooLarge`] for what composefs cannot hold, all before anything is written;
-/// [`PackError::Write`].
+/// [`PackError::Write`]; [`PackError::Content`].
 pub fn write_composefs(
     tree: &Tree,
     out: &mut dyn io::Write,
@@ -68,7 +68,7 @@ pub fn write_composefs(
     let version = u32::from(tree.inodes().any(|(_, inode)| inode.is_whiteout()));
     let layout = plan(&mut nodes, &shapes, version).ok_or_else(too_many_blocks)?;
     let mut hashing = Hashing::new(out);
-    image::write(&nodes, &layout, &mut hashing).map_err(PackError::Write)?;
+    image::write(&nodes, &layout, &mut hashing)?;
     Ok(ComposefsSummary {
         digest: hashing.finish(),
         size_bytes: layout.size_bytes(),
@@ -85,7 +85,10 @@ fn digests(tree: &Tree) -> Result<Vec<Option<VerityDigest>>, PackError> {
         let is_small = content.size_bytes() <= INLINE_MAX_BYTES;
         match content {
             FileContent::Inline(_) if is_small => Ok(None),
-            FileContent::Inline(bytes) => Ok(Some(compute_verity_digest(bytes))),
+            FileContent::Inline(content) => {
+                let bytes = content.read().map_err(PackError::Content)?;
+                Ok(Some(compute_verity_digest(&bytes)))
+            }
             FileContent::External { digest, .. } if !is_small => Ok(Some(*digest)),
             FileContent::External { size_bytes, .. } => Err(PackError::Split {
                 path: path_of(tree, id),

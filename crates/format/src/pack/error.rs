@@ -7,6 +7,7 @@ use super::FORMAT_VERSION;
 use super::place::VOLUME_PREFIX;
 use crate::ErrorClass;
 use crate::erofs::ImageError;
+use crate::erofs::image::WriteError;
 use crate::tree::TreeError;
 
 /// Why a tree cannot become a pack, or bytes are not a pack.
@@ -58,6 +59,9 @@ pub enum PackError {
     /// The output could not be written.
     #[error("cannot write the pack")]
     Write(#[source] io::Error),
+    /// The content of an inline file could not be read from where it is kept.
+    #[error("cannot read the content of a small file back")]
+    Content(#[source] io::Error),
     /// The pack is of a format version that this program does not know.
     #[error("pack format version: found {found:?}, expected {expected}")]
     Version {
@@ -105,7 +109,7 @@ impl PackError {
             Self::Entry { .. } | Self::TooLarge { .. } | Self::Version { .. } => {
                 ErrorClass::Unsupported
             }
-            Self::Write(_) => ErrorClass::Io,
+            Self::Write(_) | Self::Content(_) => ErrorClass::Io,
             Self::NotDivided { .. } | Self::NotCanonical { .. } | Self::Tree { .. } => {
                 ErrorClass::Corrupt
             }
@@ -126,6 +130,15 @@ impl From<ImageError> for PackError {
                 expected: FORMAT_VERSION,
             },
             None => Self::Image(source),
+        }
+    }
+}
+
+impl From<WriteError> for PackError {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Output(error) => Self::Write(error),
+            WriteError::Content(error) => Self::Content(error),
         }
     }
 }

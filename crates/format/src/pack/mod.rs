@@ -66,7 +66,7 @@ pub struct PackSummary {
 ///
 /// # Errors
 /// [`PackError::Threshold`], [`PackError::Split`], [`PackError::Entry`], [`PackError::TooLarge`]
-/// before anything is written; [`PackError::Write`].
+/// before anything is written; [`PackError::Write`]; [`PackError::Content`].
 pub fn write_pack(
     tree: &Tree,
     threshold_bytes: u32,
@@ -92,7 +92,7 @@ pub fn write_pack(
     let shapes = nodes::shapes(tree, &order, &nodes)?;
     let layout = place::plan(&mut nodes, &shapes).ok_or_else(too_many_blocks)?;
     let mut hashing = verity::Hashing::new(out);
-    image::write(&nodes, &layout, &mut hashing).map_err(PackError::Write)?;
+    image::write(&nodes, &layout, &mut hashing)?;
     Ok(PackSummary {
         digest: hashing.finish(),
         size_bytes: layout.size_bytes(),

@@ -163,9 +163,10 @@ fn content_bytes(inode: &Inode) -> u64 {
 
 fn body(kind: &Kind) -> Body<'_> {
     match kind {
-        Kind::Regular(FileContent::Inline(bytes)) | Kind::Symlink(bytes) if !bytes.is_empty() => {
-            Body::Bytes(bytes)
+        Kind::Regular(FileContent::Inline(content)) if !content.is_empty() => {
+            Body::Content(content)
         }
+        Kind::Symlink(target) if !target.is_empty() => Body::Bytes(target),
         Kind::CharDevice(device) | Kind::BlockDevice(device) => {
             Body::Device(encode_device(*device))
         }

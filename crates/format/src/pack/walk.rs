@@ -153,7 +153,8 @@ impl Entry {
         let kind = match self.kind {
             EntryKind::Directory { .. } => Kind::directory(),
             EntryKind::Inline { .. } => {
-                Kind::Regular(FileContent::Inline(contents.whole_content(&self.raw)?))
+                let content = contents.whole_content(&self.raw)?;
+                Kind::Regular(FileContent::Inline(content.into()))
             }
             EntryKind::External { digest, size_bytes } => {
                 Kind::Regular(FileContent::External { digest, size_bytes })

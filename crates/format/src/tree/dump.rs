@@ -5,13 +5,14 @@
 //! `docs/format/tree.md` is the grammar. It says nothing of where content is kept: a file is its
 //! size and fs-verity digest, whether it lies in a pack or beside it.
 
-use std::fmt::{self, Write};
+use std::fmt::{self, Write as _};
+use std::io;
 
 use sha2::Digest as _;
 
 use super::{DeviceNumber, FileContent, Inode, InodeId, Kind, Tree, XattrSet};
 
-use crate::digest::{TreeDigest, VerityBatch, VerityDigest, compute_verity_digest};
+use crate::digest::{TreeDigest, VerityBatch, VerityDigest};
 
 /// First line of every dump.
 const HEADER: &str = "sealroot tree 1\n";
@@ -20,55 +21,61 @@ const HEADER: &str = "sealroot tree 1\n";
 /// hash, little enough to stay in the processor's cache.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Writes the canonical dump of `tree`.
-pub fn write_dump(tree: &Tree, out: &mut impl Write) -> fmt::Result {
-    let inline_digests = inline_digests(tree);
+/// Writes the canonical dump of `tree`, line by line.
+///
+/// # Errors
+/// Those of `out`, and of reading the content of inline files.
+pub fn write_dump(tree: &Tree, out: &mut impl io::Write) -> io::Result<()> {
+    let inline_digests = inline_digests(tree)?;
     let mut first_paths: Vec<Option<Box<[u8]>>> = vec![None; tree.len()];
     let mut walk = tree.walk();
-    out.write_str(HEADER)?;
+    let mut line = String::from(HEADER);
     while let Some((path, id)) = walk.next() {
         let inode = tree.inode(id);
-        write!(out, "{}", Escaped(path))?;
+        push(&mut line, path);
         if let Some(Some(first)) = first_paths.get(id.index()) {
-            writeln!(out, " h {}", Escaped(first))?;
-            continue;
+            line.push_str(" h ");
+            push(&mut line, first);
+        } else {
+            if inode.name_count() > 1
+                && let Some(slot) = first_paths.get_mut(id.index())
+            {
+                *slot = Some(path.into());
+            }
+            let inline_digest = inline_digests[id.index()];
+            write_inode(&mut line, inode, inline_digest).expect("writing to memory cannot fail");
         }
-        if inode.name_count() > 1
-            && let Some(slot) = first_paths.get_mut(id.index())
-        {
-            *slot = Some(path.into());
-        }
-        write_inode(
-            out,
-            inode,
-            inline_digests.get(id.index()).copied().flatten(),
-        )?;
+        line.push('\n');
+        out.write_all(line.as_bytes())?;
+        line.clear();
     }
     Ok(())
 }
 
 /// The SHA-256 of the canonical dump.
-pub fn digest(tree: &Tree) -> TreeDigest {
+///
+/// # Errors
+/// Those of reading the content of inline files.
+pub fn digest(tree: &Tree) -> io::Result<TreeDigest> {
     let mut hash = HashWriter(sha2::Sha256::new());
-    write_dump(tree, &mut hash).expect("hashing does not fail");
-    TreeDigest::from_bytes(hash.0.finalize().into())
+    write_dump(tree, &mut hash)?;
+    Ok(TreeDigest::from_bytes(hash.0.finalize().into()))
 }
 
-/// Per inode the digest of its inline content, in full batches.
-fn inline_digests(tree: &Tree) -> Vec<Option<VerityDigest>> {
+/// The digest of the content of each inline file, by [`InodeId::index`].
+fn inline_digests(tree: &Tree) -> io::Result<Vec<Option<VerityDigest>>> {
     let mut digests = vec![None; tree.len()];
     let mut batch = VerityBatch::new();
     let mut ids = Vec::new();
     let mut finish = |batch: &mut VerityBatch, ids: &mut Vec<InodeId>| {
         for (id, (digest, _)) in ids.drain(..).zip(batch.finish()) {
-            if let Some(slot) = digests.get_mut(id.index()) {
-                *slot = Some(digest);
-            }
+            digests[id.index()] = Some(digest);
         }
     };
     for (id, inode) in tree.inodes() {
-        if let Kind::Regular(FileContent::Inline(bytes)) = &inode.kind {
-            batch.push(bytes);
+        if let Kind::Regular(FileContent::Inline(content)) = &inode.kind {
+            let len = usize::try_from(content.size_bytes()).map_err(io::Error::other)?;
+            batch.push_with(len, |place| content.read_exact_at(place, 0))?;
             ids.push(id);
             if batch.used_bytes() >= BATCH_BYTES {
                 finish(&mut batch, &mut ids);
@@ -76,11 +83,11 @@ fn inline_digests(tree: &Tree) -> Vec<Option<VerityDigest>> {
         }
     }
     finish(&mut batch, &mut ids);
-    digests
+    Ok(digests)
 }
 
 fn write_inode(
-    out: &mut impl Write,
+    out: &mut String,
     inode: &Inode,
     inline_digest: Option<VerityDigest>,
 ) -> fmt::Result {
@@ -107,39 +114,43 @@ fn write_inode(
         Kind::Regular(content) => {
             let digest = match content {
                 FileContent::External { digest, .. } => *digest,
-                FileContent::Inline(bytes) => {
-                    inline_digest.unwrap_or_else(|| compute_verity_digest(bytes))
-                }
+                FileContent::Inline(_) => inline_digest.expect("every inline file was hashed"),
             };
             write!(out, " {} {digest}", content.size_bytes())?;
         }
-        Kind::Symlink(target) => write!(out, " {}", Escaped(target))?,
+        Kind::Symlink(target) => {
+            out.push(' ');
+            push(out, target);
+        }
         Kind::CharDevice(DeviceNumber { major, minor })
         | Kind::BlockDevice(DeviceNumber { major, minor }) => write!(out, " {major}:{minor}")?,
         Kind::Directory(_) | Kind::Fifo | Kind::Socket => {}
     }
-    write_xattrs(out, &metadata.xattrs)?;
-    out.write_char('\n')
+    push_xattrs(out, &metadata.xattrs);
+    Ok(())
 }
 
-fn write_xattrs(out: &mut impl Write, xattrs: &XattrSet) -> fmt::Result {
-    xattrs
-        .iter()
-        .try_for_each(|xattr| write!(out, " {}={}", Escaped(&xattr.name), Escaped(&xattr.value)))
+fn push_xattrs(out: &mut String, xattrs: &XattrSet) {
+    for xattr in xattrs {
+        out.push(' ');
+        push(out, &xattr.name);
+        out.push('=');
+        push(out, &xattr.value);
+    }
 }
 
-/// Bytes with everything but printable ASCII, and space, `=` and backslash, as `\xHH`.
-struct Escaped<'a>(&'a [u8]);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for run in self.0.chunk_by(|a, b| is_plain(*a) && is_plain(*b)) {
-            match run {
-                [byte] if !is_plain(*byte) => write!(f, "\\x{byte:02x}")?,
-                _ => f.write_str(std::str::from_utf8(run).map_err(|_| fmt::Error)?)?,
-            }
+/// Appends bytes with everything but printable ASCII, and space, `=` and backslash, as `\xHH`.
+fn push(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
+    for byte in bytes {
+        if is_plain(*byte) {
+            out.push(char::from(*byte));
+        } else {
+            out.push_str("\\x");
+            out.extend([byte >> 4, byte & 15].map(|digit| DIGITS[usize::from(digit)]));
         }
-        Ok(())
     }
 }
 
@@ -149,9 +160,13 @@ const fn is_plain(byte: u8) -> bool {
 
 struct HashWriter(sha2::Sha256);
 
-impl Write for HashWriter {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text);
+impl io::Write for HashWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
 }
@@ -169,9 +184,9 @@ mod tests {
     }
 
     fn dump(tree: &Tree) -> String {
-        let mut text = String::new();
+        let mut text = Vec::new();
         write_dump(tree, &mut text).unwrap();
-        text
+        String::from_utf8(text).unwrap()
     }
 
     fn sample() -> Tree {
@@ -198,7 +213,7 @@ mod tests {
             xattrs: xattrs.unwrap(),
             permissions: 0o4755,
         };
-        let empty = Kind::Regular(FileContent::Inline([].into()));
+        let empty = Kind::Regular(FileContent::Inline(Vec::new().into()));
         let id = tree.insert(etc, b"z\xff", Inode::new(file, empty)).unwrap();
         tree.link(InodeId::ROOT, b"a", id).unwrap();
         let device = Kind::CharDevice(DeviceNumber { major: 1, minor: 3 });
@@ -236,11 +251,11 @@ mod tests {
     fn the_digest_is_of_the_dump_and_names_the_tree() {
         let tree = sample();
         let expected = sha2::Sha256::digest(dump(&tree));
-        assert_eq!(digest(&tree).as_bytes()[..], expected[..]);
+        assert_eq!(digest(&tree).unwrap().as_bytes()[..], expected[..]);
 
         let mut other = sample();
         other.inode_mut(InodeId::ROOT).metadata.gid = 9;
-        assert_ne!(digest(&other), digest(&tree));
+        assert_ne!(digest(&other).unwrap(), digest(&tree).unwrap());
         assert_ne!(other, tree);
     }
 }

@@ -3,15 +3,16 @@
 //!
 //! Inodes live in one arena and directories name them, so hardlinks are two names for one
 //! [`InodeId`]. Children are always sorted bytewise: the order in which a tree was put together
-//! never shows. Owner of the bounds on names, paths, symlink targets and xattrs; content is held
+//! never shows. Owner of the bounds on names, paths, symlink targets and xattrs; content is
 //! inline or named by its fs-verity digest.
 
+mod content;
 pub mod dump;
 mod xattr;
 
-use crate::digest::VerityDigest;
 use crate::{ErrorClass, limits};
 
+pub use content::{FileContent, InlineContent};
 pub use xattr::{Xattr, XattrSet};
 
 /// An index into a tree's inodes; meaningful only for the tree that gave it.
@@ -64,39 +65,6 @@ pub struct DeviceNumber {
 impl DeviceNumber {
     /// The character device 0:0 by which overlayfs hides a name of a lower layer.
     pub const WHITEOUT: Self = Self { major: 0, minor: 0 };
-}
-
-/// The bytes of a regular file.
-#[derive(Clone, PartialEq, Eq)]
-pub enum FileContent {
-    /// Held in memory: a small file.
-    Inline(Box<[u8]>),
-    /// Kept elsewhere, under its fs-verity digest: a large file.
-    External {
-        /// The fs-verity digest of the content.
-        digest: VerityDigest,
-        /// The length of the content.
-        size_bytes: u64,
-    },
-}
-
-impl FileContent {
-    /// The length of the file.
-    pub fn size_bytes(&self) -> u64 {
-        match self {
-            Self::Inline(bytes) => bytes.len() as u64,
-            Self::External { size_bytes, .. } => *size_bytes,
-        }
-    }
-}
-
-impl std::fmt::Debug for FileContent {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
-            Self::External { digest, size_bytes } => write!(f, "External({size_bytes}, {digest})"),
-        }
-    }
 }
 
 /// What an inode is.

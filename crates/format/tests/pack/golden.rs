@@ -234,9 +234,9 @@ fn write(name: &str, tree: &Tree, threshold: u32) -> (PackSummary, Vec<u8>) {
 fn golden_packs_are_written_and_read_as_ever() {
     for (name, threshold, tree) in golden() {
         let (summary, pack) = write(name, &tree, threshold);
-        let mut dump = String::new();
+        let mut dump = Vec::new();
         write_dump(&tree, &mut dump).expect("written");
-        let files = [("pack", &pack[..]), ("dump", dump.as_bytes())];
+        let files = [("pack", &pack[..]), ("dump", &dump[..])];
         for (extension, bytes) in files {
             let path = directory().join(format!("{name}.{extension}"));
             if env::var_os("SEALROOT_GOLDEN").is_some_and(|value| value == "write")

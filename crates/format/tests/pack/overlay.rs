@@ -39,7 +39,7 @@ fn seen(tree: &Tree) -> Tree {
         .collect();
     for (id, _) in whiteouts {
         let inode = seen.inode_mut(id);
-        inode.kind = Kind::Regular(FileContent::Inline([].into()));
+        inode.kind = Kind::Regular(FileContent::Inline(Vec::new().into()));
         add_xattrs(
             inode,
             &[

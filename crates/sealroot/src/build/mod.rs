@@ -20,6 +20,7 @@ use sealroot_format::tree::{Tree, dump};
 use crate::monitor::{Monitor, Unit};
 use crate::ostree::{self, CommitInfo};
 use crate::source::{self, Devices, DirectoryOptions};
+use crate::spool::{self, Spool};
 use crate::store::{Store, Transaction, TransactionSummary};
 
 pub use error::BuildError;
@@ -101,7 +102,7 @@ pub fn build(
     let transaction = store.begin(monitor)?;
     let Source { tree, known } = read(origin, release.threshold_bytes, &transaction, monitor)?;
     monitor.start("packing", Unit::Items, None);
-    let tree_digest = dump::digest(&tree);
+    let tree_digest = dump::digest(&tree).map_err(PackError::Content)?;
     let (commit, info) = match known {
         Some((commit, info)) => (commit, Some(info)),
         None => (CommitId::from_bytes(*tree_digest.as_bytes()), None),
@@ -142,18 +143,21 @@ fn read(
     transaction: &Transaction<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Source, BuildError> {
+    let io = transaction.store().io();
+    let spool = Spool::new(spool::MEMORY_BYTES, || io.create_scratch());
     match origin {
         Origin::Directory { path, devices } => {
             let options = DirectoryOptions {
                 threshold_bytes,
                 devices,
             };
-            let tree = source::read_directory(path, &options, transaction, monitor)?;
+            let tree = source::read_directory(path, &options, &spool, transaction, monitor)?;
             Ok(Source { tree, known: None })
         }
         Origin::Ostree { repository, rev } => {
             let options = ostree::ReadOptions { threshold_bytes };
-            let commit = ostree::read_commit(repository, rev, &options, transaction, monitor)?;
+            let commit =
+                ostree::read_commit(repository, rev, &options, &spool, transaction, monitor)?;
             Ok(Source {
                 tree: commit.tree,
                 known: Some((commit.commit, commit.info)),

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 use sealroot_format::digest::Sha256Digest;
 use sealroot_format::limits;
-use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree, TreeError};
+use sealroot_format::tree::{
+    FileContent, InlineContent, Inode, InodeId, Kind, Metadata, Tree, TreeError,
+};
 
 use super::content::ContentReader;
 use super::directories::{Directories, TREE_BYTES, check_bound, xattr_bytes};
@@ -19,6 +21,8 @@ use crate::monitor::{Monitor, Unit};
 #[derive(Debug)]
 pub(super) struct Skeleton {
     pub(super) tree: Tree,
+    /// What all files have so far.
+    no_content: InlineContent,
     files: Vec<(Sha256Digest, Vec<InodeId>)>,
 }
 
@@ -31,6 +35,7 @@ impl Skeleton {
         let root = directories.metadata(&commit.root_meta).clone();
         let mut skeleton = Self {
             tree: Tree::new(root),
+            no_content: Vec::new().into(),
             files: Vec::new(),
         };
         let mut index = HashMap::new();
@@ -76,7 +81,7 @@ impl Skeleton {
     ) -> Result<InodeId, TreeError> {
         let (metadata, kind) = match child {
             Child::File(_) => {
-                let content = FileContent::Inline(Box::default());
+                let content = FileContent::Inline(self.no_content.clone());
                 (Metadata::default(), Kind::Regular(content))
             }
             Child::Directory { meta, .. } => {
@@ -93,7 +98,9 @@ impl Skeleton {
         reader: &ContentReader<'_>,
         monitor: &dyn Monitor,
     ) -> Result<Tree, OstreeError> {
-        let Self { mut tree, files } = self;
+        let Self {
+            mut tree, files, ..
+        } = self;
         monitor.start("reading files", Unit::Items, Some(files.len() as u64));
         let tree_bytes = AtomicU64::new(0);
         let contents: Vec<(Metadata, Kind)> = files
@@ -133,14 +140,14 @@ fn set(tree: &mut Tree, inode: InodeId, metadata: Metadata, kind: Kind) {
     inode.kind = kind;
 }
 
-/// What a file takes in memory beyond a fixed size.
+/// What a file adds to its tree beyond a fixed size.
 fn held_bytes((metadata, kind): &(Metadata, Kind)) -> u64 {
     let content = match kind {
-        Kind::Regular(FileContent::Inline(bytes)) => bytes.len(),
-        Kind::Symlink(target) => target.len(),
+        Kind::Regular(FileContent::Inline(content)) => content.size_bytes(),
+        Kind::Symlink(target) => target.len() as u64,
         _ => 0,
     };
-    xattr_bytes(metadata).saturating_add(content as u64)
+    xattr_bytes(metadata).saturating_add(content)
 }
 
 /// The path of the first of `inodes`; for messages only.

@@ -15,6 +15,7 @@ use super::inflate::Inflate;
 use super::repository::{Mode, Repository};
 use super::xattrs;
 use crate::object::{ObjectContent, ObjectSink};
+use crate::spool::Spool;
 
 /// Deflate makes at most this many bytes of one; more is a lie that need not be read to the end.
 const MAX_DEFLATE_RATIO: u64 = 1032;
@@ -23,7 +24,7 @@ const MAX_DEFLATE_RATIO: u64 = 1032;
 const MAX_HELD_BYTES: usize = 4 << 20;
 
 /// The most bytes of files held in memory by all threads together.
-const MAX_HELD_BYTES_TOTAL: usize = 48 << 20;
+const MAX_HELD_BYTES_TOTAL: usize = 24 << 20;
 
 /// How much of a larger file is read and hashed at a time.
 const CHUNK_BYTES: usize = 256 << 10;
@@ -187,6 +188,7 @@ fn read_header(file: &mut File, out: &mut [u8]) -> Result<(), ObjectError> {
 pub(super) struct ContentReader<'a> {
     pub(super) repository: &'a Repository,
     pub(super) threshold_bytes: u32,
+    pub(super) spool: &'a Spool<'a>,
     pub(super) sink: &'a dyn ObjectSink,
 }
 
@@ -226,7 +228,9 @@ impl ContentReader<'_> {
     /// What becomes of a file that is in memory and verified.
     fn keep(&self, checksum: &Sha256Digest, bytes: &[u8]) -> Result<FileContent, ObjectError> {
         if bytes.len() <= self.threshold_bytes as usize {
-            return Ok(FileContent::Inline(bytes.into()));
+            let kept = self.spool.keep(&mut bytes.to_vec());
+            let kept = kept.map_err(ObjectError::Spool)?;
+            return Ok(FileContent::Inline(kept.part(0..bytes.len())));
         }
         let digest = compute_verity_digest(bytes);
         self.offer(checksum, digest, bytes.len() as u64, Some(bytes))

@@ -228,6 +228,9 @@ pub enum ObjectError {
         #[source]
         source: io::Error,
     },
+    /// Its content could not be put aside.
+    #[error("it cannot be put aside until it is packed")]
+    Spool(#[source] io::Error),
 }
 
 impl From<io::Error> for ObjectError {
@@ -253,7 +256,7 @@ impl ObjectError {
             Self::Checksum { .. } => ErrorClass::Untrusted,
             Self::Malformed(source) => source.class(),
             Self::Deflated(_) | Self::File { .. } => ErrorClass::Corrupt,
-            Self::Read(_) | Self::Sink { .. } => ErrorClass::Io,
+            Self::Read(_) | Self::Sink { .. } | Self::Spool(_) => ErrorClass::Io,
         }
     }
 

@@ -33,11 +33,12 @@ use self::format::Commit;
 use self::repository::Repository;
 use crate::monitor::Monitor;
 use crate::object::ObjectSink;
+use crate::spool::Spool;
 
 /// How to read a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadOptions {
-    /// Files up to this many bytes are held inline in the tree; larger ones go to the sink.
+    /// Files up to this many bytes are part of the tree; larger ones go to the sink.
     pub threshold_bytes: u32,
 }
 
@@ -68,7 +69,8 @@ pub struct OstreeTree {
 }
 
 /// Reads the commit that `rev` names (a checksum, a local ref, or `remote:ref`) from the repository
-/// at `repository`; large files are offered to `sink`.
+/// at `repository`. The content of small files goes to `spool`, once for all names of an object;
+/// large files are offered to `sink`.
 ///
 /// Every checksum from the commit down is verified. Whether the commit is the right one is for the
 /// caller to know: a ref can be moved by whoever can write to the repository.
@@ -76,6 +78,7 @@ pub fn read_commit(
     repository: &Path,
     rev: &str,
     options: &ReadOptions,
+    spool: &Spool<'_>,
     sink: &dyn ObjectSink,
     monitor: &dyn Monitor,
 ) -> Result<OstreeTree, OstreeError> {
@@ -99,6 +102,7 @@ pub fn read_commit(
     let reader = ContentReader {
         repository,
         threshold_bytes: options.threshold_bytes,
+        spool,
         sink,
     };
     Ok(OstreeTree {

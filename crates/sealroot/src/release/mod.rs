@@ -11,7 +11,7 @@ use std::io;
 
 use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
-use sealroot_format::pack::{self, PackSummary};
+use sealroot_format::pack::{self, PackError, PackSummary};
 use sealroot_format::sign::{self, Keyset, Name, Statement, Unverified, Verified};
 use sealroot_format::tree::{Tree, dump};
 
@@ -222,7 +222,10 @@ pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseE
         });
     }
     let bytes = open_pack_bytes(store, &digest)?;
-    let checked = pack::check(bytes).map_err(|source| ReleaseError::Pack { digest, source })?;
+    let invalid = |source| ReleaseError::Pack { digest, source };
+    let checked = pack::check(bytes).map_err(invalid)?;
+    let tree_digest = dump::digest(&checked.tree).map_err(PackError::Content);
+    let tree_digest = tree_digest.map_err(invalid)?;
     let PackSummary {
         digest: written,
         size_bytes,
@@ -247,7 +250,7 @@ pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseE
         (
             "tree digest",
             statement.tree_digest.to_string(),
-            dump::digest(&checked.tree).to_string(),
+            tree_digest.to_string(),
         ),
     ];
     for (what, expected, found) in points {

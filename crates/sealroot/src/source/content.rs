@@ -7,7 +7,6 @@ use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use rustix::buffer::spare_capacity;
 use rustix::fs::{Mode, OFlags, SeekFrom, openat2, seek};
 use rustix::io::{Errno, read, retry_on_intr};
 use sealroot_format::digest::{VERITY_BLOCK_BYTES, VerityBatch, VerityDigest, VerityHasher};
@@ -15,11 +14,13 @@ use sealroot_format::tree::{FileContent, XattrSet};
 
 use super::error::{Failure, Fault};
 use super::listing::{Directory, Lister};
+use super::small::SmallFiles;
 use super::stat::{Version, check_unchanged};
 use super::xattrs::XattrReader;
 use super::{BUFFER_BYTES, CONFINED};
 use crate::monitor::Monitor;
 use crate::object::{ObjectContent, ObjectSink};
+use crate::spool::Spool;
 
 /// Bytes that are hashed together, and the piece in which large files are read: enough to fill all
 /// lanes, little enough to be still in the processor's nearest caches when they are hashed.
@@ -39,6 +40,7 @@ pub(super) struct FileRecord {
 pub(super) struct Output<'a> {
     pub(super) root: &'a Path,
     threshold_bytes: u64,
+    spool: &'a Spool<'a>,
     sink: &'a dyn ObjectSink,
     monitor: &'a dyn Monitor,
 }
@@ -47,12 +49,14 @@ impl<'a> Output<'a> {
     pub(super) fn new(
         root: &'a Path,
         threshold_bytes: u32,
+        spool: &'a Spool<'a>,
         sink: &'a dyn ObjectSink,
         monitor: &'a dyn Monitor,
     ) -> Self {
         Self {
             root,
             threshold_bytes: threshold_bytes.into(),
+            spool,
             sink,
             monitor,
         }
@@ -67,6 +71,7 @@ pub(super) struct Worker {
     batch: VerityBatch,
     /// The files of `batch`.
     waiting: Vec<Waiting>,
+    small: SmallFiles,
     piece: Vec<u8>,
     records: Vec<(usize, FileRecord)>,
     /// Bytes read since the monitor was last told.
@@ -88,6 +93,7 @@ impl Worker {
             xattrs: XattrReader::default(),
             batch: VerityBatch::new(),
             waiting: Vec::new(),
+            small: SmallFiles::default(),
             piece: Vec::new(),
             records: Vec::new(),
             unreported_bytes: 0,
@@ -104,18 +110,18 @@ impl Worker {
         let small = usize::try_from(size_bytes);
         match small {
             Ok(len_bytes) if size_bytes <= output.threshold_bytes => {
-                self.read_inline(source, len_bytes)
+                self.read_small(output, source, len_bytes)
                     .map_err(|fault| source.failure(fault))?;
             }
             Ok(len_bytes) if len_bytes <= BUFFER_BYTES => {
                 let padded_bytes = len_bytes.next_multiple_of(VERITY_BLOCK_BYTES);
                 if self.batch.used_bytes() + padded_bytes > BUFFER_BYTES {
-                    self.flush(output)?;
+                    self.hash(output)?;
                 }
                 self.read_buffered(source, len_bytes)
                     .map_err(|fault| source.failure(fault))?;
                 if self.batch.used_bytes() >= BATCH_BYTES {
-                    self.flush(output)?;
+                    self.hash(output)?;
                 }
             }
             _ => self
@@ -129,18 +135,22 @@ impl Worker {
         Ok(())
     }
 
-    fn read_inline(&mut self, source: &FileSource<'_>, len_bytes: usize) -> Result<(), Fault> {
+    fn read_small(
+        &mut self,
+        output: &Output<'_>,
+        source: &FileSource<'_>,
+        len_bytes: usize,
+    ) -> Result<(), Fault> {
+        if !self.small.has_room(len_bytes) {
+            let put_away = self.small.flush(output.spool, &mut self.records);
+            put_away.map_err(Fault::Spool)?;
+        }
         let file = source.open()?;
         let xattrs = self.xattrs.of_open(file.as_fd())?;
-        let mut content = Vec::with_capacity(len_bytes);
-        while content.len() < len_bytes {
-            read_some(|| read(&file, spare_capacity(&mut content)))?;
-        }
-        check_unchanged(source.version(), file.as_fd())?;
-        let content = FileContent::Inline(content.into());
-        self.records
-            .push((source.id, FileRecord { content, xattrs }));
-        Ok(())
+        self.small.push(source.id, xattrs, len_bytes, |place| {
+            read_exact(&file, place)?;
+            check_unchanged(source.version(), file.as_fd())
+        })
     }
 
     fn read_buffered(&mut self, source: &FileSource<'_>, len_bytes: usize) -> Result<(), Fault> {
@@ -195,8 +205,15 @@ impl Worker {
         Ok(hasher.finish())
     }
 
-    /// Hashes the files in memory and offers them.
+    /// Finishes what waits for more of its kind.
     pub(super) fn flush(&mut self, output: &Output<'_>) -> Result<(), Failure> {
+        let put_away = self.small.flush(output.spool, &mut self.records);
+        put_away.map_err(|error| Fault::Spool(error).at(Vec::new()))?;
+        self.hash(output)
+    }
+
+    /// Hashes the files in memory and offers them.
+    fn hash(&mut self, output: &Output<'_>) -> Result<(), Failure> {
         let hashed = self.batch.finish();
         for (file, (digest, content)) in self.waiting.drain(..).zip(hashed) {
             let size_bytes = content.len() as u64;

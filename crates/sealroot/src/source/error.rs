@@ -92,6 +92,9 @@ pub enum SourceError {
         /// Why not.
         source: io::Error,
     },
+    /// The content of small files could not be put aside.
+    #[error("cannot put small files aside until they are packed")]
+    Spool(#[source] io::Error),
 }
 
 impl SourceError {
@@ -102,7 +105,9 @@ impl SourceError {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorClass::NotFound
             }
-            Self::Io { .. } | Self::Xattr { .. } | Self::Sink { .. } => ErrorClass::Io,
+            Self::Io { .. } | Self::Xattr { .. } | Self::Sink { .. } | Self::Spool(_) => {
+                ErrorClass::Io
+            }
             Self::Changed { .. } => ErrorClass::Busy,
             Self::MountPoint { .. } | Self::Device { .. } => ErrorClass::Usage,
             Self::PathTooLong { .. } => ErrorClass::Unsupported,
@@ -126,6 +131,7 @@ pub(super) enum Fault {
     PathTooLong(usize),
     Entry(TreeError),
     Sink(io::Error),
+    Spool(io::Error),
 }
 
 impl Fault {
@@ -187,6 +193,7 @@ impl Failure {
             Fault::PathTooLong(found) => SourceError::PathTooLong { path, found },
             Fault::Entry(source) => SourceError::Entry { path, source },
             Fault::Sink(source) => SourceError::Sink { path, source },
+            Fault::Spool(source) => SourceError::Spool(source),
         }
     }
 }

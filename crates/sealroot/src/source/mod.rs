@@ -6,7 +6,8 @@
 //! * `walk`: directories are tasks of the thread pool; each lists its names, sorted, and what
 //!   they are;
 //! * `content`: files are read into the memory of a worker, hashed many at a time, and offered to
-//!   the sink from there; only files beyond [`BUFFER_BYTES`] are streamed;
+//!   the sink from there; only files beyond [`BUFFER_BYTES`] are streamed; `small` ones are not
+//!   hashed and go to the spool;
 //! * `assemble`: the records become a tree, in canonical order, so that nothing depends on timing.
 //!
 //! All names are looked up relative to an open directory and no symlink is ever followed.
@@ -15,6 +16,7 @@ mod assemble;
 mod content;
 mod error;
 mod listing;
+mod small;
 mod stat;
 mod walk;
 mod xattrs;
@@ -27,6 +29,7 @@ use sealroot_format::tree::Tree;
 
 use crate::monitor::{Monitor, Unit};
 use crate::object::ObjectSink;
+use crate::spool::Spool;
 
 pub use error::SourceError;
 
@@ -41,7 +44,7 @@ const CONFINED: ResolveFlags = ResolveFlags::NO_SYMLINKS.union(ResolveFlags::NO_
 /// How a directory is read.
 #[derive(Clone, Copy, Debug)]
 pub struct DirectoryOptions {
-    /// Files up to this many bytes are held in the tree; larger ones go to the sink.
+    /// Files up to this many bytes are part of the tree; larger ones go to the sink.
     pub threshold_bytes: u32,
     /// What becomes of device nodes.
     pub devices: Devices,
@@ -66,8 +69,8 @@ pub enum Devices {
     Keep,
 }
 
-/// Reads the tree under `root`, which may be a symlink to a directory, and offers its large files
-/// to `sink`.
+/// Reads the tree under `root`, which may be a symlink to a directory. The content of its small
+/// files goes to `spool`, the large ones are offered to `sink`.
 ///
 /// Everything is taken over: arbitrary names, modes, owners, times, hardlinks, symlinks, special
 /// files and all extended attributes that this process may see (`trusted.*` only as root); only
@@ -77,15 +80,16 @@ pub enum Devices {
 /// error. So is a mount point inside the tree: neither what it covers nor that it should be empty
 /// is for us to guess. A bind mount of the root elsewhere shows the tree without its mounts.
 ///
-/// Runs in the current rayon thread pool. Memory: the tree, and about a megabyte for each thread,
-/// whatever the size of the files.
+/// Runs in the current rayon thread pool. Memory: the tree without content, that of the spool, and
+/// about a megabyte for each thread, whatever the size of the files.
 pub fn read_directory(
     root: &Path,
     options: &DirectoryOptions,
+    spool: &Spool<'_>,
     sink: &dyn ObjectSink,
     monitor: &dyn Monitor,
 ) -> Result<Tree, SourceError> {
     monitor.start("reading", Unit::Bytes, None);
-    let records = walk::walk(root, *options, sink, monitor)?;
+    let records = walk::walk(root, *options, spool, sink, monitor)?;
     assemble::assemble(root, records)
 }

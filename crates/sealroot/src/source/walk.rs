@@ -26,6 +26,7 @@ use super::stat::{Identity, Stat, check_unchanged};
 use super::{CONFINED, Devices, DirectoryOptions};
 use crate::monitor::Monitor;
 use crate::object::ObjectSink;
+use crate::spool::Spool;
 
 /// A task reads files of one directory until there are this many, or this many bytes of them.
 const TASK_FILES: usize = 64;
@@ -42,6 +43,7 @@ pub(super) struct Records {
 pub(super) fn walk(
     root: &Path,
     options: DirectoryOptions,
+    spool: &Spool<'_>,
     sink: &dyn ObjectSink,
     monitor: &dyn Monitor,
 ) -> Result<Records, SourceError> {
@@ -53,7 +55,7 @@ pub(super) fn walk(
     let walk = Walk {
         root: root_fd,
         devices: options.devices,
-        output: Output::new(root, options.threshold_bytes, sink, monitor),
+        output: Output::new(root, options.threshold_bytes, spool, sink, monitor),
         stopped: AtomicBool::new(false),
         failure: Mutex::default(),
         entries: AtomicUsize::new(0),

@@ -20,7 +20,7 @@ use sealroot_format::digest::VerityDigest;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError, enable_verity, measure_verity};
 
 use super::io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
-use super::path::StorePath;
+use super::path::{StoreDir, StorePath};
 
 /// How every path below the store's directory is resolved.
 const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
@@ -103,6 +103,14 @@ impl KernelIo {
     pub(crate) fn open_directory(&self, path: &StorePath) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         Ok(self.openat2(path.as_bytes(), flags, Mode::empty())?)
+    }
+
+    /// A file without a name to read and write, for what is only needed while this process runs.
+    pub(crate) fn create_scratch(&self) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::EXCL;
+        let directory = StoreDir::Tmp.path();
+        let file = self.openat2(directory.as_bytes(), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(file.into())
     }
 
     fn openat2(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {

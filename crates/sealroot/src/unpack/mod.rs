@@ -199,10 +199,11 @@ impl Writer<'_> {
         let created = self.nodes.create_file(path);
         let mut file = File::from(created.map_err(|failure| self.failed(path, failure))?);
         match content {
-            FileContent::Inline(bytes) => {
-                let written = file.write_all(bytes).call("write");
+            FileContent::Inline(content) => {
+                let bytes = content.read().call("read the content of");
+                let written = bytes.and_then(|bytes| file.write_all(&bytes).call("write"));
                 written.map_err(|failure| self.failed(path, failure))?;
-                self.monitor.advance(bytes.len() as u64);
+                self.monitor.advance(content.size_bytes());
             }
             FileContent::External { digest, size_bytes } => {
                 let object = open_object(self.store, path, digest, *size_bytes)?;

@@ -82,7 +82,7 @@ pub(crate) fn of_tree(tree: &Tree, objects: &Objects) -> Entries {
         assert_eq!(metadata.mtime, Timestamp::default());
         assert!(inode.name_count() <= 1, "every name is its own inode");
         let content = match &inode.kind {
-            Kind::Regular(FileContent::Inline(bytes)) => bytes.to_vec(),
+            Kind::Regular(FileContent::Inline(content)) => content.read().unwrap(),
             Kind::Regular(FileContent::External { digest, .. }) => kept[digest].clone(),
             Kind::Symlink(target) => target.to_vec(),
             _ => Vec::new(),

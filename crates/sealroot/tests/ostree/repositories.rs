@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use rustix::fs::{XattrFlags, lsetxattr};
 use sealroot::monitor::Silent;
 use sealroot::ostree::{OstreeError, OstreeTree, ReadOptions, read_commit};
+use sealroot::spool::Spool;
 use sealroot_testkit::content::{Numbers, bytes};
 use sealroot_testkit::need;
 use tempfile::TempDir;
@@ -101,7 +102,14 @@ pub(crate) fn read(path: &Path, rev: &str, objects: &Objects) -> Result<OstreeTr
     let options = ReadOptions {
         threshold_bytes: THRESHOLD_BYTES,
     };
-    read_commit(path, rev, &options, objects, &Silent)
+    read_commit(
+        path,
+        rev,
+        &options,
+        &Spool::in_temporary_directory(),
+        objects,
+        &Silent,
+    )
 }
 
 /// Runs `ostree`, which must succeed.

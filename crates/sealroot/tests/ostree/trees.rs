@@ -139,8 +139,8 @@ fn large_files_go_to_the_sink_and_only_when_it_lacks_them() {
         let mut external = 0;
         for (_, inode) in tree.inodes() {
             match &inode.kind {
-                Kind::Regular(FileContent::Inline(bytes)) => {
-                    assert!(bytes.len() <= THRESHOLD_BYTES as usize);
+                Kind::Regular(FileContent::Inline(content)) => {
+                    assert!(content.size_bytes() <= THRESHOLD_BYTES.into());
                 }
                 Kind::Regular(FileContent::External { size_bytes, .. }) => {
                     assert!(*size_bytes > THRESHOLD_BYTES.into());

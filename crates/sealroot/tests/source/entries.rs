@@ -22,9 +22,9 @@ fn inode<'t>(tree: &'t Tree, path: &str) -> &'t Inode {
     tree.inode(id.unwrap_or_else(|| panic!("{path} is in the tree")))
 }
 
-fn content(inode: &Inode) -> &[u8] {
+fn content(inode: &Inode) -> Vec<u8> {
     match &inode.kind {
-        Kind::Regular(FileContent::Inline(bytes)) => bytes,
+        Kind::Regular(FileContent::Inline(content)) => content.read().expect("read"),
         other => panic!("{other:?} is no small file"),
     }
 }

@@ -7,6 +7,7 @@ use std::io::{self, Write as _};
 use sealroot::monitor::Silent;
 use sealroot::object::{Discard, ObjectContent, ObjectSink};
 use sealroot::source::{BUFFER_BYTES, DirectoryOptions, read_directory};
+use sealroot::spool::Spool;
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::tree::{FileContent, InodeId, Kind, Tree};
 use sealroot_testkit::content;
@@ -72,7 +73,14 @@ fn a_threshold_of_nothing_keeps_only_empty_files() {
         threshold_bytes: 0,
         ..DirectoryOptions::default()
     };
-    let tree = read_directory(root.path(), &options, &sink, &Silent).expect("a readable tree");
+    let tree = read_directory(
+        root.path(),
+        &options,
+        &Spool::in_temporary_directory(),
+        &sink,
+        &Silent,
+    )
+    .expect("a readable tree");
     assert_eq!(external(&tree, "one"), compute_verity_digest(b"1"));
     assert_eq!(sink.objects.into_inner().expect("no panic").len(), 1);
 }
@@ -93,7 +101,14 @@ fn what_the_sink_has_is_not_offered() {
         fs::write(root.path().join(size.to_string()), vec![1; size]).expect("write");
     }
     let options = DirectoryOptions::default();
-    read_directory(root.path(), &options, &HasAll, &Silent).expect("a readable tree");
+    read_directory(
+        root.path(),
+        &options,
+        &Spool::in_temporary_directory(),
+        &HasAll,
+        &Silent,
+    )
+    .expect("a readable tree");
 }
 
 #[test]
@@ -111,7 +126,14 @@ fn a_sink_that_fails_ends_the_reading_and_the_file_is_named() {
         let root = tempfile::tempdir().expect("a temporary directory");
         fs::write(root.path().join("large"), vec![1; size]).expect("write");
         let options = DirectoryOptions::default();
-        let error = read_directory(root.path(), &options, &Full, &Silent).expect_err("full");
+        let error = read_directory(
+            root.path(),
+            &options,
+            &Spool::in_temporary_directory(),
+            &Full,
+            &Silent,
+        )
+        .expect_err("full");
         assert_eq!(
             message(&error, root.path()),
             "cannot store the content of ROOT/large: no space left"
@@ -136,7 +158,14 @@ fn sparse_files_are_read_as_the_zeros_they_are() {
 fn an_empty_directory_is_a_tree() {
     let root = tempfile::tempdir().expect("a temporary directory");
     let options = DirectoryOptions::default();
-    let tree = read_directory(root.path(), &options, &Discard, &Silent).expect("a tree");
+    let tree = read_directory(
+        root.path(),
+        &options,
+        &Spool::in_temporary_directory(),
+        &Discard,
+        &Silent,
+    )
+    .expect("a tree");
     assert_eq!(tree.len(), 1);
     assert!(tree.inode(InodeId::ROOT).as_directory().is_some());
 }

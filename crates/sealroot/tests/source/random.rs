@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use sealroot::monitor::Silent;
 use sealroot::object::Discard;
 use sealroot::source::{DirectoryOptions, read_directory};
+use sealroot::spool::Spool;
 use sealroot_format::tree::{FileContent, InodeId, Kind, Tree, dump};
 use sealroot_testkit::{need, on_disk, trees};
 
@@ -29,7 +30,7 @@ proptest! {
         let options = DirectoryOptions { threshold_bytes, ..KEEP_DEVICES };
         let read = pool
             .expect("threads")
-            .install(|| read_directory(directory.path(), &options, &Discard, &Silent))
+            .install(|| read_directory(directory.path(), &options, &Spool::in_temporary_directory(), &Discard, &Silent))
             .expect("a readable tree");
         prop_assert_eq!(text(&read), text(&expected));
         prop_assert!(read == trees::split(&expected, threshold_bytes));
@@ -51,7 +52,7 @@ fn with_content(mut tree: Tree) -> Tree {
 }
 
 fn text(tree: &Tree) -> String {
-    let mut text = String::new();
-    dump::write_dump(tree, &mut text).expect("writing to memory");
-    text
+    let mut text = Vec::new();
+    dump::write_dump(tree, &mut text).expect("content that can be read");
+    String::from_utf8(text).expect("a dump is ASCII")
 }

@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use sealroot::monitor::Silent;
 use sealroot::object::{Discard, ObjectContent, ObjectSink};
 use sealroot::source::{Devices, DirectoryOptions, SourceError, read_directory};
+use sealroot::spool::Spool;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::tree::Tree;
 
@@ -25,12 +26,25 @@ pub(crate) fn read_in_order(
     sink: &dyn ObjectSink,
 ) -> Result<Tree, SourceError> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build();
-    pool.expect("a thread")
-        .install(|| read_directory(root, &options, sink, &Silent))
+    pool.expect("a thread").install(|| {
+        read_directory(
+            root,
+            &options,
+            &Spool::in_temporary_directory(),
+            sink,
+            &Silent,
+        )
+    })
 }
 
 pub(crate) fn read(root: &Path) -> Result<Tree, SourceError> {
-    read_directory(root, &DirectoryOptions::default(), &Discard, &Silent)
+    read_directory(
+        root,
+        &DirectoryOptions::default(),
+        &Spool::in_temporary_directory(),
+        &Discard,
+        &Silent,
+    )
 }
 
 /// The error of reading, with its causes, as the command prints it.

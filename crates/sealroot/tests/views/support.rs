@@ -9,6 +9,7 @@ use sealroot::monitor::Silent;
 use sealroot::object::Discard;
 use sealroot::release;
 use sealroot::source::{Devices, DirectoryOptions, read_directory};
+use sealroot::spool::Spool;
 use sealroot::store::Store;
 use sealroot_format::sign::Statement;
 use sealroot_format::tree::{FileContent, InodeId, Kind, Tree, dump};
@@ -96,14 +97,21 @@ pub(crate) fn dump_of(directory: &Path) -> String {
         devices: Devices::Keep,
         ..DirectoryOptions::default()
     };
-    let tree = read_directory(directory, &options, &Discard, &Silent).expect("a tree");
+    let tree = read_directory(
+        directory,
+        &options,
+        &Spool::in_temporary_directory(),
+        &Discard,
+        &Silent,
+    )
+    .expect("a tree");
     text(&tree)
 }
 
 pub(crate) fn text(tree: &Tree) -> String {
-    let mut text = String::new();
-    dump::write_dump(tree, &mut text).expect("writing to memory");
-    text
+    let mut text = Vec::new();
+    dump::write_dump(tree, &mut text).expect("content that can be read");
+    String::from_utf8(text).expect("a dump is ASCII")
 }
 
 /// Random trees name objects that nobody has: gives these files some content.
@@ -115,7 +123,7 @@ pub(crate) fn with_content(mut tree: Tree) -> Tree {
         {
             let len = usize::try_from(*size_bytes % 600_000).expect("small");
             let bytes = digest.as_bytes().iter().cycle().take(len);
-            *content = FileContent::Inline(bytes.copied().collect());
+            *content = FileContent::Inline(bytes.copied().collect::<Vec<u8>>().into());
         }
     }
     tree

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use sealroot::monitor::Silent;
 use sealroot::object::Discard;
 use sealroot::source::{Devices, DirectoryOptions, read_directory};
+use sealroot::spool::Spool;
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
 use sealroot_testkit::guest::{PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
@@ -54,9 +55,15 @@ pub(crate) fn tree_digest(root: &Path) -> Result<String> {
         threshold_bytes: DEFAULT_THRESHOLD_BYTES,
         devices: Devices::Refuse,
     };
-    let mut tree = read_directory(root, &options, &Discard, &Silent)?;
+    let mut tree = read_directory(
+        root,
+        &options,
+        &Spool::in_temporary_directory(),
+        &Discard,
+        &Silent,
+    )?;
     restore_whiteouts(&mut tree)?;
-    Ok(dump::digest(&tree).to_hex())
+    Ok(dump::digest(&tree)?.to_hex())
 }
 
 /// Undoes what makes whiteouts of the payload show: an overlay has another form for them.
