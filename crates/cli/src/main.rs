@@ -29,6 +29,7 @@ use crate::args::Cli;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    sealroot_sys::memory::use_one_arena();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

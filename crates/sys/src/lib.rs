@@ -12,6 +12,7 @@
 
 pub mod erofs;
 pub mod loopdev;
+pub mod memory;
 pub mod mount;
 pub mod overlay;
 pub mod process;
