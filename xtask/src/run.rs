@@ -69,7 +69,8 @@ pub(crate) fn root_cargo() -> Result<Command> {
             "--preserve-env",
             "--",
             "env",
-            &format!("PATH={path}"),
+            // Root's programs are not in a user's path.
+            &format!("PATH={path}:/usr/sbin:/sbin"),
         ];
         cargo.arg(format!("--config=target.{TARGET}.runner={runner:?}"));
     }
