@@ -72,6 +72,8 @@ fn content_bytes<R: ReadAt>(pack: &Pack<R>, entry: &Entry) -> Result<u64> {
 
 fn xattr_bytes(xattr: &Xattr) -> u64 {
     let prefixes = [
+        "trusted.overlay.metacopy",
+        "trusted.overlay.redirect",
         "user.",
         "trusted.",
         "security.",
