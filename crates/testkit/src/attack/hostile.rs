@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use sealroot_format::digest::{CommitId, compute_verity_digest};
+use sealroot_format::limits::MAX_THRESHOLD_BYTES;
+use sealroot_format::pack::{EntryKind, Pack, Visit};
 use sealroot_format::sign::{Statement, Unverified};
 
 use super::{Accept, Attack, Kind};
@@ -25,6 +27,9 @@ const TIME_OUT: Duration = Duration::from_secs(200);
 /// The namespace of `trusted.` and of `user.` in EROFS.
 const TRUSTED: u8 = 4;
 const USER: u8 = 1;
+
+/// The name index of `trusted.overlay.metacopy`, which a pack stores once (pack.md, P5).
+const METACOPY: u8 = 0x80;
 
 /// One hostile release.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +109,8 @@ struct Case {
     id: &'static str,
     mutator: &'static str,
     name: &'static str,
-    erofs: Accept,
+    /// `None` if it is not played there: it does no harm, but is another tree.
+    erofs: Option<Accept>,
     tmpfs: Accept,
     patch: fn(&mut [u8], &Release) -> Result<()>,
     claim: fn(&mut Statement),
@@ -122,7 +128,7 @@ impl Case {
             id,
             mutator: name,
             name,
-            erofs,
+            erofs: Some(erofs),
             tmpfs: Accept::refused(&["metadata"]),
             patch,
             claim: |_| {},
@@ -146,8 +152,9 @@ pub(super) fn attacks() -> Vec<Attack> {
         let name = format!("signed pack: {}", case.name);
         for (layers, accept) in [
             (&[Layer::Erofs][..], case.erofs),
-            (&[Layer::Tmpfs][..], case.tmpfs),
+            (&[Layer::Tmpfs][..], Some(case.tmpfs)),
         ] {
+            let Some(accept) = accept else { continue };
             attacks.push(Attack {
                 kind: Kind::Hostile(hostile),
                 ..Attack::new(case.id, case.mutator, name.as_str(), accept, |_| Ok(())).only(layers)
@@ -213,7 +220,7 @@ fn claims() -> Vec<Case> {
             id: "A23",
             mutator: "claim of size",
             name: "a claim of a terabyte",
-            erofs: too_large(),
+            erofs: Some(too_large()),
             tmpfs: too_large(),
             patch: |_, _| Ok(()),
             claim: |statement| statement.pack_size_bytes = 1 << 40,
@@ -222,7 +229,7 @@ fn claims() -> Vec<Case> {
             id: "A23",
             mutator: "claim of entries",
             name: "a claim of 16 million entries",
-            erofs: Accept::same_tree(),
+            erofs: Some(Accept::same_tree()),
             tmpfs: Accept::refused(&["memory", "metadata"]),
             patch: |pack, _| {
                 // `inos` of `struct erofs_super_block`.
@@ -231,7 +238,42 @@ fn claims() -> Vec<Case> {
             },
             claim: |statement| statement.entries = 16_000_000,
         },
+        Case {
+            id: "A23",
+            mutator: "shared blocks",
+            name: "hundreds of files that share the same blocks",
+            erofs: None,
+            tmpfs: Accept::refused(&["metadata"]),
+            patch: |pack, _| share_blocks(pack),
+            claim: |_| {},
+        },
     ]
+}
+
+/// Gives many small files the first blocks of the image as content, as many as a file inside a pack
+/// may have: together more than the image is long.
+fn share_blocks(pack: &mut [u8]) -> Result<()> {
+    let opened = Pack::open(&*pack)?;
+    let mut inodes = Vec::new();
+    let mut walk = opened.walk();
+    while let Some(step) = walk.next()? {
+        if let Visit::Entry(entry) = step.visit
+            && matches!(entry.kind, EntryKind::Inline { .. })
+            && step.path.starts_with(b"/usr/share/many/")
+        {
+            inodes.push(usize::try_from(entry.nid.offset_bytes())?);
+        }
+    }
+    let size_bytes = MAX_THRESHOLD_BYTES;
+    ensure!(pack.len() >= size_bytes as usize, "the pack is too small");
+    ensure!(inodes.len() * size_bytes as usize > 10 * pack.len());
+    for at in inodes {
+        // `i_format`: the form stays, the content is in blocks. `i_size`, and `raw_blkaddr` 0.
+        pack[at] &= 1;
+        pack[at + 8..at + 12].copy_from_slice(&size_bytes.to_le_bytes());
+        pack[at + 16..at + 20].fill(0);
+    }
+    Ok(())
 }
 
 /// The directory whose escaped xattr is unescaped.
@@ -266,17 +308,17 @@ fn entry(namespace: u8, name: &str, value_bytes: usize) -> Vec<u8> {
 fn metacopy_of(pack: &[u8], release: &Release, target: &str) -> Result<usize> {
     let digest = release.object_digest(target)?;
     let value = [&[0, 36, 0, 1], &digest.as_bytes()[..]].concat();
-    let entry = [entry(TRUSTED, "overlay.metacopy", 36), value].concat();
+    let entry = [entry(METACOPY, "", value.len()), value].concat();
     find_once(pack, &entry)
 }
 
 /// Where the value begins, after [`metacopy_of`].
-const METACOPY_VALUE: usize = 4 + "overlay.metacopy".len();
+const METACOPY_VALUE: usize = 4;
 
 /// Shortens the value to its header; a xattr of the user fills the gap.
 fn no_digest(pack: &mut [u8], release: &Release) -> Result<()> {
     let at = metacopy_of(pack, release, TARGETS[2])?;
-    let short = [entry(TRUSTED, "overlay.metacopy", 4), vec![0, 4, 0, 0]].concat();
+    let short = [entry(METACOPY, "", 4), vec![0, 4, 0, 0]].concat();
     let filler = [entry(USER, "x", 27), vec![b'x'; 27]].concat();
     let bytes = [short, filler].concat();
     ensure!(bytes.len() == METACOPY_VALUE + 36, "{} bytes", bytes.len());
