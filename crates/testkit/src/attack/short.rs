@@ -73,6 +73,10 @@ const PLAYED: &[(&str, &[Layer])] = &[
     ("statement of a terabyte", TMPFS),
     ("signed pack: a claim of a terabyte", TMPFS),
     ("signed pack: a claim of 16 million entries", EROFS),
+    (
+        "signed pack: hundreds of files that share the same blocks",
+        TMPFS,
+    ),
     ("integrity: A01 entries injected everywhere", EROFS),
     ("integrity: A08 overlay xattrs on every object", TMPFS),
     ("integrity: A12 policies planted on the disk", TMPFS),
