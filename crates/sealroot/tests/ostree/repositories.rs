@@ -125,6 +125,8 @@ pub(crate) fn ostree(repository: &Path, arguments: &[&str]) -> Output {
 
 pub(crate) fn try_ostree(repository: &Path, arguments: &[&str]) -> Output {
     Command::new("ostree")
+        // It writes names in the charset of the locale.
+        .env("LC_ALL", "C.UTF-8")
         .arg(format!("--repo={}", repository.display()))
         .args(arguments)
         .output()
