@@ -3,18 +3,12 @@
 
 use anyhow::Result;
 
-use crate::run::{command, repository, root_cargo, run};
+use crate::run::{cargo, root_cargo, run};
 
 /// Builds the benches and what they measure, as it is released, and runs them as root.
 pub(crate) fn run_benches(arguments: &[&str]) -> Result<()> {
     eprintln!("Building sealroot; the first time takes several minutes.");
-    run(command("cargo").current_dir(repository()).args([
-        "build",
-        "--quiet",
-        "--release",
-        "--package",
-        "sealroot-cli",
-    ]))?;
+    run(cargo().args(["build", "--quiet", "--release", "--package", "sealroot-cli"]))?;
     let all = ["all"];
     let arguments = if arguments.is_empty() {
         &all

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::attacks;
 use crate::dist;
-use crate::run::{TARGET, cargo, command, output, repository, root_cargo, run, shown};
+use crate::run::{cargo, command, output, root_cargo, run, shown};
 use crate::setup::{Needs, setup};
 
 /// The boot program is loaded, measured and trusted at each boot: it stays small.
@@ -194,19 +194,12 @@ pub(crate) fn virtual_machines(filters: &[&str], environment: &[(&str, &str)]) -
 
 /// What the tests build for guests, beforehand, so that it is seen what takes how long.
 fn guest_programs() -> Result<()> {
-    told(
-        cargo()
-            .args(["build", "--quiet", "--profile", "guest"])
-            .args(["--package", "sealroot-testkit", "--bin", "sealroot-guest"])
-            .args(["--package", "sealroot-cli", "--bin", "sealroot"])
-            .args(["--target", TARGET, "--target-dir"])
-            .arg(repository().join("target/static"))
-            .env("RUSTFLAGS", "-C target-feature=+crt-static"),
-    )
+    let guest = ("sealroot-testkit", "sealroot-guest");
+    dist::build_static(&[guest, dist::COMMAND], "guest").map(drop)
 }
 
 fn boot_program_size() -> Result<()> {
-    let path = dist::build(dist::BOOT)?;
+    let path = dist::build_static(&[dist::BOOT], "boot")?.join(dist::BOOT.1);
     let size_bytes = std::fs::metadata(&path)?.len();
     println!("boot program: {size_bytes} bytes, at most {BOOT_PROGRAM_MAX_BYTES}");
     if size_bytes > BOOT_PROGRAM_MAX_BYTES {

@@ -8,20 +8,21 @@ use anyhow::{Context, Result};
 
 use crate::run::{TARGET, cargo, repository, run};
 
-/// A program to ship: package, binary and profile.
-type Program = (&'static str, &'static str, &'static str);
+/// A package and its program.
+type Program = (&'static str, &'static str);
 
 /// The boot program.
-pub(crate) const BOOT: Program = ("sealroot-boot", "sealroot-boot", "boot");
+pub(crate) const BOOT: Program = ("sealroot-boot", "sealroot-boot");
 
-const COMMAND: Program = ("sealroot-cli", "sealroot", "release");
+/// The `sealroot` command.
+pub(crate) const COMMAND: Program = ("sealroot-cli", "sealroot");
 
 /// Builds both programs and puts them side by side into `target/dist`.
 pub(crate) fn dist() -> Result<()> {
     let directory = repository().join("target/dist");
     fs::create_dir_all(&directory)?;
-    for program in [COMMAND, BOOT] {
-        let built = build(program)?;
+    for (program, profile) in [(COMMAND, "release"), (BOOT, "boot")] {
+        let built = build_static(&[program], profile)?.join(program.1);
         let copy = directory.join(program.1);
         fs::copy(&built, &copy).with_context(|| format!("copying {}", built.display()))?;
         println!("{}", copy.display());
@@ -29,13 +30,17 @@ pub(crate) fn dist() -> Result<()> {
     Ok(())
 }
 
-/// Builds a static program; where it is.
-pub(crate) fn build((package, binary, profile): Program) -> Result<PathBuf> {
+/// Builds static programs, what they share once; the directory they are in.
+pub(crate) fn build_static(programs: &[Program], profile: &str) -> Result<PathBuf> {
     let target_dir = repository().join("target/static");
-    run(cargo()
-        .args(["build", "--quiet", "--package", package, "--bin", binary])
-        .args(["--profile", profile, "--target", TARGET, "--target-dir"])
+    let mut build = cargo();
+    build.args(["build", "--quiet", "--profile", profile]);
+    for (package, binary) in programs {
+        build.args(["--package", package, "--bin", binary]);
+    }
+    run(build
+        .args(["--target", TARGET, "--target-dir"])
         .arg(&target_dir)
         .env("RUSTFLAGS", "-C target-feature=+crt-static"))?;
-    Ok(target_dir.join(TARGET).join(profile).join(binary))
+    Ok(target_dir.join(TARGET).join(profile))
 }
