@@ -100,7 +100,7 @@ pub enum OstreeError {
         found: String,
     },
     /// The repository uses something that is not read yet.
-    #[error("{}: repositories with {what} are not supported; pull the commit into one of mode bare, bare-user or archive", path.display())]
+    #[error("{}: repositories with {what} are not supported; pull the commit into one of its own", path.display())]
     UnsupportedRepository {
         /// The repository.
         path: PathBuf,
@@ -184,6 +184,22 @@ pub enum ObjectError {
         /// What its bytes really hash to.
         found: Sha256Digest,
     },
+    /// It is not the one its name says, in a repository that does not keep all of an object.
+    #[error(
+        "with owner 0:0 and no xattrs its checksum is {found}, so it is damaged, or the commit \
+         has more of it than a repository of mode bare-user-only keeps; pull the commit into one \
+         of mode bare, bare-user or archive, where it can be verified"
+    )]
+    NotCanonical {
+        /// What it hashes to with the canonical metadata.
+        found: Sha256Digest,
+    },
+    /// The object that holds its xattrs is not there.
+    #[error(
+        "its xattrs, the object with the extension .file-xattrs-link, are missing; pull the \
+         commit again"
+    )]
+    MissingXattrs,
     /// It breaks its format.
     #[error(
         "it breaks its format; if `ostree fsck` finds no damage, what made the commit is at fault"
@@ -252,8 +268,8 @@ impl ObjectError {
     /// What kind of failure this is.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            Self::Missing => ErrorClass::NotFound,
-            Self::Checksum { .. } => ErrorClass::Untrusted,
+            Self::Missing | Self::MissingXattrs => ErrorClass::NotFound,
+            Self::Checksum { .. } | Self::NotCanonical { .. } => ErrorClass::Untrusted,
             Self::Malformed(source) => source.class(),
             Self::Deflated(_) | Self::File { .. } => ErrorClass::Corrupt,
             Self::Read(_) | Self::Sink { .. } | Self::Spool(_) => ErrorClass::Io,

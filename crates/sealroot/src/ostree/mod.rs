@@ -13,6 +13,7 @@ pub mod format;
 mod gvariant;
 mod inflate;
 mod keyfile;
+mod open;
 mod repository;
 mod rules;
 mod xattrs;

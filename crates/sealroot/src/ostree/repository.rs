@@ -25,6 +25,10 @@ pub(super) enum Mode {
     Bare,
     /// Regular files whose owner, mode and xattrs are in the xattr `user.ostreemeta`.
     BareUser,
+    /// Like bare, but files have no owner, group and xattrs of their own: those are lost.
+    BareUserOnly,
+    /// Like bare, but the xattrs are in an object of their own.
+    BareSplitXattrs,
     /// Header and deflated bytes in one file.
     Archive,
 }
@@ -271,9 +275,8 @@ fn read_config(repository: &Path, path: &Path, file: File) -> Result<(Mode, bool
         None | Some("bare") => Mode::Bare,
         Some("bare-user") => Mode::BareUser,
         Some("archive" | "archive-z2") => Mode::Archive,
-        Some(mode @ ("bare-user-only" | "bare-split-xattrs")) => {
-            return Err(unsupported(format!("mode {mode}")));
-        }
+        Some("bare-user-only") => Mode::BareUserOnly,
+        Some("bare-split-xattrs") => Mode::BareSplitXattrs,
         Some(mode) => return Err(error("core.mode".into(), "a mode of OSTree", mode)),
     };
     let ignore_xattrs = match config.get("core", "disable-xattrs") {

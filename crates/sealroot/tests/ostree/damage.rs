@@ -14,7 +14,7 @@ use sealroot_format::tree::Tree;
 use sealroot_testkit::content::{Numbers, bytes};
 
 use crate::entries::Objects;
-use crate::repositories::{MODES, Repositories};
+use crate::repositories::{MODES, Repositories, SPLIT};
 
 /// One of each kind of object, small and large.
 fn make(root: &Path) {
@@ -129,7 +129,12 @@ fn checksum(path: &Path) -> String {
 
 /// Whether all of the file is covered by its checksum as it is.
 fn is_hashed_whole(path: &Path) -> bool {
-    path.extension().unwrap() != "filez"
+    path.extension().unwrap() != "filez" && !is_xattrs(path)
+}
+
+/// Whether it is the xattrs of another object, which are parsed first and then hashed.
+fn is_xattrs(path: &Path) -> bool {
+    path.extension().unwrap() == "file-xattrs-link"
 }
 
 /// Runs with other bytes in the file, which stays the same inode.
@@ -161,11 +166,18 @@ fn in_all_modes(run: impl Fn(&Whole<'_>)) {
 fn a_missing_object_is_named() {
     in_all_modes(|whole| {
         let (files, links) = whole.objects();
-        assert_eq!(files.len() + links.len(), 10);
+        let xattrs = files.iter().filter(|path| is_xattrs(path)).count();
+        assert_eq!(xattrs, if whole.mode == SPLIT { 4 } else { 0 });
+        assert_eq!(files.len() + links.len(), 10 + xattrs);
         for path in files.iter().chain(&links) {
             without(path, || {
                 let (error, class) = whole.error_in(path, "missing");
-                assert!(matches!(error, ObjectError::Missing), "{error:?}");
+                let is_named = match error {
+                    ObjectError::Missing => !is_xattrs(path),
+                    ObjectError::MissingXattrs => is_xattrs(path),
+                    _ => false,
+                };
+                assert!(is_named, "{}: {error:?}", path.display());
                 assert_eq!(class, ErrorClass::NotFound);
             });
         }
@@ -190,7 +202,10 @@ fn truncated_and_extended_objects_are_refused() {
                     continue;
                 }
                 with_bytes(path, &before[..keep], || {
-                    if is_hashed_whole(path) && !(target && keep == 0) {
+                    // An empty file of xattrs says that there are none.
+                    if is_hashed_whole(path) && !(target && keep == 0)
+                        || is_xattrs(path) && keep == 0
+                    {
                         whole.assert_checksum(path, "truncated");
                     } else {
                         let (_, class) = whole.error_in(path, "truncated");
@@ -288,6 +303,9 @@ fn swapped_objects_are_refused() {
                 if path == other || path.extension() != other.extension() {
                     continue;
                 }
+                if is_xattrs(path) && fs::read(path).unwrap() == fs::read(other).unwrap() {
+                    continue;
+                }
                 without(path, || {
                     fs::hard_link(other, path).unwrap();
                     whole.assert_checksum(path, "swapped");
@@ -320,7 +338,7 @@ fn objects_that_are_no_files_are_refused() {
                 fs::remove_file(path).unwrap();
                 // A symlink to the right bytes: not followed.
                 symlink(path.with_extension("aside"), path).unwrap();
-                if whole.mode == "bare" && path.extension().unwrap() == "file" {
+                if ["bare", SPLIT].contains(&whole.mode) && path.extension().unwrap() == "file" {
                     whole.assert_checksum(path, "a symlink");
                 } else {
                     refused("a symlink");
@@ -348,7 +366,7 @@ fn a_directory_of_objects_that_is_a_symlink_is_not_followed() {
 #[test]
 fn owner_mode_and_xattrs_of_bare_files_are_part_of_the_object() {
     in_all_modes(|whole| {
-        if whole.mode != "bare" {
+        if !["bare", SPLIT].contains(&whole.mode) {
             return;
         }
         let (files, links) = whole.objects();
@@ -364,6 +382,12 @@ fn owner_mode_and_xattrs_of_bare_files_are_part_of_the_object() {
             whole.assert_checksum(path, "owner");
             chown(path, Some(0), None).unwrap();
             fs::set_permissions(path, mode).unwrap();
+            if whole.mode == SPLIT {
+                // What the inode has besides is not the object's.
+                setxattr(path, "user.more", b"1", XattrFlags::empty()).unwrap();
+                assert_eq!(whole.read().unwrap(), whole.tree);
+                continue;
+            }
             setxattr(path, "user.more", b"1", XattrFlags::empty()).unwrap();
             whole.assert_checksum(path, "xattrs");
             removexattr(path, "user.more").unwrap();

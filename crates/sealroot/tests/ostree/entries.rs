@@ -136,7 +136,8 @@ pub(crate) fn of_directory(root: &Path) -> Entries {
     entries
 }
 
-fn xattrs(path: &Path) -> Vec<(Bytes, Bytes)> {
+/// All xattrs of a file, directory or symlink, sorted.
+pub(crate) fn xattrs(path: &Path) -> Vec<(Bytes, Bytes)> {
     let mut names = vec![0; 65_536];
     let len = rustix::fs::llistxattr(path, &mut names).unwrap();
     names.truncate(len);

@@ -17,3 +17,4 @@ mod repositories;
 mod revisions;
 mod robustness;
 mod trees;
+mod user_only;

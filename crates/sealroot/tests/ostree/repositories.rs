@@ -2,7 +2,7 @@
 //! Repositories made by the `ostree` program from trees made by a number.
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::{PermissionsExt, chown, lchown, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -10,14 +10,20 @@ use rustix::fs::{XattrFlags, lsetxattr};
 use sealroot::monitor::Silent;
 use sealroot::ostree::{OstreeError, OstreeTree, ReadOptions, read_commit};
 use sealroot::spool::Spool;
+use sealroot_format::hex;
 use sealroot_testkit::content::{Numbers, bytes};
 use sealroot_testkit::need;
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::entries::Objects;
+use crate::encode::{self, Value, array};
+use crate::entries::{Objects, xattrs};
 
-/// The modes that are read, as `ostree init` calls them.
-pub(crate) const MODES: [&str; 3] = ["bare", "bare-user", "archive"];
+/// The modes that keep all of any commit, as `ostree init` calls them.
+pub(crate) const MODES: [&str; 4] = ["bare", "bare-user", "archive", SPLIT];
+
+/// The mode that `ostree` reads, but does not write.
+pub(crate) const SPLIT: &str = "bare-split-xattrs";
 
 /// One commit in a repository of each mode.
 pub(crate) struct Repositories {
@@ -70,10 +76,12 @@ impl Repositories {
         );
         let commit = String::from_utf8(output.stdout).unwrap();
         commit.trim_end().clone_into(&mut repositories.commit);
-        for mode in MODES.into_iter().skip(1) {
+        for mode in MODES.into_iter().skip(1).filter(|mode| *mode != SPLIT) {
             let bare = bare.to_str().unwrap();
             ostree(&repositories.path(mode), &["pull-local", bare, "test"]);
         }
+        split_xattrs(&bare, &repositories.path(SPLIT));
+        ostree(&repositories.path(SPLIT), &["fsck", "--quiet"]);
         Some(repositories)
     }
 
@@ -87,11 +95,57 @@ impl Repositories {
         let mut objects = Vec::new();
         for directory in self.path(mode).join("objects").read_dir().unwrap() {
             for object in directory.unwrap().path().read_dir().unwrap() {
-                objects.push(object.unwrap().path());
+                let path = object.unwrap().path();
+                // Nobody reads these under their own name.
+                if path.extension().unwrap() != "file-xattrs" {
+                    objects.push(path);
+                }
             }
         }
         objects.sort_unstable();
         objects
+    }
+}
+
+/// Fills a repository of mode bare-split-xattrs with what is in a bare one.
+fn split_xattrs(bare: &Path, split: &Path) {
+    fs::copy(bare.join("refs/heads/test"), split.join("refs/heads/test")).unwrap();
+    let objects = bare.join("objects").read_dir().unwrap();
+    for object in objects.flat_map(|directory| directory.unwrap().path().read_dir().unwrap()) {
+        let from = object.unwrap().path();
+        let to = split.join(from.strip_prefix(bare).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        copy_without_xattrs(&from, &to);
+        if to.extension().unwrap() != "file" {
+            continue;
+        }
+        let pairs = xattrs(&from)
+            .into_iter()
+            .filter(|(_, value)| !value.0.is_empty());
+        let pairs = pairs.map(|(name, value)| {
+            let name = [&*name.0, b"\0"].concat();
+            Value::Tuple(vec![encode::bytes(name), encode::bytes(value.0)])
+        });
+        let encoded = array(1, pairs.collect()).encode();
+        let name = hex::encode(&Sha256::digest(&encoded));
+        let kept = split.join(format!("objects/{}/{}.file-xattrs", &name[..2], &name[2..]));
+        fs::create_dir_all(kept.parent().unwrap()).unwrap();
+        fs::write(kept, &encoded).unwrap();
+        // OSTree would have a hard link; a file of its own can be damaged alone.
+        fs::write(to.with_extension("file-xattrs-link"), &encoded).unwrap();
+    }
+}
+
+fn copy_without_xattrs(from: &Path, to: &Path) {
+    let stat = from.symlink_metadata().unwrap();
+    if stat.is_symlink() {
+        symlink(from.read_link().unwrap(), to).unwrap();
+    } else {
+        fs::write(to, fs::read(from).unwrap()).unwrap();
+    }
+    lchown(to, Some(stat.uid()), Some(stat.gid())).unwrap();
+    if !stat.is_symlink() {
+        fs::set_permissions(to, stat.permissions()).unwrap();
     }
 }
 

@@ -196,18 +196,10 @@ fn configurations_are_checked() {
         class(b"# c\n[remote \"o\"]\nurl=x\n\n[core]\nmode = archive-z2\nrepo_version=1"),
         Ok(())
     );
-    for unsupported in [
-        "mode=bare-user-only",
-        "mode=bare-split-xattrs",
-        "mode=archive\nparent=/some/where",
-    ] {
-        let config = format!("[core]\nrepo_version=1\n{unsupported}\n");
-        assert_eq!(
-            class(config.as_bytes()),
-            Err(ErrorClass::Unsupported),
-            "{config}"
-        );
-    }
+    assert_eq!(
+        class(b"[core]\nrepo_version=1\nmode=archive\nparent=/some/where\n"),
+        Err(ErrorClass::Unsupported)
+    );
     for bad in [
         &b""[..],
         b"[core]\nmode=archive\n",

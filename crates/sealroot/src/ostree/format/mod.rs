@@ -143,8 +143,9 @@ impl Attributes {
     }
 }
 
-/// Parses `a(ayay)`; a name's NUL is part of the encoding only.
-fn parse_xattrs(bytes: &[u8]) -> Result<Vec<Xattr>, FormatError> {
+/// Parses `a(ayay)`: the xattrs of any object, and the whole of a `.file-xattrs`. A name's NUL is
+/// part of the encoding only.
+pub fn parse_xattrs(bytes: &[u8]) -> Result<Vec<Xattr>, FormatError> {
     const FIELD: &str = "the xattrs";
     let mut xattrs = Vec::new();
     for element in Array::new(bytes, 1).within(FIELD)? {
