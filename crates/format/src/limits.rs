@@ -93,3 +93,7 @@ pub const MAX_STORE_CONFIG_BYTES: u64 = 4096;
 
 /// Largest `deployment.toml`, bytes: all its fields at their longest. Read whole.
 pub const MAX_DEPLOYMENT_RECORD_BYTES: u64 = 8192;
+
+/// Largest file that says something of a deployment, bytes: a kernel command line and some words.
+/// Read whole.
+pub const MAX_DEPLOYMENT_FLAG_BYTES: u64 = 8192;

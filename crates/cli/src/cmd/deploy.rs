@@ -125,6 +125,8 @@ impl Deploy {
                 statement: &statement,
                 mode: self.mode.into(),
                 origin: self.origin.clone(),
+                stateroot: None,
+                etc: None,
                 now: time::now(),
             };
             let deployed = deploy::deploy(&transaction, &request, release::objects(&tree))?;

@@ -9,7 +9,7 @@ use sealroot_format::policy::DeploymentName;
 use super::content::Good;
 use super::releases::Named;
 use super::{Checker, FindingCode, explain};
-use crate::deploy::{self, LAYER_NAME, RECORD_NAME};
+use crate::deploy::{self, Flag, LAYER_NAME, RECORD_NAME};
 use crate::store::{FileKind, StoreDir, StoreIo, StorePath, parse_deployment_name};
 
 /// What the boot program makes of `/etc` in the mode `merge`. The administrator's own.
@@ -50,6 +50,9 @@ impl<I: StoreIo> Checker<'_, I> {
                 }
                 n if n == ETC_NAME.as_bytes() && entry.kind == FileKind::Directory => {}
                 n if n == RECORD_NAME.as_bytes() => {}
+                n if Flag::ALL.iter().any(|flag| flag.name().as_bytes() == n) => {
+                    self.is_regular(&path, &entry);
+                }
                 _ => self.stray(&path, &entry),
             }
         }

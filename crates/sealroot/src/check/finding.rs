@@ -16,7 +16,7 @@ pub enum Severity {
 
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $word:literal, $severity:ident;)+) => {
-        /// What was found. The words never change their meaning (docs/format/store.md 8).
+        /// What was found. The words never change their meaning (docs/format/store.md 9).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[non_exhaustive]
         pub enum FindingCode {

@@ -6,13 +6,14 @@
 //! into place: it exists whole or not at all. It takes no space but for its directories.
 
 mod error;
+mod flags;
 mod layer;
 mod record;
 
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::limits::MAX_DEPLOYMENT_RECORD_BYTES;
 use sealroot_format::policy::{DeploymentName, Mode};
-use sealroot_format::sign::{Statement, Unverified, Verified, Word};
+use sealroot_format::sign::{Name, Statement, Unverified, Verified, Word};
 
 use crate::monitor::Unit;
 use crate::store::{
@@ -21,8 +22,9 @@ use crate::store::{
 };
 
 pub use error::DeployError;
+pub use flags::{Flag, has_flag, lower_flag, raise_flag, read_flag};
 use layer::{Completeness, Objects};
-pub use record::Record;
+pub use record::{EtcMode, Record};
 
 /// The record's name in a deployment.
 pub const RECORD_NAME: &str = "deployment.toml";
@@ -42,6 +44,10 @@ pub struct Request<'r> {
     pub mode: Mode,
     /// Where the release came from, for people.
     pub origin: Option<Word>,
+    /// The stateroot it is for, if the boot policy alone does not say.
+    pub stateroot: Option<Name>,
+    /// How `/etc` is made, if the boot policy alone does not say.
+    pub etc: Option<EtcMode>,
     /// The time, seconds since 1970.
     pub now: u64,
 }
@@ -221,7 +227,7 @@ fn reusable<I: StoreIo>(
         Err(error) if error.is_unreadable_record() => return Ok(None),
         Err(error) => return Err(error),
     };
-    if !record.is_of(request.statement, request.mode) {
+    if !record.is_of(request) {
         return Ok(None);
     }
     let layer = in_directory(&deployment_path(&name), LAYER_NAME);
@@ -262,6 +268,8 @@ fn build<I: StoreIo>(
         unlinked,
         deployed: request.now,
         origin: request.origin.clone(),
+        stateroot: request.stateroot.clone(),
+        etc: request.etc,
     };
     let path = in_directory(&directory, RECORD_NAME);
     store.create_small(&path, record.render().as_bytes())?;

@@ -7,8 +7,10 @@ use std::str::FromStr;
 
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::policy::Mode;
-use sealroot_format::sign::{Name, Statement, Word};
+use sealroot_format::sign::{Name, Word};
 use serde::{Deserialize, Serialize};
+
+use super::Request;
 
 /// The version of the record this code reads and writes.
 const RECORD_VERSION: u32 = 1;
@@ -22,6 +24,32 @@ const MODES: [(Mode, &str); 3] = [
     (Mode::Verity, "verity"),
     (Mode::Integrity, "integrity"),
 ];
+
+/// What the running system has for `/etc`, and what of it outlives a reboot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EtcMode {
+    /// The release's files; changes end with the boot.
+    Transient,
+    /// A writable directory in the deployment, merged from one release to the next.
+    Merge,
+    /// The release's files, and a list of files that are kept under `/var`.
+    Allowlist,
+}
+
+/// The modes of `/etc` as they are written.
+const ETC_MODES: [(EtcMode, &str); 3] = [
+    (EtcMode::Transient, "transient"),
+    (EtcMode::Merge, "merge"),
+    (EtcMode::Allowlist, "allowlist"),
+];
+
+impl EtcMode {
+    /// The word for it.
+    pub fn as_str(self) -> &'static str {
+        let mode = ETC_MODES.iter().find(|(mode, _)| *mode == self);
+        mode.expect("all modes have a word").1
+    }
+}
 
 /// What a deployment was made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,11 +85,16 @@ pub struct Record {
     pub deployed: u64,
     /// Where the release came from.
     pub origin: Option<Word>,
+    /// The stateroot whose `/var` it is for; `None` if the boot policy alone says.
+    pub stateroot: Option<Name>,
+    /// How `/etc` is made; `None` if the boot policy alone says.
+    pub etc: Option<EtcMode>,
 }
 
 impl Record {
-    /// Whether this is a deployment of that very release for that mode.
-    pub(super) fn is_of(&self, statement: &Statement, mode: Mode) -> bool {
+    /// Whether this is what the request asks for.
+    pub(super) fn is_of(&self, request: &Request<'_>) -> bool {
+        let statement = request.statement;
         self.os == statement.os
             && self.variant == statement.variant
             && self.stream == statement.stream
@@ -73,7 +106,9 @@ impl Record {
             && self.pack == statement.pack_digest
             && self.created == statement.created
             && self.objects == statement.objects
-            && self.mode == mode
+            && self.mode == request.mode
+            && self.stateroot == request.stateroot
+            && self.etc == request.etc
     }
 
     /// Reads a record; the reason if it says nothing we understand.
@@ -121,6 +156,8 @@ struct Raw {
     unlinked: u64,
     deployed: u64,
     origin: Option<String>,
+    stateroot: Option<String>,
+    etc: Option<String>,
 }
 
 impl Raw {
@@ -145,6 +182,7 @@ impl Raw {
                 self.mode
             )
         })?;
+        let etc = self.etc.as_deref().map(etc_mode).transpose()?;
         Ok(Record {
             os: value("os", &self.os)?,
             variant: self
@@ -167,6 +205,11 @@ impl Raw {
             unlinked: self.unlinked,
             deployed: self.deployed,
             origin: self.origin.map(|text| value("origin", &text)).transpose()?,
+            stateroot: self
+                .stateroot
+                .map(|text| value("stateroot", &text))
+                .transpose()?,
+            etc,
         })
     }
 }
@@ -191,8 +234,17 @@ impl From<&Record> for Raw {
             unlinked: record.unlinked,
             deployed: record.deployed,
             origin: record.origin.as_ref().map(ToString::to_string),
+            stateroot: record.stateroot.as_ref().map(ToString::to_string),
+            etc: record.etc.map(|mode| mode.as_str().into()),
         }
     }
+}
+
+fn etc_mode(word: &str) -> Result<EtcMode, String> {
+    let mode = ETC_MODES.iter().find(|(_, known)| *known == word);
+    let (mode, _) =
+        mode.ok_or_else(|| format!("etc: expected transient, merge or allowlist, found {word:?}"))?;
+    Ok(*mode)
 }
 
 fn value<T: FromStr>(key: &str, text: &str) -> Result<T, String>
@@ -207,6 +259,8 @@ mod tests {
     use super::*;
 
     const GOLDEN: &str = include_str!("../../../../testdata/v1/store/deployment.toml");
+    const GOLDEN_OF_MACHINE: &str =
+        include_str!("../../../../testdata/v1/store/deployment-stateroot.toml");
 
     fn record() -> Record {
         let word = |text: &str| Some(text.parse::<Word>().expect("a word"));
@@ -227,6 +281,16 @@ mod tests {
             unlinked: 0,
             deployed: 1_700_000_123,
             origin: word("https://updates.example.org/debian/stable"),
+            stateroot: None,
+            etc: None,
+        }
+    }
+
+    fn record_of_machine() -> Record {
+        Record {
+            stateroot: Some("debian".parse().expect("a name")),
+            etc: Some(EtcMode::Merge),
+            ..record()
         }
     }
 
@@ -234,12 +298,21 @@ mod tests {
     fn the_record_is_the_golden_one() {
         assert_eq!(record().render(), GOLDEN);
         assert_eq!(Record::parse(GOLDEN.as_bytes()), Ok(record()));
+        let of_machine = record_of_machine();
+        assert_eq!(of_machine.render(), GOLDEN_OF_MACHINE);
+        assert_eq!(Record::parse(GOLDEN_OF_MACHINE.as_bytes()), Ok(of_machine));
     }
 
     #[test]
     fn every_mode_is_written_and_read() {
         for (mode, _) in MODES {
             let record = Record { mode, ..record() };
+            let text = record.render();
+            assert_eq!(Record::parse(text.as_bytes()), Ok(record));
+        }
+        for (mode, _) in ETC_MODES {
+            let etc = Some(mode);
+            let record = Record { etc, ..record() };
             let text = record.render();
             assert_eq!(Record::parse(text.as_bytes()), Ok(record));
         }
@@ -254,7 +327,7 @@ mod tests {
             os: name.clone(),
             variant: Some(name.clone()),
             stream: name.clone(),
-            arch: name,
+            arch: name.clone(),
             release: Some(word.clone()),
             index: largest,
             epoch: largest,
@@ -263,6 +336,8 @@ mod tests {
             unlinked: largest,
             deployed: largest,
             origin: Some(word),
+            stateroot: Some(name),
+            etc: Some(EtcMode::Allowlist),
             ..record()
         };
         let text = record.render();
@@ -282,9 +357,15 @@ mod tests {
             ("sha256:4096:", "sha512:4096:", "pack: expected"),
             ("index = 7", "index = -7", "invalid value"),
             ("index = 7", "index = 7\nx = 1", "unknown field `x`"),
+            ("etc = \"merge\"", "etc = \"own\"", "etc: expected"),
+            (
+                "stateroot = \"debian\"",
+                "stateroot = \"a/b\"",
+                "stateroot: expected",
+            ),
         ] {
-            let text = GOLDEN.replacen(from, to, 1);
-            assert_ne!(text, GOLDEN, "{from}");
+            let text = GOLDEN_OF_MACHINE.replacen(from, to, 1);
+            assert_ne!(text, GOLDEN_OF_MACHINE, "{from}");
             let reason = Record::parse(text.as_bytes()).expect_err(to);
             assert!(reason.contains(expected), "{to}: {reason}");
         }

@@ -7,13 +7,10 @@ use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::limits::MAX_SIGN_FILE_BYTES;
 use sealroot_format::sign::Name;
 
-use super::create::write_unnamed;
 use super::error::StoreError;
 use super::files::{again, failed, full_path};
-use super::io::{OnTaken, StoreIo};
-use super::path::{
-    StoreDir, StorePath, known, pack_path, parse_pack_name, parse_statement_name, statement_path,
-};
+use super::io::StoreIo;
+use super::path::{StoreDir, pack_path, parse_pack_name, parse_statement_name, statement_path};
 use super::presence::Presence;
 use super::staged::{Known, Target};
 use super::{Store, Transaction};
@@ -125,15 +122,5 @@ impl<I: StoreIo> Transaction<'_, I> {
             self.replace_small(&path, bytes)?;
             Ok(true)
         })
-    }
-
-    /// Puts a small file in the place of whatever is there, durable before it has the name.
-    fn replace_small(&self, path: &StorePath, bytes: &[u8]) -> Result<(), StoreError> {
-        let io = self.store().io();
-        let file = write_unnamed(io, path, bytes)?;
-        again(|| io.sync_file(&file)).map_err(failed(io, "sync", path))?;
-        let aside = known("tmp/statement");
-        again(|| io.link(&file, &aside)).map_err(failed(io, "create", &aside))?;
-        self.rename(&aside, path, OnTaken::Replace)
     }
 }

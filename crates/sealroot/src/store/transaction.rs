@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use sealroot_format::digest::VerityDigest;
 
 use super::Store;
+use super::create::write_unnamed;
 use super::durable::{Batch, DirtyDirectories, held};
 use super::error::StoreError;
 use super::files::{again, failed};
@@ -172,6 +173,28 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         let (directory, _) = to.split().expect("the store itself is not renamed");
         self.dirty.add(directory);
         Ok(())
+    }
+
+    /// Puts a small file in the place of whatever is there, durable before it has the name.
+    pub(crate) fn replace_small(&self, path: &StorePath, bytes: &[u8]) -> Result<(), StoreError> {
+        let io = self.store().io();
+        let file = write_unnamed(io, path, bytes)?;
+        again(|| io.sync_file(&file)).map_err(failed(io, "sync", path))?;
+        let aside = known("tmp/replacement");
+        again(|| io.link(&file, &aside)).map_err(failed(io, "create", &aside))?;
+        self.rename(&aside, path, OnTaken::Replace)
+    }
+
+    /// Removes the name of a small file; whether there was one.
+    pub(crate) fn remove_small(&self, path: &StorePath) -> Result<bool, StoreError> {
+        let io = &self.store.io;
+        match again(|| io.remove_file(path)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            result => result.map_err(failed(io, "remove", path))?,
+        }
+        let (directory, _) = path.split().expect("the store itself is no file");
+        self.dirty.add(directory);
+        Ok(true)
     }
 
     pub(crate) fn monitor(&self) -> &'s dyn Monitor {

@@ -198,6 +198,8 @@ fn deploying_needs_statement_pack_and_objects() {
         statement: &release.statement,
         mode: Mode::Integrity,
         origin: None,
+        stateroot: None,
+        etc: None,
         now: 0,
     };
     let error = deploy::deploy(&transaction, &request, release.object_list().skip(1))

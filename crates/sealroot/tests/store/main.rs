@@ -4,6 +4,7 @@
 mod check;
 mod crash;
 mod deployments;
+mod flags;
 mod hostile;
 mod objects;
 mod processes;

@@ -7,10 +7,14 @@ use std::collections::BTreeSet;
 const PAGE: &str = include_str!("../../../../docs/format/store.md");
 const RECORD: &str = include_str!("../../../../testdata/v1/store/deployment.toml");
 
-const SOURCES: [&str; 6] = [
+const RECORD_OF_MACHINE: &str =
+    include_str!("../../../../testdata/v1/store/deployment-stateroot.toml");
+
+const SOURCES: [&str; 7] = [
     include_str!("check.rs"),
     include_str!("crash.rs"),
     include_str!("deployments.rs"),
+    include_str!("flags.rs"),
     include_str!("hostile.rs"),
     include_str!("objects.rs"),
     include_str!("processes.rs"),
@@ -34,4 +38,6 @@ fn every_rule_has_a_test() {
 #[test]
 fn the_example_of_a_record_is_the_golden_file() {
     assert!(PAGE.contains(&format!("```toml\n{RECORD}```")));
+    let more = RECORD_OF_MACHINE.strip_prefix(RECORD).expect("more keys");
+    assert!(PAGE.contains(&format!("```toml\n{more}```")));
 }

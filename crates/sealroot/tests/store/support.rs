@@ -185,6 +185,8 @@ impl Release {
             statement: &self.statement,
             mode,
             origin: None,
+            stateroot: None,
+            etc: None,
             now: 1_700_000_100,
         };
         let deployed = deploy::deploy(&transaction, &request, self.object_list())?;
