@@ -8,6 +8,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -25,6 +26,29 @@ pub const REPORT_PORT: &str = "org.sealroot.report";
 
 /// Machines of one process that run at the same time; the others wait.
 const MAX_RUNNING: usize = 2;
+
+/// What QEMU dies of when it finds itself in an impossible state.
+const SIGABRT: i32 = 6;
+
+/// How often a scenario is played if QEMU aborts.
+const MAX_ABORTED: u32 = 3;
+
+/// QEMU found a fault in itself and gave up: this says nothing about the guest.
+#[derive(Debug, thiserror::Error)]
+#[error("QEMU aborted: {0}")]
+pub struct EmulatorAborted(String);
+
+/// Plays a scenario, from its fresh disks on, once more when QEMU aborted: emulating several
+/// processors, it now and then fails an assertion of its own.
+pub fn despite_aborts<T>(mut scenario: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..MAX_ABORTED {
+        match scenario() {
+            Err(error) if error.is::<EmulatorAborted>() => println!("once more: {error}"),
+            end => return end,
+        }
+    }
+    scenario()
+}
 
 /// A machine to be run, possibly several times.
 #[derive(Clone, Debug)]
@@ -197,7 +221,11 @@ impl Vm {
         }
         let _ = reader.join();
         if let Some(status) = status.filter(|status| !status.success()) {
-            bail!("QEMU ended with {status}: {}", fs::read_to_string(&errors)?);
+            let said = fs::read_to_string(&errors)?;
+            if status.signal() == Some(SIGABRT) {
+                return Err(EmulatorAborted(said).into());
+            }
+            bail!("QEMU ended with {status}: {said}");
         }
         Ok(VmOutcome {
             console: String::from_utf8_lossy(&console).replace('\r', ""),
@@ -329,5 +357,33 @@ impl Drop for Slot {
     fn drop(&mut self) {
         *Self::lock() -= 1;
         FREED.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_scenario_in_which_qemu_aborted_is_played_once_more() {
+        let mut played = 0;
+        let end = despite_aborts(|| {
+            played += 1;
+            let error = EmulatorAborted("an assertion".into());
+            Err::<(), _>(error).context("booting")
+        });
+        assert!(end.is_err());
+        assert_eq!(played, MAX_ABORTED);
+
+        let mut ends = [Err(EmulatorAborted("an assertion".into()).into()), Ok(7)].into_iter();
+        assert_eq!(despite_aborts(|| ends.next().expect("two")).unwrap(), 7);
+
+        let mut played = 0;
+        let end: Result<()> = despite_aborts(|| {
+            played += 1;
+            bail!("the guest refused")
+        });
+        assert!(end.is_err());
+        assert_eq!(played, 1);
     }
 }

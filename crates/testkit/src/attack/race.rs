@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::disk::{Disk, Filesystem};
 use crate::guest::Worker;
 use crate::release::{Layer, Release, usual_kernel};
+use crate::vm::despite_aborts;
 
 const TIME_OUT: Duration = Duration::from_secs(600);
 
@@ -38,6 +39,10 @@ pub struct Race {
 /// Exchanges the packs as fast as it goes while they are mounted; on a filesystem without
 /// fs-verity, writes to the genuine one.
 pub fn run(release: &Release, layer: Layer, attempts: u32) -> Result<Race> {
+    despite_aborts(|| run_once(release, layer, attempts))
+}
+
+fn run_once(release: &Release, layer: Layer, attempts: u32) -> Result<Race> {
     let kernel = usual_kernel().context("no kernel")?;
     let directory = tempfile::tempdir()?;
     let disk = release
