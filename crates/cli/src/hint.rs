@@ -13,6 +13,7 @@ use sealroot::release::ReleaseError;
 use sealroot::source::SourceError;
 use sealroot::store::StoreError;
 use sealroot::unpack::UnpackError;
+use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
 
 use crate::failure::Failure;
@@ -135,6 +136,13 @@ fn of_release(error: &ReleaseError) -> Option<String> {
 
 fn of_sign(error: &sign::Error) -> Option<String> {
     match error {
+        sign::Error::TooFewSignatures {
+            role: Role::Root, ..
+        } => Some(
+            "`sealroot keys sign` adds a root key's signature; `sealroot keys show` says whose are \
+             wanted"
+                .into(),
+        ),
         sign::Error::TooFewSignatures { .. } => Some(
             "`sealroot sign` adds a signature; `sealroot keys show` says whose the keyset wants"
                 .into(),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use sealroot::initramfs::{self, Error, ModuleRequest, Options};
 use sealroot_format::ErrorClass;
-use sealroot_format::sign::{Keyset, RoleKeys, secret::SecretKey};
+use sealroot_format::sign::{Keyset, RoleKeys, Unverified, secret::SecretKey};
 
 const POLICY: &[u8] = b"sealroot policy 1
 mode verity
@@ -32,6 +32,9 @@ fn keyset() -> Vec<u8> {
     let key = *secret.public();
     let role = || RoleKeys::new(1, [key.id()]);
     let keyset = Keyset::new(1, [role(), role(), role()], [key]).expect("a keyset");
+    let mut keyset = Unverified::unsigned(&keyset).expect("small");
+    let signature = secret.sign(keyset.message());
+    keyset.add(&key, signature).expect("it fits");
     keyset.to_string().into_bytes()
 }
 
@@ -91,11 +94,19 @@ fn fixture() -> Fixture {
 
 impl Fixture {
     fn build(&self, modules: &[ModuleRequest]) -> Result<(initramfs::Summary, Vec<u8>), Error> {
+        self.build_with(&keyset(), modules)
+    }
+
+    fn build_with(
+        &self,
+        keyset: &[u8],
+        modules: &[ModuleRequest],
+    ) -> Result<(initramfs::Summary, Vec<u8>), Error> {
         let mut archive = Vec::new();
         let options = Options {
             kernel_modules: &self.kernel,
             boot_program: &self.program,
-            keyset: &keyset(),
+            keyset,
             policy: &self.policy,
             modules,
         };
@@ -210,4 +221,15 @@ fn what_the_boot_program_would_refuse_is_refused() {
     let error = fixture.build(&[]).expect_err("the policy is malformed");
     assert!(matches!(error, Error::Policy { .. }), "{error}");
     assert_eq!(error.class(), ErrorClass::Corrupt);
+}
+
+#[test]
+fn a_keyset_that_nobody_signed_is_refused() {
+    let fixture = fixture();
+    let signed = String::from_utf8(keyset()).expect("text");
+    let (body, _) = signed.split_once("\n\n").expect("two parts");
+    let error = fixture.build_with(format!("{body}\n\n").as_bytes(), &[]);
+    let error = error.expect_err("it is unsigned");
+    assert_eq!(error.class(), ErrorClass::Untrusted);
+    assert!(matches!(error, Error::Keyset { .. }), "{error}");
 }

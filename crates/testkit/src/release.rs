@@ -284,7 +284,10 @@ pub fn write_keys(directory: &Path) -> Result<()> {
     let role = || RoleKeys::new(1, [secret.public().id()]);
     let keyset = Keyset::new(1, [role(), role(), role()], [*secret.public()])?;
     fs::write(directory.join("test.secret"), secret.to_file().as_bytes())?;
-    fs::write(directory.join("test.keyset"), format!("{keyset}\n"))?;
+    let mut keyset = Unverified::unsigned(&keyset)?;
+    let signature = secret.sign(keyset.message());
+    keyset.add(secret.public(), signature)?;
+    fs::write(directory.join("test.keyset"), keyset.to_string())?;
     Ok(())
 }
 

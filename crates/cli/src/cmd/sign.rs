@@ -7,7 +7,7 @@ use clap::Args;
 use sealroot::monitor::Silent;
 use sealroot::release;
 use sealroot_format::ErrorClass;
-use sealroot_format::sign::{Name, PublicKey, Statement, Unverified};
+use sealroot_format::sign::{Keyset, Name, PublicKey, Role, SignatureState, Statement, Unverified};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -19,7 +19,8 @@ use crate::signers::SignerOptions;
 /// Add a signature to a release.
 ///
 /// The secret key stays where it is: a file, or whatever an external command keeps it in. Several
-/// people can sign one after another; each call adds one signature.
+/// people can sign one after another; each call adds one signature. With --keyset it is also said
+/// whether there are enough.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Sign {
@@ -51,7 +52,29 @@ struct Signed {
     signatures: usize,
     /// Whether the release had no good signature by this key.
     is_new: bool,
+    /// What the keyset says of them, if one was named.
+    wanted: Option<Wanted>,
     statement: String,
+}
+
+/// How far the release is for a keyset.
+#[derive(Serialize)]
+struct Wanted {
+    threshold: usize,
+    /// Release keys of the keyset that have signed.
+    signed: usize,
+}
+
+impl Wanted {
+    fn new(document: &Unverified<Statement>, keyset: &Keyset) -> Self {
+        let states = document.inspect(keyset, Role::Release);
+        Self {
+            threshold: keyset.role(Role::Release).threshold(),
+            signed: states
+                .filter(|(_, state)| *state == SignatureState::Good)
+                .count(),
+        }
+    }
 }
 
 impl Report for Signed {
@@ -64,9 +87,21 @@ impl Report for Signed {
         } = self;
         let signatures = counted(*signatures as u64, "signature");
         if self.is_new {
-            writeln!(out, "signed by {key}; {signatures} now")
+            writeln!(out, "signed by {key}; {signatures} now")?;
         } else {
-            writeln!(out, "had been signed by {key} already; {signatures}")
+            writeln!(out, "had been signed by {key} already; {signatures}")?;
+        }
+        match &self.wanted {
+            None => Ok(()),
+            Some(Wanted { threshold, signed }) if signed >= threshold => {
+                writeln!(out, "enough for the keyset")
+            }
+            Some(Wanted { threshold, signed }) => {
+                writeln!(
+                    out,
+                    "not enough for the keyset: {signed} of {threshold} have signed"
+                )
+            }
         }
     }
 }
@@ -84,7 +119,19 @@ impl Sign {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
         let commit = self.commit.find(&store)?;
+        let keyset = match common.keyset {
+            Some(_) => Some(common.trusted_keyset()?),
+            None => None,
+        };
         let signer = self.signer.signer()?;
+        let key = signer.public().id();
+        let counts = |keyset: &Keyset| keyset.role(Role::Release).ids().contains(&key);
+        if keyset.as_deref().is_some_and(|keyset| !counts(keyset)) {
+            output.warn(&format!(
+                "{key} is no release key of {}, for which its signature does not count",
+                common.keyset_path().display()
+            ));
+        }
         let (stream, document) = release::read_statement(&store, commit, self.stream.as_ref())?;
         let statement = Statement::parse(document.body())?;
         if statement.commit != commit || statement.stream != stream {
@@ -109,9 +156,10 @@ impl Sign {
         output.emit(&Signed {
             commit: commit.to_string(),
             stream: stream.to_string(),
-            key: signer.public().id().to_string(),
+            key: key.to_string(),
             signatures: signed.signatures().len(),
             is_new,
+            wanted: keyset.map(|keyset| Wanted::new(&signed, &keyset)),
             statement: statement.to_string(),
         })
     }

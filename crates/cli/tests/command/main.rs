@@ -8,6 +8,7 @@ mod disk;
 mod guard;
 mod help;
 mod json;
+mod keyset;
 mod look;
 mod pipe;
 mod rights;

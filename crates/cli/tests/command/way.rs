@@ -130,8 +130,17 @@ fn two_of_three_keys_must_sign() {
         let expected = format!("{few} {found}");
         scratch.refused(ErrorClass::Untrusted, &verify, &[&expected, "hint: "]);
     }
-    scratch.ok(&format!("{STORE} sign {commit} --key c.secret"));
+    let sign = "--store store --keyset team.keyset sign";
+    let signed = scratch.ok(&format!("{sign} {commit} --key a.secret"));
+    let few = "\nnot enough for the keyset: 1 of 2 have signed\n";
+    assert!(signed.text().ends_with(few), "{}", signed.text());
+    let signed = scratch.ok(&format!("{sign} {commit} --key c.secret"));
+    let enough = "\nenough for the keyset\n";
+    assert!(signed.text().ends_with(enough), "{}", signed.text());
     scratch.ok(&verify);
+    let signed = scratch.ok(&format!("{sign} {commit} --key vendor.secret"));
+    let warning = "is no release key of team.keyset";
+    assert!(signed.err.contains(warning), "{}", signed.err);
 }
 
 #[test]

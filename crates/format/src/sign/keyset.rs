@@ -165,8 +165,8 @@ impl Keyset {
     }
 
     /// Reads a keyset file that is trusted for where it was found: in an initramfs which Secure
-    /// Boot has verified, or named by the administrator. Its signatures are not checked and may
-    /// be missing, with or without the empty line.
+    /// Boot has verified. Its signatures are not checked and may be missing, with or without the
+    /// empty line.
     pub fn parse_trusted(file: &[u8]) -> Result<Verified<Self>, Error> {
         let signed = file.windows(2).any(|pair| pair == b"\n\n");
         let keyset = if signed {
@@ -177,8 +177,8 @@ impl Keyset {
         Ok(Verified::new(keyset, Vec::new()))
     }
 
-    /// Reads the body of a keyset file.
-    pub(super) fn parse(body: &[u8]) -> Result<Self, Error> {
+    /// Reads the body of a keyset file, of which nothing is verified.
+    pub fn parse(body: &[u8]) -> Result<Self, Error> {
         let mut lines = Lines::new(WHAT, body, limits::MAX_KEYSET_BYTES)?;
         lines.header("keyset", FORMAT_VERSION)?;
         let version = lines.field("version")?.number()?;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use sealroot_format::ErrorClass;
 use sealroot_format::codec::Cursor;
 use sealroot_format::policy::{self, KEYSET_PATH, POLICY_PATH, Policy};
-use sealroot_format::sign::{self, Keyset};
+use sealroot_format::sign::{self, Keyset, Unverified};
 
 use cpio::{Archive, Entry};
 use modules::KernelModules;
@@ -124,11 +124,14 @@ impl Error {
 
 /// Writes an initramfs to `out`. The same inputs give the same bytes.
 ///
-/// A boot program, policy or keyset that would only be refused at boot is refused here. Modules
-/// are carried as they are, compressed or not, so that their signatures hold.
+/// A boot program, policy or keyset that would only be refused at boot is refused here, and a
+/// keyset that its own root keys have not signed, which at boot nobody would notice. Modules are
+/// carried as they are, compressed or not, so that their signatures hold.
 pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Error> {
     Policy::parse(options.policy).map_err(|source| Error::Policy { source })?;
-    Keyset::parse_trusted(options.keyset).map_err(|source| Error::Keyset { source })?;
+    Unverified::<Keyset>::parse(options.keyset)
+        .and_then(|document| document.verify_first())
+        .map_err(|source| Error::Keyset { source })?;
     let program = fs::read(options.boot_program).map_err(|source| Error::Read {
         path: options.boot_program.to_owned(),
         source,

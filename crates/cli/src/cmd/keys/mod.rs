@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot keys`
 
+mod report;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,12 +11,14 @@ use clap::{Args, Subcommand};
 use sealroot::keys::{self, KeysetPlan, RolePlan};
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::secret::SecretKey;
-use sealroot_format::sign::{Keyset, Role, Unverified};
+use sealroot_format::sign::{Keyset, Role, Unverified, Verified};
 use serde::Serialize;
 
 use crate::failure::Failure;
-use crate::output::{Output, Report, counted};
+use crate::output::{Output, Report};
 use crate::signers::SignerOptions;
+
+use report::KeysetReport;
 
 /// Make and show signing keys and keysets.
 #[derive(Debug, Subcommand)]
@@ -45,18 +49,24 @@ Example:
 const SIGN_EXAMPLES: &str = "\
 Examples:
   sealroot keys sign team.keyset --key a.secret
-  sealroot keys sign team.keyset --public-key hsm.public --signer 'hsm-sign --slot 3'";
+  sealroot keys sign team.keyset --public-key hsm.public --signer 'hsm-sign --slot 3'
+  sealroot keys sign next.keyset --after team.keyset --key a.secret";
 
 const SHOW_EXAMPLE: &str = "\
-Example:
-  sealroot keys show vendor.keyset";
+Examples:
+  sealroot keys show vendor.keyset
+  sealroot keys show next.keyset --after vendor.keyset";
 
 const KEYSET_EXAMPLE: &str = "\
 Example: two of three offline keys for the keyset itself, any of two for releases:
   sealroot keys keyset team.keyset --root a.public --root b.public --root c.public \\
       --root-threshold 2 --release d.public --release e.public --channel e.public
   sealroot keys sign team.keyset --key a.secret
-  sealroot keys sign team.keyset --key b.secret";
+  sealroot keys sign team.keyset --key b.secret
+
+The keyset that follows another is signed by enough root keys of both:
+  sealroot keys keyset next.keyset --after team.keyset --root ...
+  sealroot keys sign next.keyset --after team.keyset --key a.secret";
 
 #[derive(Debug, Args)]
 pub(crate) struct New {
@@ -106,6 +116,10 @@ pub(crate) struct SignKeyset {
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
+    /// The keyset that this one follows; its root keys must sign too.
+    #[arg(long, value_name = "KEYSET")]
+    after: Option<PathBuf>,
+
     #[command(flatten)]
     signer: SignerOptions,
 }
@@ -115,49 +129,10 @@ pub(crate) struct Show {
     /// The keyset.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-}
 
-#[derive(Serialize)]
-struct KeysetReport {
-    file: PathBuf,
-    version: u64,
-    roles: Vec<RoleReport>,
-    signatures: usize,
-    /// Whether enough of its own root keys have signed it.
-    is_complete: bool,
-}
-
-#[derive(Serialize)]
-struct RoleReport {
-    role: String,
-    threshold: usize,
-    keys: Vec<String>,
-}
-
-impl Report for KeysetReport {
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        writeln!(
-            out,
-            "{}: keyset version {}",
-            self.file.display(),
-            self.version
-        )?;
-        for RoleReport {
-            role,
-            threshold,
-            keys,
-        } in &self.roles
-        {
-            writeln!(out, "  {role:8} {threshold} of {}", keys.join(", "))?;
-        }
-        let enough = if self.is_complete {
-            "enough"
-        } else {
-            "not enough: use `keys sign`"
-        };
-        let signatures = counted(self.signatures as u64, "root signature");
-        writeln!(out, "  {signatures}, {enough}")
-    }
+    /// The keyset that this one follows: are there enough signatures by its root keys too?
+    #[arg(long, value_name = "KEYSET")]
+    after: Option<PathBuf>,
 }
 
 #[derive(Serialize)]
@@ -191,17 +166,17 @@ impl Keys {
             Self::New(New { name }) => output.emit(&new(name)?),
             Self::Keyset(plan) => {
                 refuse_taken([&plan.file])?;
-                let keyset = plan.keyset()?;
+                let before = read_before(plan.after.as_deref())?;
+                let keyset = plan.keyset(before.as_ref())?;
                 keys::write_document(&plan.file, &keyset)?;
-                output.emit(&show(&plan.file)?)
+                output.emit(&KeysetReport::new(&plan.file, &keyset, before.as_ref())?)
             }
-            Self::Sign(SignKeyset { file, signer }) => {
-                let mut keyset = keys::read_keyset(file)?;
-                signer.signer()?.sign(&mut keyset)?;
-                keys::write_document(file, &keyset)?;
-                output.emit(&show(file)?)
+            Self::Sign(sign) => output.emit(&sign.sign()?),
+            Self::Show(Show { file, after }) => {
+                let before = read_before(after.as_deref())?;
+                let keyset = keys::read_keyset(file)?;
+                output.emit(&KeysetReport::new(file, &keyset, before.as_ref())?)
             }
-            Self::Show(Show { file }) => output.emit(&show(file)?),
         }
     }
 }
@@ -262,8 +237,37 @@ fn write_keyset(path: &Path, secret: &SecretKey) -> Result<(), keys::Error> {
     keys::write_document(path, &keyset)
 }
 
+/// The keyset that another one follows.
+fn read_before(path: Option<&Path>) -> Result<Option<Verified<Keyset>>, keys::Error> {
+    path.map(keys::read_trusted_keyset).transpose()
+}
+
+impl SignKeyset {
+    fn sign(&self) -> anyhow::Result<KeysetReport> {
+        let file = &self.file;
+        let mut document = keys::read_keyset(file)?;
+        let before = read_before(self.after.as_deref())?;
+        // Told before somebody is asked for a signature.
+        let keyset = KeysetReport::new(file, &document, before.as_ref())?;
+        let signer = self.signer.signer()?;
+        let key = signer.public().id();
+        if !keyset.may_count(key) {
+            let message = format!(
+                "the key {key} is no root key of {}: its signature would not count",
+                file.display()
+            );
+            return Err(Failure::new(ErrorClass::Usage, message)
+                .hint("`sealroot keys show` lists the root keys")
+                .into());
+        }
+        signer.sign(&mut document)?;
+        keys::write_document(file, &document)?;
+        KeysetReport::new(file, &document, before.as_ref())
+    }
+}
+
 impl NewKeyset {
-    fn keyset(&self) -> anyhow::Result<Unverified<Keyset>> {
+    fn keyset(&self, before: Option<&Verified<Keyset>>) -> anyhow::Result<Unverified<Keyset>> {
         let role = |role: Role, files: &[PathBuf], threshold| -> anyhow::Result<RolePlan> {
             let mut keys = Vec::new();
             for file in files {
@@ -286,31 +290,9 @@ impl NewKeyset {
             release: role(Role::Release, &self.release, self.release_threshold)?,
             channel: role(Role::Channel, &self.channel, self.channel_threshold)?,
         };
-        Ok(match &self.after {
+        Ok(match before {
             None => plan.first()?,
-            Some(current) => plan.successor(&keys::read_trusted_keyset(current)?)?,
+            Some(before) => plan.successor(before)?,
         })
     }
-}
-
-fn show(file: &Path) -> anyhow::Result<KeysetReport> {
-    let document = keys::read_keyset(file)?;
-    let keyset = keys::read_trusted_keyset(file)?;
-    let roles = [Role::Root, Role::Release, Role::Channel].map(|role| RoleReport {
-        role: role.to_string(),
-        threshold: keyset.role(role).threshold(),
-        keys: keyset
-            .role(role)
-            .ids()
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
-    });
-    Ok(KeysetReport {
-        file: file.to_owned(),
-        version: keyset.version(),
-        roles: roles.into(),
-        signatures: document.signatures().len(),
-        is_complete: document.verify_first().is_ok(),
-    })
 }
