@@ -85,6 +85,9 @@ pub const MAX_OSTREE_CONFIG_BYTES: u64 = 1 << 20;
 /// Longest file that holds a ref of an OSTree repository, bytes: a checksum and some white space.
 pub const MAX_OSTREE_REF_BYTES: u64 = 128;
 
+/// Most refs of an OSTree repository that are listed.
+pub const MAX_OSTREE_REFS: usize = 1 << 16;
+
 /// Most bytes of names, xattrs, symlink targets and inline content in the tree of one commit. A few
 /// small objects that name one another many times would otherwise fill all memory.
 pub const MAX_OSTREE_TREE_BYTES: u64 = 4 << 30;

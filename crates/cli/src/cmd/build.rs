@@ -33,7 +33,8 @@ pub(crate) struct Build {
     #[arg(long, value_name = "DIR", group = "source")]
     dir: Option<PathBuf>,
 
-    /// Build from a commit of an OSTree repository: a checksum, a ref, or remote:ref.
+    /// Build from a commit of an OSTree repository: a checksum, a ref or remote:ref, and ^ for the
+    /// parent of that.
     #[arg(long, num_args = 2, value_names = ["REPO", "REF"], group = "source")]
     ostree: Option<Vec<String>>,
 

@@ -39,7 +39,9 @@ impl ContentReader<'_> {
         buffer: &mut Vec<u8>,
     ) -> Result<(Metadata, Kind), ObjectError> {
         match self.read_verified(checksum, buffer) {
-            Err(ObjectError::Checksum { found }) if self.repository.mode == Mode::BareUserOnly => {
+            Err(ObjectError::Checksum { found })
+                if self.repository.mode() == Mode::BareUserOnly =>
+            {
                 Err(ObjectError::NotCanonical { found })
             }
             result => result,

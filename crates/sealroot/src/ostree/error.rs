@@ -109,7 +109,8 @@ pub enum OstreeError {
     },
     /// A revision that is neither a checksum nor a ref.
     #[error(
-        "{rev:?} is no revision: expected a checksum of 64 lowercase hex digits, a ref, or remote:ref"
+        "{rev:?} is no revision: expected a checksum of 64 lowercase hex digits, a ref, or \
+         remote:ref, perhaps with ^ for the parent"
     )]
     Revision {
         /// As given.
@@ -129,9 +130,36 @@ pub enum OstreeError {
         /// The beginning of the file.
         found: String,
     },
+    /// The parent of a commit that has none.
+    #[error("commit {commit} has no parent")]
+    NoParent {
+        /// The commit.
+        commit: CommitId,
+    },
+    /// More refs than any repository has.
+    #[error("the repository has too many refs to list: expected at most {bound}")]
+    TooManyRefs {
+        /// The bound.
+        bound: usize,
+    },
     /// The commit was pulled in part only, or `ostree fsck` found objects missing.
-    #[error("commit {commit} is only in part in this repository; pull it again to complete it")]
+    #[error(
+        "commit {commit} is only in part in this repository; `ostree --repo={} pull REMOTE \
+         {commit}` completes it",
+        repository.display()
+    )]
     Partial {
+        /// The repository.
+        repository: PathBuf,
+        /// The commit.
+        commit: CommitId,
+    },
+    /// The commit was deleted on purpose: a tombstone is in its place.
+    #[error(
+        "commit {commit} was deleted from this repository, where a tombstone marks it; take a \
+         newer one, or pull it again if its remote still has it"
+    )]
+    Deleted {
         /// The commit.
         commit: CommitId,
     },
@@ -292,11 +320,15 @@ impl OstreeError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::NotARepository { .. } | Self::RefMissing { .. } | Self::Partial { .. } => {
-                ErrorClass::NotFound
-            }
+            Self::NotARepository { .. }
+            | Self::RefMissing { .. }
+            | Self::NoParent { .. }
+            | Self::Partial { .. }
+            | Self::Deleted { .. } => ErrorClass::NotFound,
             Self::Revision { .. } => ErrorClass::Usage,
-            Self::UnsupportedRepository { .. } | Self::TwoEtcs => ErrorClass::Unsupported,
+            Self::UnsupportedRepository { .. } | Self::TooManyRefs { .. } | Self::TwoEtcs => {
+                ErrorClass::Unsupported
+            }
             Self::Config { .. } | Self::Ref { .. } => ErrorClass::Corrupt,
             Self::Object { source, .. } => source.class(),
             Self::Entry { source, .. } => source.class(),

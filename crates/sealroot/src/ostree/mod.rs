@@ -6,6 +6,8 @@
 //! `docs/design/ostree.md`.
 
 mod assemble;
+mod commit;
+mod config;
 mod content;
 mod directories;
 mod error;
@@ -14,24 +16,27 @@ mod gvariant;
 mod inflate;
 mod keyfile;
 mod open;
+mod refs;
 mod repository;
 mod rules;
 mod xattrs;
 
 use std::path::Path;
 
-use sealroot_format::digest::{CommitId, Sha256Digest};
+use sealroot_format::digest::CommitId;
 use sealroot_format::tree::Tree;
 
+pub use commit::{CommitInfo, CommitObject};
 pub use error::{ObjectAt, ObjectError, ObjectKind, ObjectName, OstreeError};
-pub use gvariant::NotNormal;
+pub use gvariant::{Dictionary, NotNormal};
 pub use inflate::InflateError;
+pub use refs::RefName;
+pub use repository::{Mode, Repository};
 
 use self::assemble::Skeleton;
 use self::content::ContentReader;
 use self::directories::Directories;
 use self::format::Commit;
-use self::repository::Repository;
 use crate::monitor::Monitor;
 use crate::object::ObjectSink;
 use crate::spool::Spool;
@@ -41,21 +46,6 @@ use crate::spool::Spool;
 pub struct ReadOptions {
     /// Files up to this many bytes are part of the tree; larger ones go to the sink.
     pub threshold_bytes: u32,
-}
-
-/// What a commit says about itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommitInfo {
-    /// The first line of what the committer wrote; may be empty.
-    pub subject: String,
-    /// When the commit was made, seconds since 1970.
-    pub timestamp_seconds: u64,
-    /// The version of the OS: the key `version`.
-    pub version: Option<String>,
-    /// The architecture it is for: the key `ostree.architecture`.
-    pub architecture: Option<String>,
-    /// The release of its kernel: the key `ostree.linux`.
-    pub kernel: Option<String>,
 }
 
 /// A commit, read and verified.
@@ -69,7 +59,7 @@ pub struct OstreeTree {
     pub info: CommitInfo,
 }
 
-/// Reads the commit that `rev` names (a checksum, a local ref, or `remote:ref`) from the repository
+/// Reads the commit that `rev` names (see [`Repository::resolve`]) from the repository
 /// at `repository`. The content of small files goes to `spool`, once for all names of an object;
 /// large files are offered to `sink`.
 ///
@@ -86,15 +76,27 @@ pub fn read_commit(
     let repository = &Repository::open(repository)?;
     let commit = repository.resolve(rev)?;
     repository.check_complete(commit)?;
-    let object = ObjectName {
-        checksum: Sha256Digest::from_bytes(*commit.as_bytes()),
-        kind: ObjectKind::Commit,
-    };
-    let bytes = repository
-        .read_metadata(object)
-        .map_err(|error| error.at(object, None))?;
-    let parsed =
-        Commit::parse(&bytes).map_err(|error| ObjectError::from(error).at(object, None))?;
+    read_tree(
+        repository,
+        &repository.commit(commit)?,
+        options,
+        spool,
+        sink,
+        monitor,
+    )
+}
+
+/// Reads the tree of a commit; see [`read_commit`].
+pub fn read_tree(
+    repository: &Repository,
+    commit: &CommitObject,
+    options: &ReadOptions,
+    spool: &Spool<'_>,
+    sink: &dyn ObjectSink,
+    monitor: &dyn Monitor,
+) -> Result<OstreeTree, OstreeError> {
+    let parsed = Commit::parse(commit.bytes())
+        .map_err(|error| ObjectError::from(error).at(commit::object_of(commit.id()), None))?;
     let directories = Directories::read(repository, &parsed, monitor)?;
     let mut skeleton = Skeleton::build(&parsed, &directories)?;
     drop(directories);
@@ -107,21 +109,8 @@ pub fn read_commit(
         sink,
     };
     Ok(OstreeTree {
-        commit,
+        commit: commit.id(),
         tree: skeleton.fill(&reader, monitor)?,
-        info: CommitInfo::of(&parsed),
+        info: commit.info().clone(),
     })
-}
-
-impl CommitInfo {
-    fn of(commit: &Commit<'_>) -> Self {
-        let string = |key| commit.metadata_string(key).map(str::to_owned);
-        Self {
-            subject: commit.subject.to_owned(),
-            timestamp_seconds: commit.timestamp_seconds,
-            version: string("version"),
-            architecture: string("ostree.architecture"),
-            kernel: string("ostree.linux"),
-        }
-    }
 }

@@ -70,7 +70,7 @@ impl Read for Payload {
 impl Repository {
     /// Opens a content object. Nothing is verified: only what is hashed can be.
     pub(super) fn open_content(&self, checksum: &Sha256Digest) -> Result<Opened, ObjectError> {
-        match self.mode {
+        match self.mode() {
             Mode::Bare | Mode::BareUserOnly | Mode::BareSplitXattrs => self.open_bare(checksum),
             Mode::BareUser => self.open_bare_user(checksum),
             Mode::Archive => self.open_archive(checksum),
@@ -99,7 +99,7 @@ impl Repository {
         xattrs: impl FnOnce() -> rustix::io::Result<Vec<Xattr>>,
     ) -> Result<Attributes, ObjectError> {
         let mode = stat.st_mode;
-        if self.mode == Mode::BareUserOnly {
+        if self.mode() == Mode::BareUserOnly {
             // Owner, group and xattrs are not kept: the object is the committer's only if these
             // were the canonical ones, which the checksum then says.
             return Ok(Attributes {
@@ -113,9 +113,9 @@ impl Repository {
             uid: stat.st_uid,
             gid: stat.st_gid,
             mode,
-            xattrs: match self.mode {
+            xattrs: match self.mode() {
                 Mode::BareSplitXattrs => self.read_split_xattrs(checksum)?,
-                _ if self.ignore_xattrs => Vec::new(),
+                _ if self.config.ignore_xattrs => Vec::new(),
                 _ => xattrs()?,
             },
         })
@@ -141,7 +141,7 @@ impl Repository {
     }
 
     fn opened_inode(&self, header: FileHeader, payload: Payload) -> Opened {
-        match self.mode {
+        match self.mode() {
             Mode::BareSplitXattrs => Opened::with_header(header, payload),
             _ => Opened::with_inode(header, payload),
         }

@@ -7,6 +7,7 @@
     reason = "a test that panics has failed"
 )]
 
+mod commits;
 mod craft;
 mod crafted;
 mod crafted_content;

@@ -71,7 +71,8 @@ fn what_is_no_revision_is_refused() {
         "a:b:c",
         "a/b:c",
         "..:main",
-        "main^",
+        "^",
+        "main^x",
     ] {
         let error = craft.read(bad).unwrap_err();
         assert!(
@@ -81,6 +82,9 @@ fn what_is_no_revision_is_refused() {
         assert_eq!(error.class(), ErrorClass::Usage);
     }
     craft.write("refs/heads/os/stable", format!("{rev}\n").as_bytes());
+    let error = craft.read("main^").unwrap_err();
+    assert!(matches!(error, OstreeError::NoParent { .. }), "{error:?}");
+    assert_eq!(error.class(), ErrorClass::NotFound);
     let upper = rev.to_uppercase();
     for missing in [
         "other",
@@ -153,6 +157,11 @@ fn a_partial_commit_is_refused() {
         let error = craft.read(&rev).unwrap_err();
         assert!(matches!(error, OstreeError::Partial { .. }), "{error:?}");
         assert_eq!(error.class(), ErrorClass::NotFound);
+        let way_out = format!(
+            "`ostree --repo={} pull REMOTE {rev}`",
+            craft.path().display()
+        );
+        assert!(error.to_string().contains(&way_out), "{error}");
     }
     // Repositories made by old versions have no directory for the markers.
     fs::remove_dir_all(craft.path().join("state")).unwrap();
@@ -206,6 +215,7 @@ fn configurations_are_checked() {
         b"[core]\nrepo_version=2\nmode=archive\n",
         b"[core]\nrepo_version=1\nmode=other\n",
         b"[core]\nrepo_version=1\nmode=archive\ndisable-xattrs=maybe\n",
+        b"[core]\nrepo_version=1\nmode=archive\nlock-timeout-secs=soon\n",
         b"[core\nrepo_version=1\nmode=archive\n",
         b"repo_version=1\nmode=archive\n",
         b"[core]\nrepo_version=1\nmode=archive\nx\n",

@@ -17,7 +17,7 @@ fn parse(extension: &str, object: &[u8]) -> bool {
     match extension {
         "commit" => Commit::parse(object)
             .map(|commit| {
-                let _ = commit.metadata_string("version");
+                let _ = commit.metadata.string("version");
             })
             .is_ok(),
         "dirtree" => DirTree::parse(object)

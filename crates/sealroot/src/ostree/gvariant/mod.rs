@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! GVariant as OSTree's metadata objects use it: strict reading, and the writing of one header.
+//! GVariant as OSTree's metadata objects use it: strict reading, and the writing of the little that
+//! is written.
 //!
 //! Only normal form is accepted, so a value has exactly one encoding: zero padding, ascending
 //! framing offsets of the smallest width, NUL-terminated UTF-8 strings, booleans 0 or 1. All
 //! framing is little-endian. Nothing is allocated by claim and nothing recurses deeper than
 //! [`MAX_DEPTH`].
 //!
-//! [`Tuple`] and [`Array`] take the fixed types of OSTree apart member by member; [`normal`]
-//! checks values whose type stands in the data (the commit's metadata).
+//! [`Tuple`] and [`Array`] take the fixed types of OSTree apart member by member; [`Dictionary`]
+//! holds values whose type stands in the data.
 
 #![deny(
     clippy::arithmetic_side_effects,
@@ -16,10 +17,13 @@
     clippy::unwrap_used
 )]
 
-pub(super) mod normal;
+mod dictionary;
+mod normal;
 mod types;
 
 use std::ops::Range;
+
+pub use dictionary::Dictionary;
 
 /// Deepest nesting of containers and variants, the same as `GLib`'s. Bounds the recursion.
 const MAX_DEPTH: usize = 128;

@@ -1,41 +1,36 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Normal form of values whose type stands in the data, and look-up in a dictionary of them.
+//! Normal form of values whose type stands in the data.
 
 use super::types::{Shape, Type};
 use super::{Array, MAX_DEPTH, NotNormal, Result, Tuple, skip_padding, string};
 
 /// Checks a dictionary of type `a{sv}` with all that is in it.
-pub(in crate::ostree) fn check_dictionary(bytes: &[u8]) -> Result<()> {
+pub(super) fn check_dictionary(bytes: &[u8]) -> Result<()> {
     Array::new(bytes, 8)?.try_for_each(|entry| {
         let (_, value) = split_entry(entry?)?;
         check_variant(value, 1)
     })
 }
 
-/// The string under `key` in a dictionary of type `a{sv}`; `None` if the first value under it is
-/// no string.
-pub(in crate::ostree) fn lookup_string<'a>(dictionary: &'a [u8], key: &str) -> Option<&'a str> {
-    let value = Array::new(dictionary, 8)
-        .ok()?
-        .filter_map(|entry| split_entry(entry.ok()?).ok())
-        .find_map(|(name, value)| (name == key).then_some(value))?;
-    string(value.strip_suffix(b"\0s")?).ok()
-}
-
-fn split_entry(entry: &[u8]) -> Result<(&str, &[u8])> {
+/// The key and the variant of an entry `{sv}`.
+pub(super) fn split_entry(entry: &[u8]) -> Result<(&str, &[u8])> {
     let mut entry = Tuple::new(entry, 1)?;
     let key = string(entry.framed(1)?)?;
     Ok((key, entry.last(8)?))
 }
 
 /// A variant is the value, a NUL and the type.
-fn check_variant(bytes: &[u8], depth: usize) -> Result<()> {
+pub(super) fn split_variant(bytes: &[u8]) -> Result<(&[u8], &[u8])> {
     let nul = bytes.iter().rposition(|byte| *byte == 0);
     let (value, ty) = nul
         .and_then(|nul| bytes.split_at_checked(nul))
         .ok_or(NotNormal::Type)?;
-    let ty = ty.get(1..).and_then(Type::parse).ok_or(NotNormal::Type)?;
-    check(&ty, value, depth)
+    Ok((value, ty.get(1..).ok_or(NotNormal::Type)?))
+}
+
+fn check_variant(bytes: &[u8], depth: usize) -> Result<()> {
+    let (value, ty) = split_variant(bytes)?;
+    check(&Type::parse(ty).ok_or(NotNormal::Type)?, value, depth)
 }
 
 fn check(ty: &Type, bytes: &[u8], depth: usize) -> Result<()> {

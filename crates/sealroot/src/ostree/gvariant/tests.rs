@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::normal::{check_dictionary, lookup_string};
+use super::normal::check_dictionary;
 use super::types::Type;
 use super::*;
 use encode::Value;
@@ -73,7 +73,9 @@ proptest! {
     #[test]
     fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let _ = check_dictionary(&bytes);
-        let _ = lookup_string(&bytes, "k");
+        if let Ok(dictionary) = Dictionary::parse(bytes.clone()) {
+            let _ = (dictionary.string("k"), dictionary.byte_strings("k"), dictionary.strings("k"));
+        }
         let _ = Type::parse(&bytes);
     }
 
@@ -224,10 +226,20 @@ fn nesting_ends_somewhere() {
 
 #[test]
 fn a_key_is_looked_up_by_type_too() {
-    let found = dictionary("version", encode::text("12.5"), "s");
-    assert_eq!(lookup_string(&found, "version"), Some("12.5"));
-    assert_eq!(lookup_string(&found, "versio"), None);
-    let other = dictionary("version", encode::bytes("12.5\0"), "ay");
-    assert_eq!(lookup_string(&other, "version"), None);
-    assert_eq!(lookup_string(&[], "version"), None);
+    let parse = |key, value, ty| Dictionary::parse(dictionary(key, value, ty)).unwrap();
+    let found = parse("version", encode::text("12.5"), "s");
+    assert_eq!(found.string("version"), Some("12.5"));
+    assert_eq!(found.string("versio"), None);
+    let other = parse("version", encode::bytes("12.5\0"), "ay");
+    assert_eq!(other.string("version"), None);
+    let list = || encode::array(1, vec![encode::text("a"), encode::text("")]);
+    let strings = parse("list", list(), "as");
+    assert_eq!(strings.strings("list"), Some(vec!["a", ""]));
+    assert_eq!(strings.byte_strings("list"), None);
+    let bytes = parse("list", list(), "aay");
+    assert_eq!(bytes.byte_strings("list"), Some(vec![&b"a\0"[..], b"\0"]));
+    for (byte, value) in [(0, false), (1, true)] {
+        let found = parse("k", Value::Number(vec![byte]), "b");
+        assert_eq!(found.boolean("k"), Some(value));
+    }
 }
