@@ -344,6 +344,31 @@ fn a_release_has_a_higher_index_than_those_before() {
 }
 
 #[test]
+fn a_refused_index_leaves_nothing_in_the_store() {
+    let scratch = Scratch::new();
+    scratch.built();
+    // More than is written at a time.
+    for n in 0..300 {
+        scratch.write(&format!("later/{n}"), format!("{n:8000}"));
+    }
+    let before = scratch.listing("store");
+    let build = format!("{STORE} build --dir later --os exampleos --stream stable --index");
+    for index in [0, 1] {
+        let words = [&*format!("the index {index} is not above 1")];
+        scratch.refused(ErrorClass::Usage, &format!("{build} {index}"), &words);
+        assert_eq!(scratch.listing("store"), before);
+    }
+    scratch.ok(&format!("{build} 2"));
+    // What has the number is built again, with what was lost.
+    let objects = scratch.listing("store/objects");
+    let lost = objects.iter().find(|(_, len)| *len == 8000).expect("one");
+    fs::remove_file(scratch.directory.path().join(&lost.0)).expect("removed");
+    let again = scratch.ok(&format!("{build} 2")).text();
+    assert!(again.contains("new in the store: 1 object"), "{again}");
+    assert_eq!(scratch.listing("store/objects"), objects);
+}
+
+#[test]
 fn signing_twice_says_so() {
     let scratch = Scratch::new();
     let commit = scratch.built();

@@ -7,36 +7,31 @@
 use sealroot_format::digest::CommitId;
 use sealroot_format::sign::{Name, Statement, Unverified};
 
-use super::BuildError;
+use super::{BuildError, Release};
 use crate::store::{Store, StoreError};
+
+/// Whether the index of a release is above all that the store has in its line.
+pub(super) fn is_new(store: &Store, release: &Release) -> Result<bool, BuildError> {
+    let others = others(store, release)?;
+    Ok(others.iter().all(|other| release.index > other.index))
+}
 
 /// That no other tree of the same os, variant, stream and architecture has that index or a higher
 /// one. A release that has been given its number keeps it.
-pub(super) fn check_index(store: &Store, new: &Statement) -> Result<(), BuildError> {
-    let mut highest: Option<Statement> = None;
-    for (commit, stream) in store.list_statements()? {
-        let Some(other) = read(store, commit, &stream)? else {
-            continue;
-        };
-        if line(&other) != line(new) {
-            continue;
-        }
-        if commit == new.commit {
-            if other.index == new.index {
-                return Ok(());
-            }
-            continue;
-        }
-        if highest
-            .as_ref()
-            .is_none_or(|known| other.index > known.index)
-        {
-            highest = Some(other);
-        }
+pub(super) fn check_index(
+    store: &Store,
+    release: &Release,
+    commit: CommitId,
+) -> Result<(), BuildError> {
+    let (own, others): (Vec<_>, Vec<_>) = others(store, release)?
+        .into_iter()
+        .partition(|other| other.commit == commit);
+    if own.iter().any(|own| own.index == release.index) {
+        return Ok(());
     }
-    match highest {
-        Some(other) if new.index <= other.index => Err(BuildError::Index {
-            found: new.index,
+    match others.into_iter().max_by_key(|other| other.index) {
+        Some(other) if release.index <= other.index => Err(BuildError::Index {
+            found: release.index,
             highest: other.index,
             commit: other.commit,
             stream: other.stream,
@@ -45,16 +40,19 @@ pub(super) fn check_index(store: &Store, new: &Statement) -> Result<(), BuildErr
     }
 }
 
-/// What numbers its releases together.
-fn line(statement: &Statement) -> (&Name, Option<&Name>, &Name, &Name) {
-    let Statement {
-        os,
-        variant,
-        stream,
-        arch,
-        ..
-    } = statement;
-    (os, variant.as_ref(), stream, arch)
+/// The releases in the store that are numbered together with `release`.
+fn others(store: &Store, release: &Release) -> Result<Vec<Statement>, StoreError> {
+    let is_in_line = |other: &Statement| {
+        other.os == release.os
+            && other.variant == release.variant
+            && other.stream == release.stream
+            && other.arch == release.arch
+    };
+    let mut found = Vec::new();
+    for (commit, stream) in store.list_statements()? {
+        found.extend(read(store, commit, &stream)?.filter(is_in_line));
+    }
+    Ok(found)
 }
 
 /// A statement that is well-formed and of what its name says.

@@ -18,6 +18,7 @@ use sealroot_format::sign::{Name, Statement, Unverified, Word};
 use sealroot_format::tree::{Tree, dump};
 
 use crate::monitor::{Monitor, Unit};
+use crate::object::{LookOnly, ObjectSink};
 use crate::ostree::{self, CommitInfo};
 use crate::source::{self, Devices, DirectoryOptions};
 use crate::spool::{self, Spool};
@@ -85,8 +86,27 @@ pub struct Built {
 
 struct Source {
     tree: Tree,
+    tree_digest: TreeDigest,
+    commit: CommitId,
     /// Of an OSTree commit.
-    known: Option<(CommitId, CommitInfo)>,
+    info: Option<CommitInfo>,
+}
+
+impl Source {
+    /// What was read, and what an OSTree repository says of it.
+    fn new(tree: Tree, known: Option<(CommitId, CommitInfo)>) -> Result<Self, BuildError> {
+        let tree_digest = dump::digest(&tree).map_err(PackError::Content)?;
+        let (commit, info) = match known {
+            Some((commit, info)) => (commit, Some(info)),
+            None => (CommitId::from_bytes(*tree_digest.as_bytes()), None),
+        };
+        Ok(Self {
+            tree,
+            tree_digest,
+            commit,
+            info,
+        })
+    }
 }
 
 /// Builds `origin` into `store`.
@@ -100,18 +120,18 @@ pub fn build(
         check_apart(store.location(), path)?;
     }
     let transaction = store.begin(monitor)?;
-    let Source { tree, known } = read(origin, release.threshold_bytes, &transaction, monitor)?;
+    let Source {
+        tree,
+        tree_digest,
+        commit,
+        info,
+    } = read_new(origin, release, &transaction, monitor)?;
     monitor.start("packing", Unit::Items, None);
-    let tree_digest = dump::digest(&tree).map_err(PackError::Content)?;
-    let (commit, info) = match known {
-        Some((commit, info)) => (commit, Some(info)),
-        None => (CommitId::from_bytes(*tree_digest.as_bytes()), None),
-    };
     let summary = pack::write_pack(&tree, release.threshold_bytes, &mut io::sink())?;
     let statement = state(release, &tree, commit, tree_digest, info.as_ref(), &summary)?;
     let present = present_statement(store, &statement, monitor)?;
     if present.is_none() {
-        check_index(store, &statement)?;
+        check_index(store, release, commit)?;
     }
     let is_new_pack = transaction.add_pack(&summary.digest, summary.size_bytes, |out| {
         let written = pack::write_pack(&tree, release.threshold_bytes, out);
@@ -137,13 +157,35 @@ pub fn build(
     })
 }
 
-fn read(
+/// Reads what is to be built. Where its index may be refused, which hangs on the commit, nothing is
+/// written before that is known; the release that has the index has its objects too.
+fn read_new(
     origin: Origin<'_>,
-    threshold_bytes: u32,
+    release: &Release,
     transaction: &Transaction<'_>,
     monitor: &dyn Monitor,
 ) -> Result<Source, BuildError> {
-    let io = transaction.store().io();
+    let store = transaction.store();
+    let read = |sink: &dyn ObjectSink| read(origin, release.threshold_bytes, store, sink, monitor);
+    if !index::is_new(store, release)? {
+        let look = LookOnly::new(transaction);
+        let source = read(&look)?;
+        check_index(store, release, source.commit)?;
+        if !look.has_missed() {
+            return Ok(source);
+        }
+    }
+    read(transaction)
+}
+
+fn read(
+    origin: Origin<'_>,
+    threshold_bytes: u32,
+    store: &Store,
+    sink: &dyn ObjectSink,
+    monitor: &dyn Monitor,
+) -> Result<Source, BuildError> {
+    let io = store.io();
     let spool = Spool::new(spool::MEMORY_BYTES, || io.create_scratch());
     match origin {
         Origin::Directory { path, devices } => {
@@ -151,17 +193,13 @@ fn read(
                 threshold_bytes,
                 devices,
             };
-            let tree = source::read_directory(path, &options, &spool, transaction, monitor)?;
-            Ok(Source { tree, known: None })
+            let tree = source::read_directory(path, &options, &spool, sink, monitor)?;
+            Source::new(tree, None)
         }
         Origin::Ostree { repository, rev } => {
             let options = ostree::ReadOptions { threshold_bytes };
-            let commit =
-                ostree::read_commit(repository, rev, &options, &spool, transaction, monitor)?;
-            Ok(Source {
-                tree: commit.tree,
-                known: Some((commit.commit, commit.info)),
-            })
+            let commit = ostree::read_commit(repository, rev, &options, &spool, sink, monitor)?;
+            Source::new(commit.tree, Some((commit.commit, commit.info)))
         }
     }
 }

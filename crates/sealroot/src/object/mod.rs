@@ -5,6 +5,7 @@
 //! the sink has already, it is not given.
 
 use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sealroot_format::digest::VerityDigest;
 
@@ -43,6 +44,39 @@ pub struct Discard;
 
 impl ObjectSink for Discard {
     fn has(&self, _digest: &VerityDigest, _size_bytes: u64) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn add(&self, _: &VerityDigest, _: u64, _: ObjectContent<'_>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Says what another sink has and gives it nothing: for a tree that may be refused yet.
+pub(crate) struct LookOnly<'s> {
+    sink: &'s dyn ObjectSink,
+    has_missed: AtomicBool,
+}
+
+impl<'s> LookOnly<'s> {
+    pub(crate) fn new(sink: &'s dyn ObjectSink) -> Self {
+        Self {
+            sink,
+            has_missed: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether there was an object that the sink lacks.
+    pub(crate) fn has_missed(&self) -> bool {
+        self.has_missed.load(Ordering::Relaxed)
+    }
+}
+
+impl ObjectSink for LookOnly<'_> {
+    fn has(&self, digest: &VerityDigest, size_bytes: u64) -> io::Result<bool> {
+        if !self.sink.has(digest, size_bytes)? {
+            self.has_missed.store(true, Ordering::Relaxed);
+        }
         Ok(true)
     }
 
