@@ -48,7 +48,9 @@ Exit codes, and their classes in JSON:
 
 With --json a result is one JSON value on standard output, and each error or warning one line of
 JSON on standard error: {\"error\": [MESSAGE, CAUSE...], \"class\": CLASS, \"hint\": TEXT or null} or
-{\"warning\": TEXT}.
+{\"warning\": TEXT}. A name, a path or the target of a symlink is a string if it is UTF-8, and
+{\"base64\": TEXT} if not; a dump is text that has escapes of its own. Errors, reasons and details
+are for people: names in them are shown, not told exactly.
 
 Files:
   <sysroot>/ostree/verity          the store

@@ -13,6 +13,7 @@ mod commit;
 mod failure;
 mod files;
 mod hint;
+mod name;
 mod output;
 mod progress;
 #[cfg(test)]

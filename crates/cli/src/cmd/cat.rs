@@ -21,7 +21,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// Print a file of a pack.
 ///
 /// A large file is read from the store's objects and verified before the first byte is printed.
-/// The content is printed as it is, with --json too.
+/// The content is printed as it is; there is no JSON of it.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Cat {
@@ -40,6 +40,12 @@ Examples:
 
 impl Cat {
     pub(crate) fn run(&self, common: &Common) -> anyhow::Result<()> {
+        if common.json {
+            let message = "cat prints a file as it is: there is no JSON of it";
+            return Err(Failure::new(ErrorClass::Usage, message)
+                .hint("leave out --json; `sealroot --json ls` says what is known of the file")
+                .into());
+        }
         self.target.find(common)?.with_pack(common, |pack| {
             let not_found = || {
                 let message = format!("there is no {} in the pack", self.path.display());

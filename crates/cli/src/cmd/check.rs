@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::failure::Failure;
 use crate::hint;
+use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
@@ -53,7 +54,7 @@ struct CheckReport {
 struct FindingReport {
     code: &'static str,
     severity: &'static str,
-    path: String,
+    path: AnyName,
     detail: String,
 }
 
@@ -127,7 +128,7 @@ impl Check {
                 Severity::Foreign => "foreign",
                 Severity::Damage => "damage",
             },
-            path: finding.path.as_bytes().escape_ascii().to_string(),
+            path: finding.path.as_bytes().into(),
             detail: finding.detail.clone(),
         });
         output.emit(&CheckReport {

@@ -17,6 +17,7 @@ use serde::Serialize;
 use crate::cmd::build::{DevicesChoice, threshold_parser};
 use crate::failure::Failure;
 use crate::files;
+use crate::name::AnyName;
 use crate::output::{Output, Report};
 use crate::progress::Progress;
 
@@ -74,7 +75,7 @@ struct ImageReport {
     digest: String,
     size_bytes: u64,
     entries: u64,
-    file: Option<PathBuf>,
+    file: Option<AnyName>,
 }
 
 impl Report for ImageReport {
@@ -149,7 +150,7 @@ impl Image {
             digest: digest.to_string(),
             size_bytes,
             entries: tree.len() as u64,
-            file: self.file.clone(),
+            file: self.file.as_deref().map(AnyName::from),
         })
     }
 }

@@ -20,6 +20,7 @@ use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
+use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 
 /// Make the initramfs that verifies and mounts the root.
@@ -176,7 +177,7 @@ impl PolicyChoices {
 
 #[derive(Serialize)]
 struct Made {
-    file: PathBuf,
+    file: AnyName,
     size_bytes: u64,
     policy: String,
     modules: Vec<String>,
@@ -187,7 +188,7 @@ impl Report for Made {
         writeln!(
             out,
             "{}: {}, {}, policy:",
-            self.file.display(),
+            self.file,
             counted(self.size_bytes, "byte"),
             counted(self.modules.len() as u64, "module")
         )?;
@@ -239,7 +240,7 @@ impl Initramfs {
         })?;
         let summary = summary.context("nothing was written")?;
         output.emit(&Made {
-            file: self.output.clone(),
+            file: self.output.as_path().into(),
             size_bytes: summary.size_bytes,
             policy: String::from_utf8(policy)?,
             modules: summary.modules,

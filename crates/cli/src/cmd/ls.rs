@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::failure::Failure;
+use crate::name::AnyName;
 use crate::output::{Output, Report};
 use crate::target::{self, AnyPack, TargetArgs};
 
@@ -40,7 +41,7 @@ struct Listing {
 
 #[derive(Serialize)]
 struct Listed {
-    name: String,
+    name: AnyName,
     mode: String,
     uid: u32,
     gid: u32,
@@ -49,7 +50,7 @@ struct Listed {
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
+    target: Option<AnyName>,
 }
 
 impl Report for Listing {
@@ -89,20 +90,19 @@ impl Ls {
             return Err(Failure::new(ErrorClass::NotFound, message).into());
         };
         if !matches!(entry.kind, EntryKind::Directory { .. }) {
-            let name = self.path.as_bytes().escape_ascii().to_string();
-            return Ok(vec![listed(name, &entry)]);
+            return Ok(vec![listed(self.path.as_bytes(), &entry)]);
         }
         let mut entries = Vec::new();
         for name in pack.names(&entry) {
             let name = name?;
             let entry = pack.entry(name.nid)?;
-            entries.push(listed(name.name.escape_ascii().to_string(), &entry));
+            entries.push(listed(&name.name, &entry));
         }
         Ok(entries)
     }
 }
 
-fn listed(name: String, entry: &Entry) -> Listed {
+fn listed(name: &[u8], entry: &Entry) -> Listed {
     let (letter, size_bytes) = match &entry.kind {
         EntryKind::Directory { .. } => ('d', 0),
         EntryKind::Inline { size_bytes } | EntryKind::External { size_bytes, .. } => {
@@ -119,12 +119,12 @@ fn listed(name: String, entry: &Entry) -> Listed {
         _ => None,
     };
     let target = match &entry.kind {
-        EntryKind::Symlink(target) => Some(target.escape_ascii().to_string()),
+        EntryKind::Symlink(target) => Some(target.as_ref().into()),
         _ => None,
     };
     let metadata = &entry.metadata;
     Listed {
-        name,
+        name: name.into(),
         mode: format!("{letter}{}", permissions(metadata.permissions)),
         uid: metadata.uid,
         gid: metadata.gid,

@@ -11,6 +11,7 @@ use sealroot::store::VeritySupport;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::name::AnyName;
 use crate::output::{Output, Report};
 use crate::target::TargetArgs;
 
@@ -41,14 +42,14 @@ Examples:
 
 #[derive(Serialize)]
 struct Mounted {
-    mountpoint: PathBuf,
+    mountpoint: AnyName,
     /// Whether the kernel verifies what is read.
     is_verified: bool,
 }
 
 impl Report for Mounted {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let place = self.mountpoint.display();
+        let place = &self.mountpoint;
         writeln!(out, "mounted on {place}; `umount {place}` takes it away")
     }
 }
@@ -67,7 +68,7 @@ impl Mount {
             ));
         }
         output.emit(&Mounted {
-            mountpoint: self.place.clone(),
+            mountpoint: self.place.as_path().into(),
             is_verified,
         })
     }

@@ -11,6 +11,7 @@ use sealroot_format::ErrorClass;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 use crate::target::{Target, TargetArgs};
@@ -39,14 +40,14 @@ Examples:
 
 #[derive(Serialize)]
 struct UnpackedReport {
-    directory: PathBuf,
+    directory: AnyName,
     entries: u64,
     content_bytes: u64,
 }
 
 impl Report for UnpackedReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let directory = self.directory.display();
+        let directory = &self.directory;
         writeln!(
             out,
             "{directory}: {}, {} in files",
@@ -66,7 +67,7 @@ impl Unpack {
             unpack::unpack(&tree, store.as_ref(), &self.directory, &progress)?
         };
         output.emit(&UnpackedReport {
-            directory: self.directory.clone(),
+            directory: self.directory.as_path().into(),
             entries: unpacked.entries,
             content_bytes: unpacked.content_bytes,
         })

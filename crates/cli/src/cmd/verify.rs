@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use sealroot::release::{self, ObjectCheck};
@@ -17,6 +17,7 @@ use crate::args::Common;
 use crate::commit::CommitPrefix;
 use crate::failure::{Failure, class_of};
 use crate::hint;
+use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
@@ -81,7 +82,7 @@ struct ReleaseReport {
 #[derive(Serialize)]
 struct Damaged {
     object: String,
-    path: PathBuf,
+    path: AnyName,
     reason: String,
 }
 
@@ -114,7 +115,7 @@ impl Report for VerifyReport {
                 count => writeln!(out, "  {count} of {objects} objects cannot be used:")?,
             }
             for Damaged { path, reason, .. } in damaged {
-                writeln!(out, "    {}: {reason}", path.display())?;
+                writeln!(out, "    {path}: {reason}")?;
             }
         }
         for Refused {
@@ -133,7 +134,7 @@ impl Report for VerifyReport {
 /// An error, if there are damaged objects.
 fn verdict(releases: &[ReleaseReport]) -> anyhow::Result<()> {
     let damaged = releases.iter().flat_map(|release| &release.damaged);
-    let paths: BTreeSet<&Path> = damaged.map(|damaged| &*damaged.path).collect();
+    let paths: BTreeSet<&Path> = damaged.map(|damaged| damaged.path.as_path()).collect();
     if paths.is_empty() {
         return Ok(());
     }
@@ -221,7 +222,7 @@ impl Verify {
         let verdict = release::verify_objects(store, &tree, wanted, &progress)?;
         let damaged = verdict.findings.into_iter().map(|finding| Damaged {
             object: finding.digest.to_string(),
-            path: finding.path,
+            path: finding.path.into(),
             reason: finding.reason,
         });
         Ok(ReleaseReport {

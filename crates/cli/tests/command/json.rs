@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What programs read: keys that stay, and errors, warnings and usage errors as JSON too.
 
-use serde_json::Value;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::symlink;
+
+use serde_json::{Value, json};
 
 use sealroot_testkit::need;
 
-use crate::support::{STORE, Scratch};
+use crate::support::{STORE, Scratch, finished};
 
 /// The keys of an object, sorted, as one text.
 fn keys(value: &Value) -> String {
@@ -221,17 +225,80 @@ fn warnings_are_json() {
 }
 
 #[test]
-fn names_of_any_bytes_stay_json() {
+fn names_are_told_without_loss() {
     let scratch = Scratch::new();
-    let commit = scratch.signed();
-    drop(commit);
-    let name = std::os::unix::ffi::OsStringExt::from_vec(b"tree/etc/\xff\n\"".to_vec());
-    let name: std::ffi::OsString = name;
-    std::fs::write(scratch.directory.path().join(name), "").expect("a file");
-    let commit = scratch.build("--index 2");
-    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
-    let listed = scratch
-        .ok(&format!("{STORE} --json ls {commit} /etc"))
-        .json();
-    assert_eq!(listed["entries"][1]["name"], "\\xff\\n\\\"");
+    scratch.small_tree();
+    let names: [(&[u8], Value); 4] = [
+        (b"a\\n", json!("a\\n")),
+        (b"b\n\"", json!("b\n\"")),
+        ("gr\u{fc}n".as_bytes(), json!("gr\u{fc}n")),
+        (b"\xff\n\"", json!({ "base64": "/woi" })),
+    ];
+    for (name, _) in &names {
+        let path = scratch.path("tree/etc").join(OsStr::from_bytes(name));
+        symlink(OsStr::from_bytes(name), path).expect("a symlink");
+    }
+    let image = scratch
+        .command("--json image tree")
+        .arg("\u{fc}.pack")
+        .output();
+    assert_eq!(
+        finished(image.expect("it starts")).json()["file"],
+        "\u{fc}.pack"
+    );
+    let mut image = scratch.command("--json image tree");
+    let image = finished(
+        image
+            .arg(OsStr::from_bytes(b"\xff"))
+            .output()
+            .expect("it starts"),
+    );
+    assert_eq!(
+        (image.code, &image.json()["file"]),
+        (0, &json!({ "base64": "/w==" }))
+    );
+
+    let pack = OsStr::from_bytes(b"\xff");
+    let ls = |path: &[u8]| {
+        let mut ls = scratch.command("--json ls");
+        let ls = ls.arg(pack).arg(OsStr::from_bytes(path)).output();
+        finished(ls.expect("it starts")).json()["entries"].take()
+    };
+    let listed = ls(b"/etc");
+    for (name, expected) in &names {
+        let entries = listed.as_array().expect("a list");
+        let entry = entries.iter().find(|entry| entry["name"] == *expected);
+        assert_eq!(entry.expect("it is listed")["target"], *expected);
+        let path = [b"etc/", *name].concat();
+        assert_eq!(ls(&path).as_array().map(Vec::len), Some(1));
+    }
+    let text = scratch.command("ls").arg(pack).arg("etc").output();
+    let text = finished(text.expect("it starts")).text();
+    for shown in [
+        "a\\\\n -> a\\\\n",
+        " b\\n\" -> ",
+        " gr\u{fc}n -> gr\u{fc}n",
+        " \\xff\\n\" -> ",
+    ] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+
+    scratch.built();
+    let stray = scratch.path("store").join(OsStr::from_bytes(b"\xff"));
+    std::fs::write(stray, "").expect("written");
+    let check = scratch.ok(&format!("{STORE} --json check")).json();
+    assert_eq!(check["findings"][0]["path"], json!({ "base64": "/w==" }));
+}
+
+#[test]
+fn a_file_has_no_json() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    scratch.ok("image tree tree.pack");
+    let ran = scratch.run("--json cat tree.pack etc/hostname");
+    assert_eq!((ran.code, &*ran.out), (2, &b""[..]));
+    let found = error(&ran.err);
+    assert_eq!(found["class"], "usage");
+    let hint = found["hint"].as_str().expect("a hint");
+    assert!(hint.contains("leave out --json"), "{hint}");
 }

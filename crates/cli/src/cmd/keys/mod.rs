@@ -15,6 +15,7 @@ use sealroot_format::sign::{Keyset, Role, Unverified, Verified};
 use serde::Serialize;
 
 use crate::failure::Failure;
+use crate::name::AnyName;
 use crate::output::{Output, Report};
 use crate::signers::SignerOptions;
 
@@ -138,9 +139,9 @@ pub(crate) struct Show {
 #[derive(Serialize)]
 struct NewReport {
     key: String,
-    secret: PathBuf,
-    public: PathBuf,
-    keyset: PathBuf,
+    secret: AnyName,
+    public: AnyName,
+    keyset: AnyName,
 }
 
 impl Report for NewReport {
@@ -149,13 +150,13 @@ impl Report for NewReport {
         writeln!(
             out,
             "{}: keep it secret; who has it can sign releases",
-            self.secret.display()
+            self.secret
         )?;
-        writeln!(out, "{}: the public key", self.public.display())?;
+        writeln!(out, "{}: the public key", self.public)?;
         writeln!(
             out,
             "{}: give it to devices: it says whom to trust",
-            self.keyset.display()
+            self.keyset
         )
     }
 }
@@ -199,24 +200,28 @@ fn new(name: &Path) -> anyhow::Result<NewReport> {
         path.push(ending);
         PathBuf::from(path)
     };
-    let secret = keys::generate()?;
-    let report = NewReport {
-        key: secret.public().id().to_string(),
-        secret: with_ending(".secret"),
-        public: with_ending(".public"),
-        keyset: with_ending(".keyset"),
-    };
-    refuse_taken([&report.secret, &report.public, &report.keyset])?;
+    let key = keys::generate()?;
+    let (secret, public, keyset) = (
+        with_ending(".secret"),
+        with_ending(".public"),
+        with_ending(".keyset"),
+    );
+    refuse_taken([&secret, &public, &keyset])?;
     // The first error is the one to be told.
     let remove = |path: &Path| drop(fs::remove_file(path));
-    keys::write_secret_key(&report.secret, &secret)?;
-    keys::write_public_key_file(&report.public, &[*secret.public()])
+    keys::write_secret_key(&secret, &key)?;
+    keys::write_public_key_file(&public, &[*key.public()])
         .and_then(|()| {
-            let written = write_keyset(&report.keyset, &secret);
-            written.inspect_err(|_| remove(&report.public))
+            let written = write_keyset(&keyset, &key);
+            written.inspect_err(|_| remove(&public))
         })
-        .inspect_err(|_| remove(&report.secret))?;
-    Ok(report)
+        .inspect_err(|_| remove(&secret))?;
+    Ok(NewReport {
+        key: key.public().id().to_string(),
+        secret: secret.into(),
+        public: public.into(),
+        keyset: keyset.into(),
+    })
 }
 
 /// Writes a keyset in which one key has every role.

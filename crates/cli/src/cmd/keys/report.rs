@@ -2,17 +2,18 @@
 //! What a keyset says, and how many of those who must sign it have.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use sealroot_format::sign::{Error, KeyId, Keyset, Role, SignatureState, Unverified, Verified};
 use serde::Serialize;
 
+use crate::name::AnyName;
 use crate::output::{Report, counted};
 
 #[derive(Serialize)]
 pub(super) struct KeysetReport {
-    file: PathBuf,
+    file: AnyName,
     version: u64,
     roles: Vec<RoleReport>,
     /// Whose root keys must sign: those of the keyset before, if that is known, and its own.
@@ -98,7 +99,7 @@ impl KeysetReport {
                 .collect(),
         });
         Ok(Self {
-            file: file.to_owned(),
+            file: file.into(),
             version: found,
             roles: roles.into(),
             ignored: ignored.collect(),
@@ -116,7 +117,7 @@ impl KeysetReport {
 
 impl Report for KeysetReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let file = self.file.display();
+        let file = &self.file;
         writeln!(out, "{file}: keyset version {}", self.version)?;
         for RoleReport {
             role,
