@@ -11,6 +11,7 @@ use sealroot_format::sign::{Keyset, Verified};
 
 use crate::cmd;
 use crate::failure::Failure;
+use crate::files;
 
 /// Sign an OS tree once; boot it verified everywhere.
 ///
@@ -78,6 +79,15 @@ pub(crate) struct Common {
 }
 
 impl Common {
+    /// That what was named may be what it is named as.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        files::expect_directory(&self.sysroot, "--sysroot", "the root's directory")?;
+        match &self.store {
+            Some(store) => files::expect_directory(store, "--store", "a store's directory"),
+            None => Ok(()),
+        }
+    }
+
     /// Opens the store.
     pub(crate) fn open_store(&self) -> Result<Store, StoreError> {
         match &self.store {

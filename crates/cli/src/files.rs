@@ -10,8 +10,27 @@ use sealroot_format::ErrorClass;
 
 use crate::failure::Failure;
 
+/// Refuses what is there and is no directory. `what` it was named as, `expected` what it should be.
+pub(crate) fn expect_directory(path: &Path, what: &str, expected: &str) -> anyhow::Result<()> {
+    let found = match path.metadata() {
+        Ok(found) if found.is_file() => "a file",
+        Ok(found) if !found.is_dir() => "a device, fifo or socket",
+        // What is not there, or out of reach, is for those to tell who open it.
+        _ => return Ok(()),
+    };
+    let message = format!(
+        "{what} {}: expected {expected}, found {found}",
+        path.display()
+    );
+    Err(Failure::new(ErrorClass::Usage, message).into())
+}
+
 /// Reads a file; errors name it.
 pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path.is_dir() {
+        let message = format!("{} is a directory, expected a file", path.display());
+        return Err(Failure::new(ErrorClass::Usage, message).into());
+    }
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 

@@ -152,7 +152,7 @@ word_type! {
 word_type! {
     /// Text for people or other programs, such as a version or a kernel release: 1 to
     /// [`limits::MAX_WORD_BYTES`] printable ASCII characters without spaces, not `-` alone.
-    Word, is_word, "1 to 255 printable ascii characters without spaces, not - alone"
+    Word, is_word, "a word: 1 to 255 printable ASCII characters without spaces, not - alone"
 }
 
 fn is_name(text: &str) -> bool {
@@ -259,7 +259,7 @@ impl<'a> Lines<'a> {
         let printable = line.iter().all(|byte| matches!(byte, b' '..=b'~'));
         match str::from_utf8(line) {
             Ok(text) if printable => Ok(text),
-            _ => Err(self.error("printable ascii characters", excerpt(line))),
+            _ => Err(self.error("printable ASCII characters", excerpt(line))),
         }
     }
 

@@ -135,10 +135,13 @@ fn repeated(keys: &[PublicKey]) -> Option<KeyId> {
 /// Reads a keyset that is trusted because its file was named. One that is not signed by enough of
 /// its own root keys is unfinished or damaged, and refused.
 pub fn read_trusted_keyset(path: &Path) -> Result<Verified<Keyset>, Error> {
-    let document = read_keyset(path)?;
-    // keyset.md K9.
-    let keyset = document.verify_first();
-    keyset.map_err(|source| Error::format(path, source))
+    let bytes = read(path, limits::MAX_KEYSET_BYTES)?;
+    // What is no keyset at all is told before what is missing in one.
+    Keyset::parse_trusted(&bytes)
+        .and_then(|_| Unverified::parse(&bytes))
+        // keyset.md K9.
+        .and_then(|document| document.verify_first())
+        .map_err(|source| Error::format(path, source))
 }
 
 /// Reads a keyset of which nothing is known yet.
@@ -274,6 +277,9 @@ impl Error {
         match self {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorClass::NotFound
+            }
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+                ErrorClass::Usage
             }
             Self::Io { .. } | Self::Random(_) => ErrorClass::Io,
             Self::Exists { .. } | Self::KeyCount { .. } | Self::RepeatedKey { .. } => {

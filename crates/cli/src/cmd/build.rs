@@ -59,8 +59,9 @@ pub(crate) struct Build {
     )]
     arch: Name,
 
-    /// The version for people [default: the OSTree commit's own].
-    #[arg(long, value_name = "TEXT")]
+    /// The version for people: printable ASCII without spaces, at most 255 characters [default: the
+    /// OSTree commit's own].
+    #[arg(long, value_name = "WORD")]
     version: Option<Word>,
 
     /// Number of the release in its stream; every release needs a higher one than those before.
@@ -193,10 +194,14 @@ impl Report for BuiltReport {
 fn check_source(origin: &Origin<'_>, store: &Path) -> anyhow::Result<()> {
     let path = match origin {
         Origin::Directory { path, .. } => {
+            files::expect_directory(path, "--dir", "a directory")?;
             files::refuse_inside(path, store, "the store")?;
             path
         }
-        Origin::Ostree { repository, .. } => repository,
+        Origin::Ostree { repository, .. } => {
+            files::expect_directory(repository, "--ostree", "an OSTree repository")?;
+            repository
+        }
     };
     let opened = fs::read_dir(path).with_context(|| format!("cannot read {}", path.display()));
     opened.map(drop)

@@ -36,8 +36,9 @@ pub(crate) struct Deploy {
     #[arg(long, value_enum, default_value_t = ModeChoice::Verity)]
     mode: ModeChoice,
 
-    /// Where the release came from, for people.
-    #[arg(long, value_name = "TEXT")]
+    /// Where the release came from, for people: a URL or a path, say. Printable ASCII without
+    /// spaces, at most 255 characters.
+    #[arg(long, value_name = "WORD")]
     origin: Option<Word>,
 }
 

@@ -87,6 +87,7 @@ impl Report for ImageReport {
 impl Image {
     pub(crate) fn run(&self, output: Output) -> anyhow::Result<()> {
         let threshold_bytes = self.threshold_bytes()?;
+        files::expect_directory(&self.dir, "the tree", "a directory")?;
         if let Some(file) = &self.file {
             files::refuse_inside(&self.dir, file, "the image")?;
         }

@@ -200,6 +200,8 @@ impl Report for Made {
 
 impl Initramfs {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let expected = "the directory of a kernel's modules";
+        files::expect_directory(&self.modules, "--modules", expected)?;
         let policy = match &self.policy {
             Some(file) => files::read(file)?,
             None => self.choices.policy()?.to_string().into_bytes(),

@@ -22,6 +22,7 @@ use crate::output::Output;
 /// Runs the chosen command.
 pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
     let common = &cli.common;
+    common.check()?;
     match &cli.command {
         Command::Keys(keys) => keys.run(output),
         Command::Image(image) => image.run(output),

@@ -11,6 +11,7 @@ use sealroot::store::VeritySupport;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::files;
 use crate::name::AnyName;
 use crate::output::{Output, Report};
 use crate::target::TargetArgs;
@@ -56,6 +57,7 @@ impl Report for Mounted {
 
 impl Mount {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        files::expect_directory(&self.place, "the mountpoint", "a directory")?;
         let store = common.open_store()?;
         let target = self.target.find(common)?;
         let pack = target.open(common, &store)?;

@@ -11,6 +11,7 @@ use sealroot_format::ErrorClass;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::files;
 use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
@@ -59,6 +60,8 @@ impl Report for UnpackedReport {
 
 impl Unpack {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let expected = "a new or an empty directory";
+        files::expect_directory(&self.directory, "the destination", expected)?;
         let target = self.target.find(common)?;
         let tree = target.tree(common)?;
         let store = store_for(&target, common)?;

@@ -163,3 +163,94 @@ fn a_replaced_object_gets_a_new_deployment() {
     assert!(check.text().contains("5 bytes, expected 100000"));
     assert_eq!(check.text().matches("wrong-digest").count(), 2);
 }
+
+#[test]
+fn a_file_where_a_directory_is_wanted_is_wrong_usage() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    scratch.write("file", "x");
+    let before = scratch.listing("");
+    let release = "--os o --stream s --index 1";
+    let policy = "--root LABEL=r --os o --stream s --arch x86_64 --allow-insecure-boot";
+    let directory = "expected a directory";
+    let store = "expected a store's directory";
+    for (line, words) in [
+        (
+            format!("{STORE} build --dir file {release}"),
+            ["--dir file", directory],
+        ),
+        (
+            format!("--store new build --dir file {release}"),
+            ["--dir file", directory],
+        ),
+        (
+            format!("{STORE} build --ostree file ref {release}"),
+            ["--ostree file", "expected an OSTree repository"],
+        ),
+        ("image file out".into(), ["the tree file", directory]),
+        ("image /dev/null out".into(), [directory, "found a device"]),
+        ("--store file status".into(), ["--store file", store]),
+        (
+            format!("--store file build --dir tree {release}"),
+            ["--store file", store],
+        ),
+        (
+            "--sysroot file check".into(),
+            ["--sysroot file", "expected the root's directory"],
+        ),
+        (
+            format!("{STORE} unpack {commit} file"),
+            ["file", "expected a new or an empty directory"],
+        ),
+        (
+            format!("{STORE} mount {commit} file"),
+            ["the mountpoint file", directory],
+        ),
+        (
+            format!("{STORE} initramfs -o out --modules file {policy}"),
+            [
+                "--modules file",
+                "expected the directory of a kernel's modules",
+            ],
+        ),
+    ] {
+        let words = [&words[..], &["found a"]].concat();
+        scratch.refused(ErrorClass::Usage, &line, &words);
+    }
+    for line in [
+        "--store store --keyset tree verify".into(),
+        "keys show tree".into(),
+        format!("{STORE} sign {commit} --key tree"),
+        format!("{STORE} initramfs -o out --modules . --policy tree"),
+    ] {
+        scratch.refused(ErrorClass::Usage, &line, &["tree", "directory"]);
+    }
+    scratch.refused(
+        ErrorClass::NotFound,
+        &format!("{STORE} build --ostree tree ref {release}"),
+        &["tree is not an OSTree repository"],
+    );
+    assert_eq!(scratch.listing(""), before);
+}
+
+#[test]
+fn words_for_people_have_no_spaces() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let mut deploy = scratch.command(&format!(
+        "{STORE} deploy {commit} --mode integrity --origin"
+    ));
+    let ran = crate::support::finished(deploy.arg("a b").output().expect("it starts"));
+    assert_eq!(ran.code, 2);
+    let words = "expected a word: 1 to 255 printable ASCII characters without spaces";
+    assert!(ran.err.contains(words), "{}", ran.err);
+    for command in ["deploy", "build"] {
+        let help = scratch.ok(&format!("{command} --help")).text();
+        assert!(help.contains("<WORD>"), "{help}");
+        let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(
+            help.contains("rintable ASCII without spaces, at most 255"),
+            "{help}"
+        );
+    }
+}

@@ -163,9 +163,9 @@ fn what_is_in_the_way_is_named() {
         &["cannot open none"],
     );
     scratch.refused(
-        ErrorClass::Io,
+        ErrorClass::Usage,
         &unpack("tree/etc/hostname"),
-        &["Not a directory"],
+        &["expected a new or an empty directory, found a file"],
     );
     scratch.refused(
         ErrorClass::NotFound,
@@ -175,7 +175,7 @@ fn what_is_in_the_way_is_named() {
     scratch.refused(
         ErrorClass::Usage,
         &mount("tree/etc/hostname"),
-        &["Not a directory"],
+        &["the mountpoint tree/etc/hostname: expected a directory, found a file"],
     );
     fs::create_dir(scratch.path("out.partial")).expect("a directory");
     let words = ["out.partial exists", "was interrupted", "remove it"];

@@ -178,13 +178,13 @@ fn sources_that_are_not_there_make_no_store() {
     let scratch = Scratch::new();
     scratch.write("file", "");
     let rest = "--os exampleos --stream stable --index 1";
-    for (class, source) in [
-        (ErrorClass::NotFound, "--dir none"),
-        (ErrorClass::Io, "--dir file"),
-        (ErrorClass::NotFound, "--ostree none ref"),
+    for (class, source, words) in [
+        (ErrorClass::NotFound, "--dir none", "cannot read"),
+        (ErrorClass::Usage, "--dir file", "expected a directory"),
+        (ErrorClass::NotFound, "--ostree none ref", "cannot read"),
     ] {
         let line = format!("{STORE} build {source} {rest}");
-        scratch.refused(class, &line, &["cannot read"]);
+        scratch.refused(class, &line, &[words]);
         assert!(!scratch.path("store").exists(), "{source}");
     }
     scratch.small_tree();

@@ -19,7 +19,7 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
-    pub(super) const EXPECTED: &str = "1 to 4096 printable ascii characters without quotation \
+    pub(super) const EXPECTED: &str = "1 to 4096 printable ASCII characters without quotation \
         marks or a space at either end, sealroot=<commit>.<serial> at most once, or - for any";
 
     pub(super) fn accept(text: &str) -> Option<Self> {
@@ -69,7 +69,7 @@ fn clean(proc_cmdline: &[u8]) -> Result<&str, Error> {
             Ok(text.trim_end_matches(' '))
         }
         _ => refuse(format!(
-            "expected printable ascii characters, found {}",
+            "expected printable ASCII characters, found {}",
             text::excerpt(line)
         )),
     }
