@@ -100,3 +100,22 @@ pub const MAX_DEPLOYMENT_RECORD_BYTES: u64 = 8192;
 /// Largest file that says something of a deployment, bytes: a kernel command line and some words.
 /// Read whole.
 pub const MAX_DEPLOYMENT_FLAG_BYTES: u64 = 8192;
+
+/// Largest boot entry that is read, bytes. Ours are far below; loaders read foreign ones whole too.
+pub const MAX_BOOT_ENTRY_BYTES: u64 = 16 * 1024;
+
+/// Most names in a directory of boot entries, and most directories of kernels beside them.
+pub const MAX_BOOT_ENTRIES: usize = 1024;
+
+/// Longest kernel arguments of a boot entry, bytes. Most kernels keep 2048 and cut off the rest,
+/// where the deployment is named; a boot loader may put about 200 in front.
+pub const MAX_BOOT_OPTIONS_BYTES: usize = 1800;
+
+/// Longest title of a boot entry, bytes.
+pub const MAX_BOOT_TITLE_BYTES: usize = 200;
+
+/// Largest configuration file of a boot loader that is looked into, bytes.
+pub const MAX_LOADER_CONFIG_BYTES: u64 = 1 << 20;
+
+/// Largest kernel or initramfs, bytes. FAT holds files below 4 GiB; firmware loads far less.
+pub const MAX_BOOT_FILE_BYTES: u64 = 1 << 30;

@@ -14,6 +14,7 @@
 //! * [`release`]: releases in a store found, verified, opened;
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
+//! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
@@ -22,6 +23,7 @@
 pub mod build;
 pub mod check;
 pub mod deploy;
+pub mod entry;
 pub mod initramfs;
 pub mod keys;
 pub mod monitor;

@@ -11,6 +11,7 @@
 )]
 
 pub mod erofs;
+pub mod journal;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;

@@ -108,6 +108,11 @@ pub(super) fn crash(disk: &Disk, order: WriteBack) -> Disk {
     disk
 }
 
+fn is_one_byte_apart(now: &Content, durable: &Content) -> bool {
+    let pairs = now.bytes.iter().zip(&durable.bytes);
+    now.bytes.len() == durable.bytes.len() && pairs.filter(|(a, b)| a != b).count() == 1
+}
+
 /// Unsynced content meets its fate. fs-verity is there whole or not at all, and only behind
 /// content that is.
 fn settle(inode: &mut Inode, fate: Fate) {
@@ -120,11 +125,15 @@ fn settle(inode: &mut Inode, fate: Fate) {
         return;
     };
     *writers = 0;
+    let is_in_place = is_one_byte_apart(now, durable);
     if now != durable {
         let len = now.bytes.len();
         *durable = match fate {
             Fate::AsSynced => durable.clone(),
             Fate::Whole => now.clone(),
+            // One byte changed where it is: nothing else of the file is written.
+            Fate::Zeros if is_in_place => durable.clone(),
+            Fate::Half if is_in_place => now.clone(),
             Fate::Zeros => Content {
                 bytes: vec![0; len],
                 verity: None,

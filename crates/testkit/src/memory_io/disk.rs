@@ -14,6 +14,9 @@ pub(super) type Key = (InodeId, Box<[u8]>);
 
 pub(super) const ROOT: InodeId = 0;
 
+/// What every file and directory takes a multiple of.
+pub(super) const BLOCK_BYTES: u64 = 4096;
+
 /// What a regular file is made of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
@@ -49,6 +52,8 @@ pub(super) struct Disk {
     /// Holders of the lock: that many who share it, or one who does not.
     pub(super) shared_locks: usize,
     pub(super) is_locked: bool,
+    /// Bytes that all files together may have, in whole blocks; a boot partition is small.
+    pub(super) capacity_bytes: Option<u64>,
 }
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -63,7 +68,29 @@ impl Disk {
             has_verity,
             shared_locks: 0,
             is_locked: false,
+            capacity_bytes: None,
         }
+    }
+
+    /// What can still be written, in whole blocks. What no path leads to takes no space.
+    pub(super) fn available_bytes(&self) -> u64 {
+        let mut taken_bytes = 0;
+        let mut open = vec![ROOT];
+        while let Some(directory) = open.pop() {
+            for (_, inode) in self.children(directory) {
+                taken_bytes += match &self.inodes[inode] {
+                    Inode::Directory => {
+                        open.push(inode);
+                        BLOCK_BYTES
+                    }
+                    Inode::File { now, .. } => {
+                        (now.bytes.len() as u64).next_multiple_of(BLOCK_BYTES)
+                    }
+                };
+            }
+        }
+        let capacity_bytes = self.capacity_bytes.unwrap_or(1 << 40);
+        capacity_bytes.saturating_sub(taken_bytes)
     }
 
     pub(super) fn kind(&self, inode: InodeId) -> FileKind {

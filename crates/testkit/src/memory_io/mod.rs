@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! [`StoreIo`] in memory: every operation can fail, and the power can go at every operation.
+//! [`StoreIo`] and [`BootIo`](sealroot::entry::BootIo) in memory: every operation can fail, and the power can go at every operation.
 //!
 //! A [`MemoryDisk`] is a filesystem that tells what processes see from what is durable. A
 //! [`MemoryIo`] is one process that uses it, with or without a [`Trouble`] ahead.
 //! [`MemoryDisk::crash`] gives the disk that is found after a power cut.
 
+mod boot;
 mod crash;
 mod disk;
 
@@ -33,6 +34,14 @@ impl MemoryDisk {
     /// An empty filesystem, with fs-verity or without.
     pub fn new(has_verity: bool) -> Self {
         Self::of(Disk::new(has_verity))
+    }
+
+    /// An empty filesystem without fs-verity whose files take at most so much.
+    pub fn with_capacity(capacity_bytes: u64) -> Self {
+        Self::of(Disk {
+            capacity_bytes: Some(capacity_bytes),
+            ..Disk::new(false)
+        })
     }
 
     fn of(disk: Disk) -> Self {

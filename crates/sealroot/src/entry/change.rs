@@ -1,0 +1,444 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changing what boots (docs/format/entries.md 6): new entries, blessed entries, removed entries.
+
+use std::collections::BTreeSet;
+
+use sealroot_format::digest::Sha256Digest;
+use sealroot_format::erofs::ReadAt;
+use sealroot_format::policy::DeploymentName;
+
+use super::files::{BootFiles, directory, in_blocks};
+use super::name::{EntryId, Tries};
+use super::read::{Entries, Entry, OurEntry};
+use super::text::{ACTIVE, EntryText, INACTIVE, LINUX, is_title};
+use super::{Boot, BootIo, BootSpace, EntryError, KernelArguments};
+use crate::monitor::Monitor;
+use crate::store::again;
+
+/// Blocks that a new entry takes besides kernel and initramfs: the entry, directories, and what a
+/// filesystem needs to find the blocks of the files.
+const OVERHEAD_BLOCKS: u64 = 32;
+
+/// An entry to make the default.
+#[derive(Clone)]
+pub struct NewEntry<'e> {
+    /// What boots.
+    pub deployment: DeploymentName,
+    /// For people: one line.
+    pub title: String,
+    /// Kernel arguments.
+    pub arguments: KernelArguments,
+    /// Kernel and initramfs.
+    pub files: Files<'e>,
+    /// How often the loader tries the entry before it gives it up; `None`: always. Only
+    /// systemd-boot counts.
+    pub tries: Option<u32>,
+}
+
+/// Where kernel and initramfs of a new entry come from.
+#[derive(Clone, Copy)]
+pub enum Files<'e> {
+    /// They are written, unless they are there already.
+    Content {
+        /// The kernel.
+        linux: &'e dyn ReadAt,
+        /// The initramfs.
+        initrd: &'e dyn ReadAt,
+    },
+    /// They are there: those of another entry.
+    Present(Sha256Digest),
+}
+
+impl std::fmt::Debug for Files<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Content { .. } => f.write_str("Content"),
+            Self::Present(files) => f.debug_tuple("Present").field(files).finish(),
+        }
+    }
+}
+
+impl std::fmt::Debug for NewEntry<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NewEntry")
+            .field("deployment", &self.deployment)
+            .field("arguments", &self.arguments)
+            .field("files", &self.files)
+            .field("tries", &self.tries)
+            .finish_non_exhaustive()
+    }
+}
+
+impl NewEntry<'static> {
+    /// The same entry once more, to make it the default: a rollback, or with changed arguments.
+    pub fn again(ours: &OurEntry) -> Self {
+        Self {
+            deployment: ours.text.deployment,
+            title: ours.text.title.clone(),
+            arguments: ours.text.arguments.clone(),
+            files: Files::Present(ours.text.files),
+            tries: None,
+        }
+    }
+}
+
+/// What [`Boot::add`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Added {
+    /// The entry that is the newest now.
+    pub entry: OurEntry,
+    /// Whether it was there already, the newest: then none was written.
+    pub is_reused: bool,
+    /// What it replaced.
+    pub removed: Removed,
+}
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Names of entries.
+    pub entries: Vec<String>,
+    /// Kernels that no entry names any more.
+    pub kernels: Vec<Sha256Digest>,
+}
+
+impl Removed {
+    fn extend(&mut self, other: Self) {
+        self.entries.extend(other.entries);
+        self.kernels.extend(other.kernels);
+    }
+}
+
+impl<I: BootIo> Boot<I> {
+    /// Makes `new` the newest entry, so the default, and then removes the entries of ours for
+    /// which `keep` is false, and kernels that no entry names any more.
+    ///
+    /// An older entry of the same deployment is replaced; where the new one is tried only so
+    /// often, the older one stays as a fallback if `keep` says so, until [`Boot::bless`]. Space
+    /// is computed before anything is written: where it is short, what is not kept is removed
+    /// first, but never the present default.
+    pub fn add(
+        &self,
+        new: &NewEntry<'_>,
+        keep: &dyn Fn(&OurEntry) -> bool,
+        monitor: &dyn Monitor,
+    ) -> Result<Added, EntryError> {
+        self.check(new)?;
+        let mut removed = self.clear(monitor)?;
+        let found = self.entries()?;
+        let (files, content) = match new.files {
+            Files::Present(files) => (files, None),
+            Files::Content { linux, initrd } => {
+                let content = BootFiles { linux, initrd };
+                (content.digest()?, Some(content))
+            }
+        };
+        let text = EntryText {
+            title: new.title.clone(),
+            arguments: new.arguments.clone(),
+            deployment: new.deployment,
+            files,
+        };
+        let fault = self.fault(&files)?;
+        let newest = found.ours().max_by_key(|(_, ours)| ours.id.generation);
+        let is_tried = |entry: &Entry| entry.tries.is_none_or(|tries| tries.left > 0);
+        let reused =
+            newest.filter(|(entry, ours)| is_tried(entry) && ours.text == text && fault.is_none());
+        let (entry, is_reused) = match (reused, fault, content) {
+            (Some((_, ours)), ..) => (ours.clone(), true),
+            (None, Some(found), None) => {
+                return Err(EntryError::DamagedFiles {
+                    path: self.full(&directory(&files)),
+                    expected: files,
+                    found,
+                });
+            }
+            (None, fault, content) => {
+                let content = content.filter(|_| fault.is_some());
+                removed.extend(self.make_room(&found, content.as_ref(), keep, &files)?);
+                if let Some(content) = &content {
+                    self.write_files_or_none(&files, content, &found)?;
+                }
+                let id = EntryId::new(found.next_generation()?, &text.deployment);
+                let tries = new.tries.map(|left| Tries { left, done: 0 });
+                self.write_entry(&id, tries, &text)?;
+                (OurEntry { id, text }, false)
+            }
+        };
+        let is_replaced = |ours: &OurEntry| {
+            let same_deployment = ours.text.deployment == entry.text.deployment;
+            ours.id != entry.id && (!keep(ours) || same_deployment && new.tries.is_none())
+        };
+        removed.extend(self.retire(&self.entries()?, &is_replaced)?);
+        Ok(Added {
+            entry,
+            is_reused,
+            removed,
+        })
+    }
+
+    /// Declares an entry good: the loader no longer counts how often it is tried, and what it
+    /// replaced is removed. Nothing changes if that is so already.
+    pub fn bless(&self, id: &EntryId, monitor: &dyn Monitor) -> Result<Removed, EntryError> {
+        let mut removed = self.clear(monitor)?;
+        let found = self.entries()?;
+        let with_id = |(_, ours): &(&Entry, &OurEntry)| ours.id == *id;
+        let Some((entry, ours)) = found.ours().find(with_id) else {
+            return Err(EntryError::NoEntry {
+                name: id.to_string(),
+            });
+        };
+        if entry.file_name != id.file_name(None) {
+            // A copy under the plain name, not a rename: see `BootIo`.
+            self.write_entry(id, None, &ours.text)?;
+            removed.extend(self.clear(monitor)?);
+        }
+        Ok(removed)
+    }
+
+    /// Removes entries of ours by the names of their files, and kernels that no entry names any
+    /// more. Refuses to remove the last entry of all, whosever the others are.
+    pub fn remove(&self, names: &[&str], monitor: &dyn Monitor) -> Result<Removed, EntryError> {
+        let found = self.entries()?;
+        let is_ours = |name: &str| EntryId::parse(name.as_bytes()).is_some();
+        let is_there = |name: &str| found.shown.iter().any(|entry| entry.file_name == name);
+        if let Some(missing) = names.iter().find(|name| !is_ours(name) || !is_there(name)) {
+            return Err(EntryError::NoEntry {
+                name: (*missing).to_owned(),
+            });
+        }
+        let stays = |entry: &Entry| !names.contains(&&*entry.file_name);
+        if !names.is_empty() && !found.shown.iter().any(stays) {
+            return Err(EntryError::NothingLeft {
+                names: names.iter().map(|&name| name.to_owned()).collect(),
+            });
+        }
+        let mut removed = self.remove_entries(&found, names.iter().map(|&n| n.to_owned()))?;
+        removed.extend(self.clear(monitor)?);
+        Ok(removed)
+    }
+
+    /// Clears away what interrupted runs left: entries that were never finished, entries that a
+    /// newer one of the same deployment replaces, kernels that no entry names.
+    pub fn clear(&self, monitor: &dyn Monitor) -> Result<Removed, EntryError> {
+        let found = self.entries()?;
+        let is_superseded = |(entry, ours): (&Entry, &OurEntry)| {
+            found.ours().any(|(other, theirs)| {
+                let is_newer = theirs.id.generation > ours.id.generation;
+                let is_blessed = theirs.id == ours.id && other.file_name != entry.file_name;
+                other.tries.is_none()
+                    && theirs.text.deployment == ours.text.deployment
+                    && (is_newer || is_blessed && entry.tries.is_some())
+            })
+        };
+        let superseded = found
+            .ours()
+            .filter(|&entry| is_superseded(entry))
+            .map(|(entry, _)| entry.file_name.clone());
+        let names: Vec<_> = found.leftovers.iter().cloned().chain(superseded).collect();
+        if names.is_empty() && found.unused_kernels().is_empty() {
+            return Ok(Removed::default());
+        }
+        for name in &names {
+            monitor.warn(format!(
+                "removing the boot entry {name}: a newer one replaces it, or it was never finished"
+            ));
+        }
+        // What stays must be durable before anything goes.
+        self.settle()?;
+        let mut removed = self.remove_entries(&found, names)?;
+        removed.extend(self.remove_unused_kernels()?);
+        Ok(removed)
+    }
+
+    fn check(&self, new: &NewEntry<'_>) -> Result<(), EntryError> {
+        if !is_title(&new.title) {
+            return Err(EntryError::Title {
+                title: new.title.clone(),
+            });
+        }
+        if new.tries.is_some() && !self.loader.counts_tries() {
+            return Err(EntryError::NoCounting {
+                loader: self.loader.name(),
+            });
+        }
+        match new.arguments.special_in_grub() {
+            Some(argument) if self.loader.is_grub() => Err(EntryError::Argument {
+                argument: argument.to_owned(),
+                reason: "GRUB would change it: it has a meaning in GRUB's scripts".to_owned(),
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes the entries of ours for which `is_replaced`, then unused kernels.
+    fn retire(
+        &self,
+        found: &Entries,
+        is_replaced: &dyn Fn(&OurEntry) -> bool,
+    ) -> Result<Removed, EntryError> {
+        let replaced = found.ours().filter(|(_, ours)| is_replaced(ours));
+        let names: Vec<_> = replaced.map(|(entry, _)| entry.file_name.clone()).collect();
+        let mut removed = self.remove_entries(found, names)?;
+        removed.extend(self.remove_unused_kernels()?);
+        Ok(removed)
+    }
+
+    /// Removes files of entries, for good.
+    fn remove_entries(
+        &self,
+        found: &Entries,
+        names: impl IntoIterator<Item = String>,
+    ) -> Result<Removed, EntryError> {
+        let Some(directory) = &found.directory else {
+            return Ok(Removed::default());
+        };
+        let entries: Vec<_> = names.into_iter().collect();
+        for name in &entries {
+            let path = directory.join(name).expect("a name that was listed");
+            self.remove_file_if_there(&path)?;
+        }
+        if !entries.is_empty() {
+            self.settle()?;
+        }
+        Ok(Removed {
+            entries,
+            kernels: Vec::new(),
+        })
+    }
+
+    fn remove_unused_kernels(&self) -> Result<Removed, EntryError> {
+        let kernels: Vec<_> = self.entries()?.unused_kernels().into_iter().collect();
+        for files in &kernels {
+            self.remove_files(files)?;
+        }
+        if !kernels.is_empty() {
+            self.settle()?;
+        }
+        Ok(Removed {
+            entries: Vec::new(),
+            kernels,
+        })
+    }
+
+    /// Makes sure that a new kernel and entry fit, removing first what is not kept if it must.
+    fn make_room(
+        &self,
+        found: &Entries,
+        content: Option<&BootFiles<'_>>,
+        keep: &dyn Fn(&OurEntry) -> bool,
+        files: &Sha256Digest,
+    ) -> Result<Removed, EntryError> {
+        let space = again(|| self.io.space());
+        let root = crate::store::StorePath::root();
+        let BootSpace {
+            available_bytes,
+            block_bytes,
+        } = space.map_err(self.failed("get the free space of", &root))?;
+        let mut needed_bytes = OVERHEAD_BLOCKS.saturating_mul(block_bytes);
+        if let Some(content) = content {
+            let [linux, initrd] = content.sizes()?;
+            for size_bytes in [linux, initrd] {
+                needed_bytes = needed_bytes.saturating_add(in_blocks(size_bytes, block_bytes));
+            }
+        }
+        if needed_bytes <= available_bytes {
+            return Ok(Removed::default());
+        }
+        let default = found.ours().next().map(|(_, ours)| ours.id);
+        let is_expendable =
+            |ours: &OurEntry| !keep(ours) && Some(ours.id) != default && ours.text.files != *files;
+        let freeable_bytes = self.freeable_bytes(found, &is_expendable, block_bytes)?;
+        if needed_bytes > available_bytes.saturating_add(freeable_bytes) {
+            return Err(EntryError::NoSpace {
+                location: self.location().to_owned(),
+                needed_bytes,
+                available_bytes,
+                freeable_bytes,
+            });
+        }
+        self.settle()?;
+        self.retire(found, &is_expendable)
+    }
+
+    /// What removing expendable entries would free.
+    fn freeable_bytes(
+        &self,
+        found: &Entries,
+        is_expendable: &dyn Fn(&OurEntry) -> bool,
+        block_bytes: u64,
+    ) -> Result<u64, EntryError> {
+        let expendable: BTreeSet<&str> = (found.ours())
+            .filter(|(_, ours)| is_expendable(ours))
+            .map(|(entry, _)| &*entry.file_name)
+            .collect();
+        let stays = found
+            .references
+            .iter()
+            .filter(|(name, _)| !expendable.contains(&***name));
+        let used: BTreeSet<_> = stays.flat_map(|(_, files)| files).collect();
+        let mut freeable_bytes = 0_u64;
+        for files in found.kernels.iter().filter(|files| !used.contains(files)) {
+            let taken_bytes = self.taken_bytes(files, block_bytes)?;
+            freeable_bytes = freeable_bytes.saturating_add(taken_bytes);
+        }
+        Ok(freeable_bytes)
+    }
+
+    /// Writes kernel and initramfs; where that fails, tries to leave nothing of them.
+    fn write_files_or_none(
+        &self,
+        files: &Sha256Digest,
+        content: &BootFiles<'_>,
+        found: &Entries,
+    ) -> Result<(), EntryError> {
+        self.write_files(files, content).inspect_err(|_| {
+            let is_named = found
+                .references
+                .values()
+                .flatten()
+                .any(|named| named == files);
+            if !is_named {
+                // What is left is cleared by the next run.
+                let _ = self.remove_files(files);
+            }
+        })
+    }
+
+    /// Writes an entry so that loaders pass over it, makes that and all it names durable, and then
+    /// makes it an entry by changing one byte: the moment from which it boots.
+    fn write_entry(
+        &self,
+        id: &EntryId,
+        tries: Option<Tries>,
+        text: &EntryText,
+    ) -> Result<(), EntryError> {
+        let directory = self.make_entries_directory()?;
+        let path = directory
+            .join(id.file_name(tries))
+            .expect("made of digits and letters");
+        let mut bytes = text.render(id.generation, &self.prefix).into_bytes();
+        let last_line = format!("{LINUX} ");
+        let at = bytes
+            .windows(last_line.len() + 1)
+            .rposition(|window| window.strip_prefix(b"\n") == Some(last_line.as_bytes()))
+            .expect("the last line names the kernel")
+            + 1;
+        bytes[at] = INACTIVE;
+        let file = again(|| self.io.create(&path)).map_err(self.failed("create", &path))?;
+        self.write_all(&file, &bytes)
+            .map_err(self.failed("write", &path))?;
+        again(|| self.io.sync_file(&file)).map_err(self.failed("sync", &path))?;
+        again(|| self.io.sync_directory(&directory)).map_err(self.failed("sync", &directory))?;
+        self.settle()?;
+        again(|| self.io.overwrite(&file, ACTIVE, at as u64))
+            .map_err(self.failed("write", &path))?;
+        again(|| self.io.sync_file(&file)).map_err(self.failed("sync", &path))?;
+        self.settle()
+    }
+
+    fn settle(&self) -> Result<(), EntryError> {
+        let root = crate::store::StorePath::root();
+        again(|| self.io.settle()).map_err(self.failed("sync", &root))
+    }
+}

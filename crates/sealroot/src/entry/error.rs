@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong with boot entries.
+
+use std::io;
+use std::path::PathBuf;
+
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::Sha256Digest;
+
+use crate::store::FileKind;
+
+/// Why what boots could not be read or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The filesystem refused an operation.
+    #[error("cannot {operation} {}", path.display())]
+    Io {
+        /// The operation, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// The boot partition has no room; nothing was written.
+    #[error(
+        "{} is too full: {needed_bytes} bytes are needed, {available_bytes} are available and \
+         {freeable_bytes} more could be freed; everything else there is needed to boot or not ours",
+        location.display()
+    )]
+    NoSpace {
+        /// The boot partition.
+        location: PathBuf,
+        /// What the new kernel, initramfs and entry take.
+        needed_bytes: u64,
+        /// What is free.
+        available_bytes: u64,
+        /// What removing kernels that no kept entry names would free.
+        freeable_bytes: u64,
+    },
+    /// There is no boot partition.
+    #[error("no boot loader was found below {}: looked in efi, boot/efi and boot", sysroot.display())]
+    NoBootLoader {
+        /// The sysroot.
+        sysroot: PathBuf,
+    },
+    /// The boot loader does not read boot entries.
+    #[error("{found} does not read boot entries (Boot Loader Specification, type 1): {advice}")]
+    UnsupportedLoader {
+        /// The loader and where it was found.
+        found: String,
+        /// The way out.
+        advice: &'static str,
+    },
+    /// There are several boot loaders, and nothing says which of them starts.
+    #[error("several boot loaders were found: {}; say which one starts this machine", found.join(", "))]
+    SeveralLoaders {
+        /// Which, and where.
+        found: Vec<String>,
+    },
+    /// The loader does not count tries.
+    #[error("{loader} does not count how often it tries an entry; only systemd-boot does")]
+    NoCounting {
+        /// The loader.
+        loader: &'static str,
+    },
+    /// A kernel argument cannot be used.
+    #[error("kernel argument {argument:?}: {reason}")]
+    Argument {
+        /// The argument.
+        argument: String,
+        /// Why not.
+        reason: String,
+    },
+    /// A title cannot be used.
+    #[error("title {title:?}: expected one line of 1 to 200 bytes without control characters")]
+    Title {
+        /// The title.
+        title: String,
+    },
+    /// A name that must be a regular file is something else.
+    #[error("{} is {}, expected a regular file", path.display(), found.name())]
+    NotRegular {
+        /// The name.
+        path: PathBuf,
+        /// What it is.
+        found: FileKind,
+    },
+    /// A file is larger than it may be.
+    #[error("{} has {found_bytes} bytes, expected at most {max_bytes}", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        found_bytes: u64,
+        /// What it may have.
+        max_bytes: u64,
+    },
+    /// A directory has more names than may be looked at.
+    #[error("{} has {found} names, expected at most {max}", path.display())]
+    TooMany {
+        /// The directory.
+        path: PathBuf,
+        /// How many.
+        found: usize,
+        /// How many there may be.
+        max: usize,
+    },
+    /// Kernel and initramfs of an entry are not there as they were.
+    #[error("kernel or initramfs in {} is {found}, expected the digest {expected}", path.display())]
+    DamagedFiles {
+        /// Their directory.
+        path: PathBuf,
+        /// What they should be.
+        expected: Sha256Digest,
+        /// What they are.
+        found: String,
+    },
+    /// A kernel or initramfs could not be read, or changed while it was.
+    #[error("cannot read the {what} to boot")]
+    Source {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// There is no such entry.
+    #[error("there is no boot entry {name}")]
+    NoEntry {
+        /// What was looked for.
+        name: String,
+    },
+    /// Nothing would be left to boot.
+    #[error("without the entries {} nothing would be left to boot", names.join(", "))]
+    NothingLeft {
+        /// What was to be removed.
+        names: Vec<String>,
+    },
+    /// All generations were used.
+    #[error("the boot entry {name} has the highest generation there is")]
+    NoGenerationLeft {
+        /// The entry.
+        name: String,
+    },
+}
+
+impl EntryError {
+    /// Whether it says that something is not there.
+    pub(super) fn is_not_found(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                ErrorClass::NotFound
+            }
+            Self::Io { .. } | Self::NoSpace { .. } | Self::Source { .. } => ErrorClass::Io,
+            Self::NoBootLoader { .. } | Self::NoEntry { .. } => ErrorClass::NotFound,
+            Self::UnsupportedLoader { .. }
+            | Self::NoCounting { .. }
+            | Self::NoGenerationLeft { .. } => ErrorClass::Unsupported,
+            Self::SeveralLoaders { .. }
+            | Self::Argument { .. }
+            | Self::Title { .. }
+            | Self::NothingLeft { .. } => ErrorClass::Usage,
+            Self::NotRegular { .. }
+            | Self::TooLarge { .. }
+            | Self::TooMany { .. }
+            | Self::DamagedFiles { .. } => ErrorClass::Corrupt,
+        }
+    }
+}

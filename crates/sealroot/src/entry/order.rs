@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Boot loaders, and the order in which each of them has its entries (docs/format/entries.md 4).
+
+use std::cmp::Ordering;
+
+use super::read::Entry;
+use super::version;
+
+/// A boot loader that reads boot entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Loader {
+    /// systemd-boot.
+    SystemdBoot,
+    /// GRUB with Fedora's `blscfg`.
+    GrubFedora,
+    /// GRUB 2.14 or later.
+    Grub,
+}
+
+impl Loader {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::SystemdBoot, Self::GrubFedora, Self::Grub];
+
+    /// Its name, for people and programs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SystemdBoot => "systemd-boot",
+            Self::GrubFedora => "grub-fedora",
+            Self::Grub => "grub",
+        }
+    }
+
+    /// Whether it counts how often it tries an entry, and gives up on one.
+    pub const fn counts_tries(self) -> bool {
+        matches!(self, Self::SystemdBoot)
+    }
+
+    /// Whether it runs what an entry says through the script language of GRUB.
+    pub(super) const fn is_grub(self) -> bool {
+        !matches!(self, Self::SystemdBoot)
+    }
+
+    /// Which of two entries comes first; the first of all boots unless somebody chooses.
+    pub fn compare(self, left: &Entry, right: &Entry) -> Ordering {
+        let (a, b) = (left.file_name.as_bytes(), right.file_name.as_bytes());
+        let newest_first = match self {
+            Self::SystemdBoot => return systemd_boot(left, right),
+            Self::GrubFedora => version::rpm_name(strip(a), strip(b)),
+            Self::Grub => version::file_name(a, b),
+        };
+        newest_first.reverse()
+    }
+}
+
+fn strip(file_name: &[u8]) -> &[u8] {
+    file_name.strip_suffix(b".conf").unwrap_or(file_name)
+}
+
+/// `boot_entry_compare` of systemd-boot: out of tries last; with a sort key before without; then
+/// by sort key, machine id, version and name.
+fn systemd_boot(left: &Entry, right: &Entry) -> Ordering {
+    let is_bad = |entry: &Entry| entry.tries.is_some_and(|tries| tries.left == 0);
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    let by_sort_key = || match (&left.sort_key, &right.sort_key) {
+        (Some(a), Some(b)) => a
+            .cmp(b)
+            .then_with(|| left.machine_id.cmp(&right.machine_id))
+            .then_with(|| {
+                let (a, b) = (text(&left.version), text(&right.version));
+                version::uapi(b.as_bytes(), a.as_bytes())
+            }),
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    };
+    let by_tries = || match (left.tries, right.tries) {
+        (Some(a), Some(b)) => b.left.cmp(&a.left).then(a.done.cmp(&b.done)),
+        _ => Ordering::Equal,
+    };
+    is_bad(left)
+        .cmp(&is_bad(right))
+        .then_with(by_sort_key)
+        .then_with(|| version::uapi(right.id().as_bytes(), left.id().as_bytes()))
+        .then_with(by_tries)
+}

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whatever fails, and wherever the power goes: what boots is the old or the new, whole, and doing
+//! it again ends in the same files.
+
+use std::collections::BTreeMap;
+
+use rustix::io::Errno;
+use sealroot::entry::{Boot, EntryError, NewEntry, OurEntry};
+use sealroot::monitor::Silent;
+use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
+
+use crate::support::{Wanted, all, boot, bootable, deployment, look};
+
+/// Arbitrary write-back orders per crash. Even ones keep a prefix of the changes of names, as a
+/// journal does; odd ones any subset, as FAT does.
+const ARBITRARY_ORDERS: u64 = 32;
+
+type Change = fn(&Boot<MemoryIo>) -> Result<(), EntryError>;
+
+struct Scenario {
+    name: &'static str,
+    before: MemoryDisk,
+    change: Change,
+    after: BTreeMap<String, Vec<u8>>,
+    calls: Calls,
+    /// What may boot.
+    old: String,
+    new: String,
+}
+
+fn of_number(ours: &OurEntry, number: u8) -> bool {
+    ours.text.deployment == deployment(number)
+}
+
+fn add(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    Wanted::of(3).add(boot, &all).map(drop)
+}
+
+fn add_and_retire(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    Wanted::of(3)
+        .add(boot, &|ours| of_number(ours, 2))
+        .map(drop)
+}
+
+fn add_counted(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let mut wanted = Wanted::of(3);
+    wanted.tries = Some(3);
+    wanted.add(boot, &|ours| of_number(ours, 2)).map(drop)
+}
+
+fn add_large(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let mut wanted = Wanted::of(3);
+    wanted.kernel.1 = vec![3; 20 * 4096];
+    wanted.add(boot, &|ours| of_number(ours, 2)).map(drop)
+}
+
+fn change_arguments(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let mut wanted = Wanted::of(2);
+    wanted.arguments = "quiet debug";
+    wanted.add(boot, &all).map(drop)
+}
+
+fn roll_back(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let entries = boot.entries()?;
+    let Some(entry) = entries.of(&deployment(1)).and_then(|entry| entry.ours()) else {
+        panic!("the old entry is gone");
+    };
+    boot.add(&NewEntry::again(entry), &all, &Silent).map(drop)
+}
+
+fn bless(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let entries = boot.entries()?;
+    let newest = entries
+        .of(&deployment(3))
+        .and_then(|entry| entry.ours())
+        .expect("it is there");
+    boot.bless(&newest.id, &Silent).map(drop)
+}
+
+fn remove_newest(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let entries = boot.entries()?;
+    match entries.of(&deployment(2)) {
+        Some(entry) => boot.remove(&[&entry.file_name], &Silent).map(drop),
+        None => boot.clear(&Silent).map(drop),
+    }
+}
+
+impl Scenario {
+    fn new(name: &'static str, before: MemoryDisk, change: Change) -> Self {
+        let disk = before.copy();
+        let io = disk.process(Trouble::None);
+        let calls = io.calls();
+        change(&boot(io)).expect("nothing goes wrong");
+        let default = |disk: &MemoryDisk| match bootable(&disk.files()).into_iter().next() {
+            Some((_, deployment)) => deployment,
+            None => String::new(),
+        };
+        Self {
+            name,
+            change,
+            after: disk.files(),
+            calls: calls.get(),
+            old: default(&before),
+            new: default(&disk),
+            before,
+        }
+    }
+
+    fn all() -> Vec<Self> {
+        let two = |disk: MemoryDisk| {
+            for number in [1, 2] {
+                Wanted::of(number).add(&look(&disk), &all).expect("added");
+            }
+            disk.crash(WriteBack::Nothing)
+        };
+        let large = MemoryDisk::with_capacity(66 * 4096);
+        let counted = two(MemoryDisk::new(false));
+        add_counted(&look(&counted)).expect("added");
+        let shown = two(MemoryDisk::new(false));
+        vec![
+            Self::new("first", MemoryDisk::new(false), add),
+            Self::new("add", two(MemoryDisk::new(false)), add),
+            Self::new(
+                "add and retire",
+                two(MemoryDisk::new(false)),
+                add_and_retire,
+            ),
+            Self::new("add counted", two(MemoryDisk::new(false)), add_counted),
+            Self::new("space is short", two(large), add_large),
+            Self::new("arguments", two(MemoryDisk::new(false)), change_arguments),
+            Self::new("roll back", two(MemoryDisk::new(false)), roll_back),
+            Self::new("bless", counted, bless),
+            Self::new("remove", shown, remove_newest),
+        ]
+    }
+
+    /// What must hold whenever somebody looks: [`bootable`] itself fails where an entry is shown
+    /// that is not whole.
+    fn judge(&self, disk: &MemoryDisk, when: &str) {
+        match bootable(&disk.files()).into_iter().next() {
+            Some((_, found)) => {
+                assert!(
+                    [&self.old, &self.new].contains(&&found),
+                    "{when}: {found} boots"
+                );
+            }
+            None => assert!(self.old.is_empty(), "{when}: nothing boots"),
+        }
+    }
+
+    /// The change once more, without trouble.
+    fn converge(&self, disk: &MemoryDisk, when: &str) {
+        let was = disk
+            .files()
+            .into_iter()
+            .map(|(name, content)| (name, content.len()));
+        let was: Vec<_> = was.collect();
+        (self.change)(&look(disk))
+            .unwrap_or_else(|error| panic!("{when}, again: {error}; there was {was:#?}"));
+        let files = disk.files();
+        // Generations may be used up by what never booted; all else is the same.
+        let without_generation = |files: &BTreeMap<String, Vec<u8>>| -> Vec<_> {
+            let mut files: Vec<_> = (files.iter())
+                .map(
+                    |(path, content)| match path.strip_prefix("/loader/entries/sealroot-") {
+                        Some(rest) => {
+                            let text = String::from_utf8_lossy(content).into_owned();
+                            let lines = text.lines().filter(|line| !line.starts_with("version"));
+                            (
+                                rest[8..].to_owned(),
+                                lines.collect::<Vec<_>>().join("\n").into_bytes(),
+                            )
+                        }
+                        None => (path.clone(), content.clone()),
+                    },
+                )
+                .collect();
+            files.sort();
+            files
+        };
+        assert_eq!(
+            without_generation(&files),
+            without_generation(&self.after),
+            "{when}, again"
+        );
+    }
+}
+
+#[test]
+fn a_power_cut_at_any_moment_leaves_the_old_or_the_new() {
+    let mut crashes = 0_u64;
+    for scenario in Scenario::all() {
+        for at in 0..=scenario.calls.changes {
+            let disk = scenario.before.copy();
+            let result = (scenario.change)(&boot(disk.process(Trouble::KilledAtChange { at })));
+            assert!(
+                result.is_err() || at == scenario.calls.changes,
+                "{}: {at}",
+                scenario.name
+            );
+            let when = format!("{}, killed at {at}", scenario.name);
+            scenario.judge(&disk, &when);
+            scenario.converge(&disk.copy(), &when);
+            for order in WriteBack::orders(ARBITRARY_ORDERS) {
+                let when = format!("{}, power cut at {at}, {order:?}", scenario.name);
+                let crashed = disk.crash(order);
+                scenario.judge(&crashed, &when);
+                scenario.converge(&crashed, &when);
+                crashes += 1;
+            }
+        }
+    }
+    assert!(crashes > 5000, "{crashes} crashes");
+}
+
+#[test]
+fn whatever_operation_fails_the_old_or_the_new_boots() {
+    for scenario in Scenario::all() {
+        for at in 0..scenario.calls.all {
+            for errno in [Errno::IO, Errno::NOSPC, Errno::ROFS] {
+                for trouble in [
+                    Trouble::FailsOnce { at, errno },
+                    Trouble::FailsFrom { at, errno },
+                ] {
+                    let when = format!("{}, {trouble:?}", scenario.name);
+                    let disk = scenario.before.copy();
+                    let result = (scenario.change)(&boot(disk.process(trouble)));
+                    let is_whole = result.is_ok()
+                        && bootable(&disk.files()).first().map(|e| &e.1) == Some(&scenario.new);
+                    assert!(result.is_err() || is_whole, "{when}");
+                    scenario.judge(&disk, &when);
+                    scenario.converge(&disk.crash(WriteBack::Nothing), &when);
+                    scenario.converge(&disk, &when);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_interruption_is_tried_again() {
+    for scenario in Scenario::all() {
+        for at in 0..scenario.calls.all {
+            let disk = scenario.before.copy();
+            let errno = Errno::INTR;
+            let io = disk.process(Trouble::FailsOnce { at, errno });
+            (scenario.change)(&boot(io))
+                .unwrap_or_else(|error| panic!("{}: {error}", scenario.name));
+            assert_eq!(disk.files(), scenario.after, "{}", scenario.name);
+        }
+    }
+}
