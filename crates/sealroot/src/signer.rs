@@ -5,7 +5,10 @@ use std::{
     ffi::OsString,
     io::{self, Read, Write},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{self, Receiver},
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -23,7 +26,10 @@ use sealroot_format::{
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Most bytes kept of what a signer command writes to either of its outputs.
-const MAX_OUTPUT_BYTES: u64 = 4096;
+const MAX_OUTPUT_BYTES: usize = 4096;
+
+/// How long to wait for the rest of what a command wrote to its standard error.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// How often a command is asked whether it has ended, once it has closed its output.
 const POLL: Duration = Duration::from_millis(2);
@@ -85,8 +91,12 @@ impl SignerCommand {
         };
         child.write_input(message.as_bytes().to_vec());
         let Some((status, output)) = child.finish(self.timeout) else {
-            let seconds = self.timeout.as_secs();
-            return Err(Error::TimedOut { program, seconds });
+            child.stop();
+            return Err(Error::TimedOut {
+                program,
+                seconds: self.timeout.as_secs(),
+                stderr: child.error_text(),
+            });
         };
         if !status.success() {
             return Err(Error::Failed {
@@ -108,8 +118,8 @@ impl SignerCommand {
 /// of which is waited for without a limit: a program it left behind may hold them open.
 struct Running {
     child: Child,
-    output: Receiver<Vec<u8>>,
-    errors: Receiver<Vec<u8>>,
+    output: Written,
+    errors: Written,
 }
 
 impl Running {
@@ -133,10 +143,10 @@ impl Running {
     /// Exit status and output, or `None` if it takes too long.
     fn finish(&mut self, timeout: Duration) -> Option<(ExitStatus, Vec<u8>)> {
         let end = Instant::now() + timeout;
-        let output = self.output.recv_timeout(timeout).ok()?;
+        self.output.end.recv_timeout(timeout).ok()?;
         loop {
             if let Ok(Some(status)) = self.child.try_wait() {
-                return Some((status, output));
+                return Some((status, self.output.so_far()));
             }
             if Instant::now() >= end {
                 return None;
@@ -147,36 +157,66 @@ impl Running {
 
     /// What it wrote to its standard error, for people.
     fn error_text(&self) -> String {
-        let errors = self.errors.recv_timeout(Duration::from_secs(1));
-        let errors = errors.unwrap_or_default();
+        // Whoever it left behind may still write.
+        let _ = self.errors.end.recv_timeout(LAST_WORDS);
+        let errors = self.errors.so_far();
         let text = String::from_utf8_lossy(&errors).trim().to_owned();
         if text.is_empty() {
             return "nothing on its standard error".to_owned();
         }
         text.replace(|c: char| c.is_control() && c != '\n', "?")
     }
-}
 
-impl Drop for Running {
-    fn drop(&mut self) {
+    fn stop(&mut self) {
         // Both fail for a command that has ended, which is as good.
         drop(self.child.kill());
         drop(self.child.wait());
     }
 }
 
-fn read_aside(pipe: Option<impl Read + Send + 'static>) -> Receiver<Vec<u8>> {
-    let (sender, receiver) = mpsc::channel();
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What comes out of a pipe.
+struct Written {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    /// Hears when no more comes, or more than is kept.
+    end: Receiver<()>,
+}
+
+impl Written {
+    fn so_far(&self) -> Vec<u8> {
+        let bytes = self.bytes.lock();
+        bytes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn read_aside(pipe: Option<impl Read + Send + 'static>) -> Written {
+    let (sender, end) = mpsc::channel();
+    let bytes = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&bytes);
     thread::spawn(move || {
-        let mut bytes = Vec::new();
         let Some(mut pipe) = pipe else { return };
-        // What was read before an error is judged by its length; what is too much is read all
-        // the same, for a closed pipe would kill the command.
-        drop(pipe.by_ref().take(MAX_OUTPUT_BYTES).read_to_end(&mut bytes));
-        drop(sender.send(bytes));
+        let mut buffer = [0; MAX_OUTPUT_BYTES];
+        let mut left = MAX_OUTPUT_BYTES;
+        while left > 0 {
+            // What was read before an error is judged by its length.
+            let read = pipe.read(&mut buffer[..left]).unwrap_or(0);
+            if read == 0 {
+                break;
+            }
+            left -= read;
+            let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.extend_from_slice(&buffer[..read]);
+        }
+        let _ = sender.send(());
+        // What is too much is read all the same, for a closed pipe would kill the command.
         drop(io::copy(&mut pipe, &mut io::sink()));
     });
-    receiver
+    Written { bytes, end }
 }
 
 /// Why a document was not signed.
@@ -195,12 +235,17 @@ pub enum Error {
         source: io::Error,
     },
     /// The program did not end in time and was killed.
-    #[error("the signer {program} was stopped: expected a signature within {seconds} s")]
+    #[error(
+        "the signer {program} was stopped: expected a signature within {seconds} s; it wrote: \
+         {stderr}"
+    )]
     TimedOut {
         /// The program.
         program: String,
         /// The time it had.
         seconds: u64,
+        /// What it wrote to its standard error.
+        stderr: String,
     },
     /// The program said that it failed.
     #[error("the signer {program} failed ({status}); it wrote: {stderr}")]

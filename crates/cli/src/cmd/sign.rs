@@ -123,7 +123,7 @@ impl Sign {
             Some(_) => Some(common.trusted_keyset()?),
             None => None,
         };
-        let signer = self.signer.signer()?;
+        let signer = self.signer.signer(output)?;
         let key = signer.public().id();
         let counts = |keyset: &Keyset| keyset.role(Role::Release).ids().contains(&key);
         if keyset.as_deref().is_some_and(|keyset| !counts(keyset)) {

@@ -167,6 +167,29 @@ fn an_external_command_signs() {
     );
     let verify = format!("{STORE} verify {commit}");
     scratch.refused(ErrorClass::Untrusted, &verify, &["found 0"]);
+
+    // One that never ends, with words that steer a terminal.
+    scratch.write(
+        "hang",
+        "#!/bin/sh\nprintf 'touch\\033[2J me' >&2\nexec sleep 1000\n",
+    );
+    let line = format!("{STORE} sign {commit} --public-key vendor.public --signer-timeout 1");
+    let start = std::time::Instant::now();
+    let line = format!("{line} --signer");
+    let mut command = scratch.command(&line);
+    let ran = crate::support::finished(command.arg("sh hang").output().expect("it starts"));
+    assert!(start.elapsed().as_secs() < 60);
+    assert!(
+        ran.err
+            .starts_with("note: waiting up to 1 s for sh to sign\n"),
+        "{}",
+        ran.err
+    );
+    let words = [
+        "sh was stopped: expected a signature within 1 s",
+        "it wrote: touch?[2J me",
+    ];
+    crate::support::check_refusal(&ran, ErrorClass::Io, &line, &words);
 }
 
 #[test]

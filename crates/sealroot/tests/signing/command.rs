@@ -124,18 +124,28 @@ fn a_signature_by_another_key_is_refused() {
 
 #[test]
 fn a_command_that_hangs_is_stopped() {
-    for script in [
-        "exec sleep 100",
-        // Ends at once, but leaves somebody behind who holds the output open.
-        "sleep 3 & exit 0",
+    for (script, wrote) in [
+        ("exec sleep 100", "nothing on its standard error"),
+        (
+            "echo 'touch the token' >&2; exec sleep 100",
+            "touch the token",
+        ),
+        // Leaves somebody behind who holds its outputs open.
+        ("printf 'a\\033[2Jb' >&2; sleep 3; :", "a?[2Jb"),
+        ("sleep 3 & exit 0", "nothing on its standard error"),
         // Closes its output and goes on.
-        "exec >&- 2>&-; exec sleep 100",
+        (
+            "exec >&- 2>&-; exec sleep 100",
+            "nothing on its standard error",
+        ),
     ] {
         let start = Instant::now();
         let error = shell(script, Duration::from_millis(300))
             .sign(&mut statement())
             .unwrap_err();
         assert!(matches!(error, Error::TimedOut { .. }), "{script}: {error}");
+        let expected = format!("within 0 s; it wrote: {wrote}");
+        assert!(error.to_string().ends_with(&expected), "{script}: {error}");
         assert!(
             start.elapsed() < Duration::from_secs(3),
             "{script}: {:?}",

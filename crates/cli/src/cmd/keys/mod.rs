@@ -172,7 +172,7 @@ impl Keys {
                 keys::write_document(&plan.file, &keyset)?;
                 output.emit(&KeysetReport::new(&plan.file, &keyset, before.as_ref())?)
             }
-            Self::Sign(sign) => output.emit(&sign.sign()?),
+            Self::Sign(sign) => output.emit(&sign.sign(output)?),
             Self::Show(Show { file, after }) => {
                 let before = read_before(after.as_deref())?;
                 let keyset = keys::read_keyset(file)?;
@@ -248,13 +248,13 @@ fn read_before(path: Option<&Path>) -> Result<Option<Verified<Keyset>>, keys::Er
 }
 
 impl SignKeyset {
-    fn sign(&self) -> anyhow::Result<KeysetReport> {
+    fn sign(&self, output: Output) -> anyhow::Result<KeysetReport> {
         let file = &self.file;
         let mut document = keys::read_keyset(file)?;
         let before = read_before(self.after.as_deref())?;
         // Told before somebody is asked for a signature.
         let keyset = KeysetReport::new(file, &document, before.as_ref())?;
-        let signer = self.signer.signer()?;
+        let signer = self.signer.signer(output)?;
         let key = signer.public().id();
         if !keyset.may_count(key) {
             let message = format!(
