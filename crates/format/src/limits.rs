@@ -85,6 +85,13 @@ pub const MAX_OSTREE_CONFIG_BYTES: u64 = 1 << 20;
 /// Longest file that holds a ref of an OSTree repository, bytes: a checksum and some white space.
 pub const MAX_OSTREE_REF_BYTES: u64 = 128;
 
+/// Largest detached metadata of an OSTree commit, bytes: many signatures of every kind. Nobody
+/// vouches for it before it is read.
+pub const MAX_OSTREE_DETACHED_BYTES: u64 = 16 << 20;
+
+/// Most streams in which statements of one commit are looked for beside an OSTree repository.
+pub const MAX_STATEMENTS_OF_COMMIT: usize = 64;
+
 /// Most refs of an OSTree repository that are listed.
 pub const MAX_OSTREE_REFS: usize = 1 << 16;
 

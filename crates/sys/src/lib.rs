@@ -12,6 +12,7 @@
 
 pub mod erofs;
 pub mod journal;
+pub mod lock;
 pub mod loopdev;
 pub mod memory;
 pub mod mount;

@@ -10,7 +10,9 @@ use sealroot_format::digest::{CommitId, Sha256Digest, VerityDigest};
 use sealroot_format::tree::TreeError;
 
 use super::format::FormatError;
+use super::gvariant::NotNormal;
 use super::inflate::InflateError;
+use crate::store::StoreError;
 
 /// What kind of object a checksum names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -186,6 +188,45 @@ pub enum OstreeError {
         "the tree has files in /etc and also a directory /usr/etc, so it is not clear which are the defaults; commit it with one of them"
     )]
     TwoEtcs,
+    /// The detached metadata of a commit cannot be used.
+    #[error(
+        "the detached metadata of commit {commit} cannot be used; the commit itself may be good: \
+         pull it again, or take away its .commitmeta, which holds the signatures"
+    )]
+    Detached {
+        /// The commit.
+        commit: CommitId,
+        /// Why.
+        #[source]
+        source: ObjectError,
+    },
+    /// A statement cannot be published as it is.
+    #[error(transparent)]
+    Statement(sealroot_format::sign::Error),
+    /// Somebody else holds the repository's lock.
+    #[error(
+        "the repository is in use: {} is locked and stayed so for {waited_seconds} s; try again \
+         later",
+        lock.display()
+    )]
+    Busy {
+        /// The lock file.
+        lock: PathBuf,
+        /// How long we waited.
+        waited_seconds: u64,
+    },
+    /// The repository's lock cannot be taken.
+    #[error("cannot lock {}; only who may write to a repository can publish in it", lock.display())]
+    Lock {
+        /// The lock file.
+        lock: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A file of the repository cannot be read or written.
+    #[error(transparent)]
+    Written(#[from] StoreError),
     /// The system failed to read the repository.
     #[error("cannot read {}", path.display())]
     Read {
@@ -237,6 +278,9 @@ pub enum ObjectError {
         #[from]
         FormatError,
     ),
+    /// It is no GVariant as it should be.
+    #[error("it is no GVariant in normal form: {0}")]
+    Encoding(NotNormal),
     /// Its deflated bytes break their format.
     #[error(
         "it cannot be decompressed; `ostree fsck --delete` removes it, then pull the commit again"
@@ -299,7 +343,7 @@ impl ObjectError {
             Self::Missing | Self::MissingXattrs => ErrorClass::NotFound,
             Self::Checksum { .. } | Self::NotCanonical { .. } => ErrorClass::Untrusted,
             Self::Malformed(source) => source.class(),
-            Self::Deflated(_) | Self::File { .. } => ErrorClass::Corrupt,
+            Self::Deflated(_) | Self::Encoding(_) | Self::File { .. } => ErrorClass::Corrupt,
             Self::Read(_) | Self::Sink { .. } | Self::Spool(_) => ErrorClass::Io,
         }
     }
@@ -332,7 +376,11 @@ impl OstreeError {
             Self::Config { .. } | Self::Ref { .. } => ErrorClass::Corrupt,
             Self::Object { source, .. } => source.class(),
             Self::Entry { source, .. } => source.class(),
-            Self::Read { .. } => ErrorClass::Io,
+            Self::Detached { source, .. } => source.class(),
+            Self::Statement(source) => source.class(),
+            Self::Busy { .. } => ErrorClass::Busy,
+            Self::Written(source) => source.class(),
+            Self::Read { .. } | Self::Lock { .. } => ErrorClass::Io,
         }
     }
 }

@@ -160,7 +160,7 @@ fn probe_verity<I: StoreIo>(io: &I) -> Result<VeritySupport, StoreError> {
 }
 
 /// A small new file without a name, not durable yet. `path` is for messages.
-pub(super) fn write_unnamed<I: StoreIo>(
+pub(crate) fn write_unnamed<I: StoreIo>(
     io: &I,
     path: &StorePath,
     bytes: &[u8],

@@ -170,7 +170,7 @@ impl<I: StoreIo> Store<I> {
 }
 
 /// See [`Store::read_small`].
-pub(super) fn read_small_on<I: StoreIo>(
+pub(crate) fn read_small_on<I: StoreIo>(
     io: &I,
     path: &StorePath,
     max_bytes: u64,

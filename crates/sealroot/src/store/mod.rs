@@ -33,8 +33,9 @@ use crate::monitor::Monitor;
 
 pub use absence::VerityAbsence;
 pub use config::{STORE_VERSION, VeritySupport};
+pub(crate) use create::write_unnamed;
 pub use error::StoreError;
-pub(crate) use files::{again, failed, full_path};
+pub(crate) use files::{again, failed, full_path, read_small_on};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
 pub(crate) use path::object_path_in;

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use crate::entries::Objects;
 use crate::repositories::{ostree, read};
 
-fn text(bytes: Vec<u8>) -> String {
+pub(crate) fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap().trim_end().to_owned()
 }
 
 /// A repository in a directory that also has an empty `tree`; `None` without `ostree`.
-fn repository(mode: &str) -> Option<(TempDir, PathBuf)> {
+pub(crate) fn repository(mode: &str) -> Option<(TempDir, PathBuf)> {
     need::tool("ostree")?;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("repo");
@@ -28,7 +28,7 @@ fn repository(mode: &str) -> Option<(TempDir, PathBuf)> {
 }
 
 /// Commits a tree that has only `content`.
-fn commit(repository: &Path, content: &str, arguments: &[&str]) -> String {
+pub(crate) fn commit(repository: &Path, content: &str, arguments: &[&str]) -> String {
     let tree = repository.with_file_name("tree");
     fs::write(tree.join("usr/file"), content).unwrap();
     let tree = format!("--tree=dir={}", tree.display());
@@ -63,10 +63,7 @@ fn a_commit_says_what_was_said_when_it_was_made() {
     let read = repository.commit(id).unwrap();
     assert_eq!(read.id(), id);
     let info = read.info();
-    assert_eq!(
-        info.parent.map(|parent| parent.to_hex()),
-        Some(first.clone())
-    );
+    assert_eq!(info.parent.map(CommitId::to_hex), Some(first.clone()));
     assert_eq!((&*info.subject, &*info.body), ("two", "more\nlines"));
     assert_eq!(info.timestamp_seconds, 1_767_323_045);
     assert_eq!(info.version.as_deref(), Some("2.0"));

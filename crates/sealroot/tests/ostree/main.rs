@@ -14,6 +14,7 @@ mod crafted_content;
 mod damage;
 mod encode;
 mod entries;
+mod publish;
 mod repositories;
 mod revisions;
 mod robustness;

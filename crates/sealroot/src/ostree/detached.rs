@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What is kept beside a commit, not covered by its checksum: the detached metadata, and the
+//! release statements of a vendor that publishes nothing else.
+//!
+//! Nothing of it is trustworthy before a signature in it was verified, and anyone who can write to
+//! the repository can take it away.
+
+use std::io::Read;
+
+use rustix::fs::{Dir, OFlags};
+use rustix::io::Errno;
+use sealroot_format::digest::{CommitId, Sha256Digest};
+use sealroot_format::limits;
+use sealroot_format::sign::Name;
+
+use super::error::{ObjectError, OstreeError};
+use super::gvariant::Dictionary;
+use super::repository::{Repository, object_path, open_beneath};
+use crate::store::{StorePath, parse_statement_name};
+
+/// The key of a release statement in a commit's detached metadata.
+pub const STATEMENT_KEY: &str = "sealroot.release.v1";
+
+/// The directory of a repository that holds statements as files.
+const STATEMENTS: &str = "sealroot";
+
+/// Where a release statement was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StatementPlace {
+    /// In the detached metadata.
+    Detached,
+    /// In a file named by the commit and this stream.
+    File(Name),
+}
+
+impl Repository {
+    /// The detached metadata of a commit; empty if it has none.
+    pub fn detached(&self, commit: CommitId) -> Result<Dictionary, OstreeError> {
+        let checksum = Sha256Digest::from_bytes(*commit.as_bytes());
+        let error = |source| OstreeError::Detached { commit, source };
+        let file = match self.open_regular(&checksum, "commitmeta") {
+            Err(ObjectError::Missing) => return Ok(Dictionary::default()),
+            result => result.map_err(error)?.0,
+        };
+        let max = limits::MAX_OSTREE_DETACHED_BYTES;
+        let mut bytes = Vec::new();
+        (file.take(max.saturating_add(1)).read_to_end(&mut bytes))
+            .map_err(|source| error(source.into()))?;
+        parse_detached(commit, bytes)
+    }
+
+    /// The bytes of all release statements that are published with a commit, unverified.
+    pub fn published_statements(
+        &self,
+        commit: CommitId,
+    ) -> Result<Vec<(StatementPlace, Vec<u8>)>, OstreeError> {
+        let mut found = Vec::new();
+        if let Some(bytes) = self.detached(commit)?.bytes(STATEMENT_KEY) {
+            found.push((StatementPlace::Detached, bytes.to_vec()));
+        }
+        for stream in self.statement_streams(commit)? {
+            let path = statement_path(&commit, &stream).to_string();
+            let read_error = |source| OstreeError::Read {
+                path: self.path.join(&path),
+                source,
+            };
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            let file = match open_beneath(&self.root, &path, flags) {
+                Err(Errno::NOENT) => continue,
+                result => result.map_err(|errno| read_error(errno.into()))?,
+            };
+            let mut bytes = Vec::new();
+            // One byte more than is taken for a statement.
+            let max = (limits::MAX_SIGN_FILE_BYTES as u64).saturating_add(1);
+            let read = std::fs::File::from(file).take(max).read_to_end(&mut bytes);
+            read.map_err(read_error)?;
+            found.push((StatementPlace::File(stream), bytes));
+        }
+        Ok(found)
+    }
+
+    /// The streams in which there is a file with a statement of the commit, sorted.
+    fn statement_streams(&self, commit: CommitId) -> Result<Vec<Name>, OstreeError> {
+        let read_error = |errno: Errno| OstreeError::Read {
+            path: self.path.join(STATEMENTS),
+            source: errno.into(),
+        };
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match open_beneath(&self.root, STATEMENTS, flags) {
+            Err(Errno::NOENT) => return Ok(Vec::new()),
+            result => result.map_err(read_error)?,
+        };
+        let mut streams = Vec::new();
+        for entry in Dir::read_from(&directory).map_err(read_error)? {
+            let entry = entry.map_err(read_error)?;
+            match parse_statement_name(entry.file_name().to_bytes()) {
+                Some((of, stream)) if of == commit => streams.push(stream),
+                _ => {}
+            }
+        }
+        streams.sort_unstable();
+        streams.truncate(limits::MAX_STATEMENTS_OF_COMMIT);
+        Ok(streams)
+    }
+}
+
+/// Detached metadata from the bytes of its file.
+pub(super) fn parse_detached(commit: CommitId, bytes: Vec<u8>) -> Result<Dictionary, OstreeError> {
+    let max = limits::MAX_OSTREE_DETACHED_BYTES;
+    let error = |source| OstreeError::Detached { commit, source };
+    if bytes.len() as u64 > max {
+        return Err(error(ObjectError::File {
+            field: "size",
+            expected: format!("at most {max} bytes"),
+            found: "more".into(),
+        }));
+    }
+    Dictionary::parse(bytes).map_err(|reason| error(ObjectError::Encoding(reason)))
+}
+
+/// The file of a commit's detached metadata, in the repository.
+pub(super) fn detached_path(commit: &CommitId) -> StorePath {
+    let checksum = Sha256Digest::from_bytes(*commit.as_bytes());
+    let path = format!("objects/{}", object_path(&checksum, "commitmeta"));
+    StorePath::new(path).expect("made of digits and constants")
+}
+
+/// The directory of statements.
+pub(super) fn statements_path() -> StorePath {
+    StorePath::new(STATEMENTS).expect("a constant")
+}
+
+/// The file of a statement, in the repository.
+pub(super) fn statement_path(commit: &CommitId, stream: &Name) -> StorePath {
+    let name = format!("{STATEMENTS}/{commit}.{stream}.sign");
+    StorePath::new(name).expect("a stream is a name that files can have")
+}
