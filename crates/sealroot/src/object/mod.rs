@@ -5,6 +5,7 @@
 //! the sink has already, it is not given.
 
 use std::io::{self, Read};
+use std::os::fd::BorrowedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use sealroot_format::digest::VerityDigest;
@@ -36,6 +37,18 @@ pub trait ObjectSink: Sync {
         size_bytes: u64,
         content: ObjectContent<'_>,
     ) -> io::Result<()>;
+
+    /// Offered before [`ObjectSink::add`]: the very file that was hashed, open for reading, whose
+    /// content is the object and nothing else. Whether the sink took it as it is; if not, it is
+    /// given the content.
+    fn take(
+        &self,
+        _digest: &VerityDigest,
+        _size_bytes: u64,
+        _file: BorrowedFd<'_>,
+    ) -> io::Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Wants no object: for when only the pack or its digest matters.

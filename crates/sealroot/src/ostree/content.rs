@@ -2,6 +2,7 @@
 //! Content objects: regular files and symlinks, verified while they are read.
 
 use std::io::{self, Read};
+use std::os::fd::AsFd as _;
 
 use sealroot_format::digest::{Sha256Digest, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::tree::{FileContent, Kind, Metadata};
@@ -73,21 +74,26 @@ impl ContentReader<'_> {
             self.read_large(checksum, payload, hasher, buffer)?
         } else {
             let header = hasher.verify(checksum)?;
-            (header, self.keep(checksum, buffer)?)
+            (header, self.keep(checksum, &payload, buffer)?)
         };
         let (attributes, _) = header.into_parts();
         Ok((attributes.into_metadata()?, Kind::Regular(content)))
     }
 
     /// What becomes of a file that is in memory and verified.
-    fn keep(&self, checksum: &Sha256Digest, bytes: &[u8]) -> Result<FileContent, ObjectError> {
+    fn keep(
+        &self,
+        checksum: &Sha256Digest,
+        payload: &Payload,
+        bytes: &[u8],
+    ) -> Result<FileContent, ObjectError> {
         if bytes.len() <= self.threshold_bytes as usize {
             let kept = self.spool.keep(&mut bytes.to_vec());
             let kept = kept.map_err(ObjectError::Spool)?;
             return Ok(FileContent::Inline(kept.part(0..bytes.len())));
         }
         let digest = compute_verity_digest(bytes);
-        self.offer(checksum, digest, bytes.len() as u64, Some(bytes))
+        self.offer(checksum, payload, (digest, bytes.len() as u64), Some(bytes))
     }
 
     /// Reads the rest of a file of which the beginning is in `buffer` and hashed.
@@ -111,21 +117,30 @@ impl ContentReader<'_> {
             size_bytes = size_bytes.saturating_add(buffer.len() as u64);
         }
         let header = hasher.verify(checksum)?;
-        let content = self.offer(checksum, verity.finish(), size_bytes, None)?;
+        let content = self.offer(checksum, &payload, (verity.finish(), size_bytes), None)?;
         Ok((header, content))
     }
 
-    /// Gives the sink a verified file that it does not have; one that is not in memory is read
-    /// again, and then it is the sink that compares the digest.
+    /// Gives the sink a verified file that it does not have: the file itself, if that is what the
+    /// sink wants, or its content. What is not in memory is then read again, and it is the sink
+    /// that compares the digest.
     fn offer(
         &self,
         checksum: &Sha256Digest,
-        digest: VerityDigest,
-        size_bytes: u64,
+        payload: &Payload,
+        (digest, size_bytes): (VerityDigest, u64),
         held: Option<&[u8]>,
     ) -> Result<FileContent, ObjectError> {
         let sink_error = |source| ObjectError::Sink { digest, source };
-        if !self.sink.has(&digest, size_bytes).map_err(sink_error)? {
+        let is_there = self.sink.has(&digest, size_bytes).map_err(sink_error)?
+            || match payload {
+                Payload::Plain(file) => self
+                    .sink
+                    .take(&digest, size_bytes, file.as_fd())
+                    .map_err(sink_error)?,
+                Payload::None | Payload::Deflated(_) => false,
+            };
+        if !is_there {
             let mut again;
             let content = if let Some(bytes) = held {
                 ObjectContent::Hashed(bytes)

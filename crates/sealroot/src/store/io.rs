@@ -7,6 +7,7 @@
 
 use std::fmt::Debug;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use sealroot_format::digest::VerityDigest;
@@ -119,6 +120,9 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// The same file, open for reading only.
     fn reopen_read_only(&self, file: &Self::File) -> io::Result<Self::File>;
+
+    /// The handle of a file that somebody else made and this process has open for reading.
+    fn import(&self, file: BorrowedFd<'_>) -> io::Result<Self::File>;
 
     /// Enables fs-verity on a file nobody has open for writing.
     fn enable_verity(&self, file: &Self::File) -> Result<(), EnableVerityError>;

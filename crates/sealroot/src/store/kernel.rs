@@ -228,6 +228,10 @@ impl StoreIo for KernelIo {
         Ok(KernelFile(file))
     }
 
+    fn import(&self, file: BorrowedFd<'_>) -> io::Result<KernelFile> {
+        Ok(KernelFile(file.try_clone_to_owned()?))
+    }
+
     fn enable_verity(&self, file: &KernelFile) -> Result<(), EnableVerityError> {
         enable_verity(file)
     }

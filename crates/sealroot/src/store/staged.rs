@@ -104,25 +104,30 @@ impl<I: StoreIo> Store<I> {
     }
 
     fn enable_verity(&self, file: &I::File, target: &Target) -> Result<(), StoreError> {
+        let enabled = enable_patiently(&self.io, file);
+        enabled.map_err(|error| self.not_enabled(target, error))
+    }
+
+    /// Why fs-verity is not on a file that is to become `target`.
+    pub(super) fn not_enabled(&self, target: &Target, error: EnableVerityError) -> StoreError {
         let path = &target.path;
-        match enable_patiently(&self.io, file) {
-            Ok(()) => Ok(()),
-            Err(EnableVerityError::Other(errno @ (Errno::NOSPC | Errno::DQUOT))) => {
+        match error {
+            EnableVerityError::Other(errno @ (Errno::NOSPC | Errno::DQUOT)) => {
                 let needed = Some(merkle_bytes(target.size_bytes));
                 let failed = failed_needing(&self.io, "enable fs-verity on", path, needed);
-                Err(failed(errno.into()))
+                failed(errno.into())
             }
-            Err(error) if error.is_unsupported() => Err(StoreError::VerityLost {
+            error if error.is_unsupported() => StoreError::VerityLost {
                 location: self.location().into(),
-            }),
-            Err(source) => Err(StoreError::EnableVerity {
+            },
+            source => StoreError::EnableVerity {
                 path: full_path(&self.io, path),
                 source,
-            }),
+            },
         }
     }
 
-    fn compare(&self, target: &Target, found: VerityDigest) -> Result<(), StoreError> {
+    pub(super) fn compare(&self, target: &Target, found: VerityDigest) -> Result<(), StoreError> {
         if found == target.digest {
             return Ok(());
         }
@@ -188,7 +193,7 @@ pub(super) fn enable_patiently<I: StoreIo>(
 
 /// Size of the Merkle tree and descriptor of a file of `size_bytes`, as most filesystems store
 /// them: whole blocks per level.
-fn merkle_bytes(size_bytes: u64) -> u64 {
+pub(crate) fn merkle_bytes(size_bytes: u64) -> u64 {
     let block = u64::from(BLOCK_SIZE_BYTES);
     let mut total = block;
     let mut hashed = size_bytes.div_ceil(block);

@@ -47,11 +47,12 @@ pub struct Transaction<'s, I: StoreIo = super::KernelIo> {
     _lock: I::Lock,
     /// Objects that are there or on their way through this transaction.
     known: [Mutex<HashSet<VerityDigest>>; SHARDS],
-    batch: Batch<I::File>,
+    pub(super) batch: Batch<I::File>,
     pub(super) dirty: DirtyDirectories,
     is_marked: Mutex<bool>,
     has_failed: AtomicBool,
     added: Counter,
+    pub(super) linked: Counter,
     present: Counter,
 }
 
@@ -65,13 +66,13 @@ impl<I: StoreIo> fmt::Debug for Transaction<'_, I> {
 }
 
 #[derive(Debug, Default)]
-struct Counter {
+pub(super) struct Counter {
     objects: AtomicU64,
     bytes: AtomicU64,
 }
 
 impl Counter {
-    fn count(&self, size_bytes: u64) {
+    pub(super) fn count(&self, size_bytes: u64) {
         self.objects.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(size_bytes, Ordering::Relaxed);
     }
@@ -80,10 +81,14 @@ impl Counter {
 /// What a transaction did, each object counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransactionSummary {
-    /// Objects that were new.
+    /// Objects that were new and written.
     pub added_objects: u64,
     /// Their content.
     pub added_bytes: u64,
+    /// Objects that were new here, and are files that were there already.
+    pub linked_objects: u64,
+    /// Their content.
+    pub linked_bytes: u64,
     /// Objects that were there already.
     pub present_objects: u64,
     /// Their content.
@@ -102,6 +107,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             is_marked: Mutex::new(false),
             has_failed: AtomicBool::new(false),
             added: Counter::default(),
+            linked: Counter::default(),
             present: Counter::default(),
         }
     }
@@ -123,6 +129,8 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         Ok(TransactionSummary {
             added_objects: objects.into_inner(),
             added_bytes: bytes.into_inner(),
+            linked_objects: self.linked.objects.into_inner(),
+            linked_bytes: self.linked.bytes.into_inner(),
             present_objects: self.present.objects.into_inner(),
             present_bytes: self.present.bytes.into_inner(),
         })
@@ -213,7 +221,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         })
     }
 
-    fn shard(&self, digest: &VerityDigest) -> &Mutex<HashSet<VerityDigest>> {
+    pub(super) fn shard(&self, digest: &VerityDigest) -> &Mutex<HashSet<VerityDigest>> {
         &self.known[usize::from(digest.as_bytes()[0]) % SHARDS]
     }
 

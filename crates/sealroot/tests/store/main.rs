@@ -5,6 +5,7 @@ mod check;
 mod crash;
 mod deployments;
 mod flags;
+mod foreign;
 mod hostile;
 mod objects;
 mod processes;

@@ -10,11 +10,12 @@ const RECORD: &str = include_str!("../../../../testdata/v1/store/deployment.toml
 const RECORD_OF_MACHINE: &str =
     include_str!("../../../../testdata/v1/store/deployment-stateroot.toml");
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     include_str!("check.rs"),
     include_str!("crash.rs"),
     include_str!("deployments.rs"),
     include_str!("flags.rs"),
+    include_str!("foreign.rs"),
     include_str!("hostile.rs"),
     include_str!("objects.rs"),
     include_str!("processes.rs"),

@@ -114,7 +114,7 @@ fn is_one_byte_apart(now: &Content, durable: &Content) -> bool {
 }
 
 /// Unsynced content meets its fate. fs-verity is there whole or not at all, and only behind
-/// content that is.
+/// content that is; bytes that were durable before it was enabled stay.
 fn settle(inode: &mut Inode, fate: Fate) {
     let Inode::File {
         now,
@@ -126,7 +126,11 @@ fn settle(inode: &mut Inode, fate: Fate) {
     };
     *writers = 0;
     let is_in_place = is_one_byte_apart(now, durable);
-    if now != durable {
+    if now.bytes == durable.bytes {
+        if matches!(fate, Fate::Whole) {
+            durable.verity = now.verity;
+        }
+    } else {
         let len = now.bytes.len();
         *durable = match fate {
             Fate::AsSynced => durable.clone(),

@@ -49,6 +49,8 @@ pub(super) struct Disk {
     pub(super) durable_names: BTreeMap<Key, InodeId>,
     pub(super) pending: Vec<NameChange>,
     pub(super) has_verity: bool,
+    /// Files of the host's filesystem that are taken to be of this one, by device and inode.
+    pub(super) foreign: BTreeMap<(u64, u64), InodeId>,
     /// Holders of the lock: that many who share it, or one who does not.
     pub(super) shared_locks: usize,
     pub(super) is_locked: bool,
@@ -66,6 +68,7 @@ impl Disk {
             durable_names: BTreeMap::new(),
             pending: Vec::new(),
             has_verity,
+            foreign: BTreeMap::new(),
             shared_locks: 0,
             is_locked: false,
             capacity_bytes: None,

@@ -12,6 +12,7 @@ mod disk;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -373,6 +374,34 @@ impl StoreIo for MemoryIo {
     fn reopen_read_only(&self, file: &MemoryFile) -> io::Result<MemoryFile> {
         let _disk = self.step("reopen_read_only", Effect::Reads)?;
         Ok(self.handle(file.inode, false))
+    }
+
+    fn import(&self, file: BorrowedFd<'_>) -> io::Result<MemoryFile> {
+        let mut disk = self.step("import", Effect::Reads)?;
+        let stat = rustix::fs::fstat(file)?;
+        let known = disk.foreign.get(&(stat.st_dev, stat.st_ino)).copied();
+        if let Some(inode) = known {
+            return Ok(self.handle(inode, false));
+        }
+        let mut bytes = vec![0; usize::try_from(stat.st_size).map_err(io::Error::other)?];
+        let mut read = 0;
+        while read < bytes.len() {
+            match rustix::io::pread(file, &mut bytes[read..], read as u64)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                more => read += more,
+            }
+        }
+        let content = Content {
+            bytes,
+            verity: None,
+        };
+        let inode = disk.add(Inode::File {
+            now: content.clone(),
+            durable: content,
+            writers: 0,
+        });
+        disk.foreign.insert((stat.st_dev, stat.st_ino), inode);
+        Ok(self.handle(inode, false))
     }
 
     fn enable_verity(&self, file: &MemoryFile) -> Result<(), EnableVerityError> {

@@ -11,12 +11,13 @@ use sealroot_testkit::guest::Worker;
 use sealroot_testkit::kernel::{GuestKernel, Series};
 
 /// Those that use the kernel and need no other program.
-const TESTS: [&str; 5] = [
+const TESTS: [&str; 6] = [
     "objects::",
     "deployments::",
     "check::",
     "hostile::",
     "processes::",
+    "foreign::",
 ];
 
 #[test]

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Files of others that become objects as they are: fs-verity is enabled on them in place and they
+//! get a further name. Their content is never written (docs/format/store.md O7).
+
+use std::os::fd::BorrowedFd;
+
+use rustix::fs::FileType;
+use sealroot_format::digest::VerityDigest;
+use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
+
+use super::config::VeritySupport;
+use super::durable::held;
+use super::error::StoreError;
+use super::files::{again, failed, full_path, measure};
+use super::io::{FileKind, StoreIo};
+use super::path::object_path;
+use super::presence::Fault;
+use super::staged::{Staged, Target, enable_patiently};
+use super::{Store, Transaction};
+
+/// Files with as many names as this are not given more: ext4 stops at 65,000, and each deployment
+/// wants one.
+const MAX_LINKS_TO_TAKE: u64 = 60_000;
+
+/// What became of a file that was offered as an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// It is the object, or another that is there already is.
+    Linked,
+    /// It cannot be. Nothing was done to it.
+    Left(Untakable),
+}
+
+/// Why a file cannot become an object as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+#[non_exhaustive]
+pub enum Untakable {
+    /// A file has one fs-verity digest, for ever, and this one's is another kind.
+    #[error("it has fs-verity already, of another kind than SHA-256 with 4096-byte blocks")]
+    OtherVerity,
+    /// The filesystem soon allows no more names.
+    #[error("it has nearly as many hardlinks as the filesystem allows")]
+    ManyLinks,
+}
+
+impl<I: StoreIo> Transaction<'_, I> {
+    /// Makes a file the object that its content is: gives it fs-verity, where the store has that,
+    /// and once that is durable the object's name. `file` is open for reading, on the store's
+    /// filesystem, and was just hashed by the caller.
+    ///
+    /// In a store with fs-verity the kernel measures the file; in one without, the caller's word
+    /// counts.
+    pub fn take_object(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        file: BorrowedFd<'_>,
+    ) -> Result<Taken, StoreError> {
+        self.attempt(|| {
+            if !held(self.shard(digest)).insert(*digest) {
+                return Ok(Taken::Linked);
+            }
+            let target = Target {
+                path: object_path(digest),
+                digest: *digest,
+                size_bytes,
+            };
+            let file = match self.store().prepare_foreign(file, &target)? {
+                Ok(file) => file,
+                Err(reason) => {
+                    held(self.shard(digest)).remove(digest);
+                    return Ok(Taken::Left(reason));
+                }
+            };
+            self.linked.count(size_bytes);
+            if self.batch.push(Staged { file, target }) {
+                self.flush(true)?;
+            }
+            Ok(Taken::Linked)
+        })
+    }
+}
+
+impl<I: StoreIo> Store<I> {
+    /// Gives a file what it needs to be an object, but for the name.
+    fn prepare_foreign(
+        &self,
+        file: BorrowedFd<'_>,
+        target: &Target,
+    ) -> Result<Result<I::File, Untakable>, StoreError> {
+        let io = self.io();
+        let look = || Ok(rustix::fs::fstat(file)?);
+        let stat = again(look).map_err(failed(io, "look at the file for", &target.path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(StoreError::NotRegular {
+                path: full_path(io, &target.path),
+                found: FileKind::Special,
+            });
+        }
+        if u64::try_from(stat.st_size) != Ok(target.size_bytes) {
+            return Err(StoreError::SizeMismatch {
+                path: full_path(io, &target.path),
+                expected_bytes: target.size_bytes,
+                found: format!("{} bytes", stat.st_size),
+            });
+        }
+        if stat.st_nlink >= MAX_LINKS_TO_TAKE {
+            return Ok(Err(Untakable::ManyLinks));
+        }
+        let file =
+            again(|| io.import(file)).map_err(failed(io, "use the file for", &target.path))?;
+        let is_ours = match self.verity() {
+            VeritySupport::None => true,
+            VeritySupport::Kernel => self.seal_foreign(&file, target)?,
+        };
+        Ok(is_ours.then_some(file).ok_or(Untakable::OtherVerity))
+    }
+
+    /// Enables fs-verity on a file, unless it has it; whether it is ours then.
+    fn seal_foreign(&self, file: &I::File, target: &Target) -> Result<bool, StoreError> {
+        match measure(self.io(), file) {
+            Ok(found) => return Ok(found == Some(target.digest)),
+            Err(MeasureVerityError::DigestTooLong) => return Ok(false),
+            // Anything else is a fault that enabling, or measuring again, tells.
+            Err(_) => {}
+        }
+        let was_first = match enable_patiently(self.io(), file) {
+            Ok(()) => true,
+            // Somebody else has just done it.
+            Err(EnableVerityError::AlreadyEnabled) => false,
+            Err(error) => return Err(self.not_enabled(target, error)),
+        };
+        match self.fault_measured(&target.path, file, &target.digest)? {
+            None => Ok(true),
+            Some(_) if !was_first => Ok(false),
+            Some(Fault::Digest { found, .. }) => {
+                self.compare(target, found)?;
+                Ok(true)
+            }
+            Some(fault) => Err(StoreError::Damaged {
+                path: full_path(self.io(), &target.path),
+                reason: fault.to_string(),
+            }),
+        }
+    }
+}
