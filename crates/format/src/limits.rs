@@ -126,3 +126,15 @@ pub const MAX_LOADER_CONFIG_BYTES: u64 = 1 << 20;
 
 /// Largest kernel or initramfs, bytes. FAT holds files below 4 GiB; firmware loads far less.
 pub const MAX_BOOT_FILE_BYTES: u64 = 1 << 30;
+
+/// Largest `unswept` of a store, bytes: 16,000 packs. Read whole.
+pub const MAX_UNSWEPT_BYTES: u64 = 1 << 20;
+
+/// Largest record of what was booted, bytes: a statement in JSON and room for reasons. Read whole.
+pub const MAX_BOOTED_RECORD_BYTES: u64 = 256 * 1024;
+
+/// Largest record of a mounted pack, bytes. Read whole.
+pub const MAX_MOUNT_RECORD_BYTES: u64 = 4096;
+
+/// Most records of mounted packs that are looked at.
+pub const MAX_MOUNT_RECORDS: usize = 65_536;

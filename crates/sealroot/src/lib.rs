@@ -15,6 +15,7 @@
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
+//! * [`machine`]: which deployments there are, what uses them, what can go;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
@@ -26,6 +27,7 @@ pub mod deploy;
 pub mod entry;
 pub mod initramfs;
 pub mod keys;
+pub mod machine;
 pub mod monitor;
 pub mod mount;
 pub mod object;

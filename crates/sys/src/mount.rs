@@ -215,6 +215,36 @@ pub fn mount_setattr(
     }
 }
 
+/// Whether the filesystem with this device number, as `stat` gives it, is certainly gone: unmounted
+/// in every namespace, and no longer held open by anybody.
+///
+/// Asked of the kernel by `ustat`, the one call that looks for a filesystem by its number wherever
+/// it is mounted. Where there is no such call the answer is always no.
+#[cfg(target_arch = "x86_64")]
+pub fn is_filesystem_gone(device: u64) -> bool {
+    /// Larger than `struct ustat` of `linux/types.h`, and aligned like it.
+    #[repr(C, align(8))]
+    struct Ustat([u8; 64]);
+
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    if major >= 1 << 12 || minor >= 1 << 20 {
+        return false;
+    }
+    // The kernel's own 32-bit form of a device number (`new_decode_dev` of linux/kdev_t.h).
+    let encoded = (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12);
+    let mut found = Ustat([0; 64]);
+    // SAFETY: int ustat(dev_t, struct ustat *): the kernel writes one struct ustat, for which there
+    // is room.
+    let result = unsafe { libc::syscall(libc::SYS_ustat, encoded, &raw mut found) };
+    result != 0 && last_errno() == Errno::INVAL
+}
+
+/// See above.
+#[cfg(not(target_arch = "x86_64"))]
+pub fn is_filesystem_gone(_device: u64) -> bool {
+    false
+}
+
 /// The error number the last failed call of this thread left.
 pub(crate) fn last_errno() -> Errno {
     Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)
@@ -243,6 +273,18 @@ mod tests {
                 .to_string()
                 .starts_with("fsopen for no-such-filesystem")
         );
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_filesystem_is_gone_when_nobody_has_it() {
+        use std::os::unix::fs::MetadataExt as _;
+        let here = std::fs::metadata("/").expect("there is a root").dev();
+        assert!(!is_filesystem_gone(here));
+        let proc = std::fs::metadata("/proc").expect("there is /proc").dev();
+        assert!(!is_filesystem_gone(proc));
+        assert!(is_filesystem_gone(rustix::fs::makedev(0, 0xf_fffe)));
+        assert!(!is_filesystem_gone(u64::MAX), "no number the kernel has");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::monitor::{Monitor, Unit};
 use crate::store::{
     CONFIG_NAME, DirEntry, FileKind, LOCK_NAME, LockKind, Store, StoreDir, StoreError, StoreIo,
-    StorePath, again,
+    StorePath, UNSWEPT_NAME, again,
 };
 
 use releases::Releases;
@@ -125,7 +125,10 @@ impl<I: StoreIo> Checker<'_, I> {
             if entry.kind == FileKind::Directory && missing.remove(&*entry.name) {
                 continue;
             }
-            if [CONFIG_NAME.as_bytes(), LOCK_NAME.as_bytes()].contains(&&*entry.name) {
+            if [CONFIG_NAME, LOCK_NAME, UNSWEPT_NAME]
+                .map(str::as_bytes)
+                .contains(&&*entry.name)
+            {
                 self.is_regular(&path, &entry);
             } else {
                 self.stray(&path, &entry);

@@ -117,7 +117,7 @@ impl DeployError {
     }
 
     /// Whether it says that a record is damaged or missing, rather than out of reach.
-    pub(super) fn is_unreadable_record(&self) -> bool {
+    pub(crate) fn is_unreadable_record(&self) -> bool {
         matches!(
             self,
             Self::Record { .. }

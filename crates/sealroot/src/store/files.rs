@@ -148,6 +148,7 @@ impl<I: StoreIo> Store<I> {
             return Ok(());
         }
         self.sync_all()?;
+        self.note_unswept()?;
         self.remove_content(&tmp, MAX_LEFTOVER_DEPTH)
     }
 

@@ -51,6 +51,15 @@ pub struct FileStat {
     pub inode: u64,
 }
 
+/// What a file takes on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// How many names it has, those elsewhere counted.
+    pub links: u64,
+    /// What is free again when the last of them is gone, bytes.
+    pub allocated_bytes: u64,
+}
+
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirEntry {
@@ -106,6 +115,9 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// The names in a directory, sorted.
     fn list(&self, directory: &StorePath) -> io::Result<Vec<DirEntry>>;
+
+    /// What the file at `path` takes on the disk. Does not follow it.
+    fn usage(&self, path: &StorePath) -> io::Result<Usage>;
 
     /// The digest the kernel enforces on a file, `None` if it is not of our profile's algorithm.
     fn measure_verity(&self, file: &Self::File)

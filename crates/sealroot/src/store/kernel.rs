@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use sealroot_format::digest::VerityDigest;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError, enable_verity, measure_verity};
 
-use super::io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
+use super::io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
 use super::path::{StoreDir, StorePath};
 
 /// How every path below the store's directory is resolved.
@@ -33,6 +33,9 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 const STORE_MODE: Mode = Mode::from_raw_mode(0o700);
+
+/// What `st_blocks` counts in, whatever the block size of the filesystem.
+const STAT_BLOCK_BYTES: u64 = 512;
 
 /// A directory of a real filesystem, as a store uses it.
 #[derive(Debug)]
@@ -203,6 +206,15 @@ impl StoreIo for KernelIo {
         }
         entries.sort_unstable();
         Ok(entries)
+    }
+
+    fn usage(&self, path: &StorePath) -> io::Result<Usage> {
+        let (directory, name) = self.parent(path)?;
+        let stat = rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        Ok(Usage {
+            links: stat.st_nlink,
+            allocated_bytes: u64::try_from(stat.st_blocks).unwrap_or(0) * STAT_BLOCK_BYTES,
+        })
     }
 
     fn measure_verity(

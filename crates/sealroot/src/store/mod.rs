@@ -26,6 +26,8 @@ mod path;
 mod presence;
 mod staged;
 mod transaction;
+mod trash;
+mod unswept;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -38,17 +40,19 @@ pub(crate) use create::write_unnamed;
 pub use error::StoreError;
 pub(crate) use files::{again, failed, full_path, read_small_on};
 pub use foreign::{Taken, Untakable};
-pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo};
+pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
-pub(crate) use path::object_path_in;
 pub use path::{
     CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, deployment_path, object_path, pack_path,
     parse_deployment_name, parse_object_name, parse_object_signature_name, parse_pack_name,
     parse_statement_name, statement_path,
 };
+pub(crate) use path::{object_path_in, object_signature_path};
 pub(crate) use presence::{Fault, Presence};
 pub use presence::{SequentialReader, StoredFile};
 pub use transaction::{Transaction, TransactionSummary};
+pub use trash::Emptied;
+pub use unswept::UNSWEPT_NAME;
 
 /// How long an operation waits for the lock unless told otherwise.
 const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);

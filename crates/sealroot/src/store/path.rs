@@ -138,6 +138,16 @@ pub fn object_path(digest: &VerityDigest) -> StorePath {
     object_path_in(&StoreDir::Objects.path(), digest)
 }
 
+/// `objects/XX/<rest>.sign`
+pub(crate) fn object_signature_path(digest: &VerityDigest) -> StorePath {
+    let hex = digest.to_hex();
+    let (prefix, rest) = hex.split_at(2);
+    known(&format!(
+        "{}/{prefix}/{rest}.sign",
+        StoreDir::Objects.name()
+    ))
+}
+
 /// `XX/<rest>.file` in any directory of objects.
 pub(crate) fn object_path_in(objects: &StorePath, digest: &VerityDigest) -> StorePath {
     let hex = digest.to_hex();

@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use sealroot::store::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, StorePath};
+use sealroot::store::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, StorePath, Usage};
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
 
@@ -330,6 +330,19 @@ impl StoreIo for MemoryIo {
 
     fn list(&self, directory: &StorePath) -> io::Result<Vec<DirEntry>> {
         Ok(self.step("list", Effect::Reads)?.list(directory)?)
+    }
+
+    fn usage(&self, path: &StorePath) -> io::Result<Usage> {
+        let disk = self.step("usage", Effect::Reads)?;
+        let inode = disk.resolve(path)?;
+        let allocated_bytes = match &disk.inodes[inode] {
+            Inode::Directory => 0,
+            Inode::File { now, .. } => now.bytes.len() as u64,
+        };
+        Ok(Usage {
+            links: disk.names.values().filter(|named| **named == inode).count() as u64,
+            allocated_bytes,
+        })
     }
 
     fn measure_verity(

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `booted.json`: what the boot program says of this boot (docs/design/boot.md).
+
+use sealroot_format::digest::{CommitId, VerityDigest};
+use sealroot_format::limits::MAX_BOOTED_RECORD_BYTES;
+use sealroot_format::policy::DeploymentName;
+use serde::Deserialize;
+
+use super::MachineError;
+use super::runtime::{Runtime, read_bounded};
+
+/// What was booted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Booted {
+    /// The pack that is the root.
+    pub pack: VerityDigest,
+    /// The deployment, where the command line named one.
+    pub deployment: Option<DeploymentName>,
+    /// `sealed`, `verity` or `integrity`.
+    pub mode: String,
+    /// `erofs` or `tmpfs`.
+    pub layer: String,
+    /// What speaks against calling this boot sealed.
+    pub insecure: Vec<String>,
+}
+
+/// As the boot program writes it. It may get more keys.
+#[derive(Deserialize)]
+struct Raw {
+    version: u32,
+    insecure: Vec<String>,
+    mode: String,
+    layer: String,
+    pack: String,
+    commit: Option<String>,
+    serial: Option<u32>,
+}
+
+impl Booted {
+    /// Reads the record; `None` if there is none.
+    pub fn read(runtime: &Runtime) -> Result<Option<Self>, MachineError> {
+        let path = runtime.booted_path();
+        let invalid = |reason: String| MachineError::Booted {
+            path: path.clone(),
+            reason,
+        };
+        let bytes = read_bounded(&path, MAX_BOOTED_RECORD_BYTES);
+        let Some(bytes) = bytes.map_err(|error| invalid(error.to_string()))? else {
+            return Ok(None);
+        };
+        Self::parse(&bytes).map(Some).map_err(invalid)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let raw: Raw = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if raw.version != 1 {
+            return Err(format!("it has version {}, expected 1", raw.version));
+        }
+        let pack = VerityDigest::from_hex(&raw.pack);
+        let pack = pack.ok_or_else(|| format!("pack: expected a digest, found {:?}", raw.pack))?;
+        let commit = match &raw.commit {
+            None => None,
+            Some(text) => Some(
+                CommitId::from_hex(text)
+                    .ok_or_else(|| format!("commit: expected a commit, found {text:?}"))?,
+            ),
+        };
+        let named = commit.zip(raw.serial);
+        Ok(Self {
+            pack,
+            deployment: named.map(|(commit, serial)| DeploymentName { commit, serial }),
+            mode: raw.mode,
+            layer: raw.layer,
+            insecure: raw.insecure,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(serial: &str) -> String {
+        let (pack, commit) = ("ab".repeat(32), "cd".repeat(32));
+        format!(
+            "{{\"version\": 1, \"sealed\": false, \"insecure\": [\"no Secure Boot\"], \"mode\": \
+             \"verity\", \"layer\": \"erofs\", \"pack\": \"{pack}\", \"commit\": \"{commit}\", \
+             \"serial\": {serial}, \"index\": 1, \"epoch\": 0, \"statement\": \"x\"}}"
+        )
+    }
+
+    #[test]
+    fn the_boot_programs_record_is_read() {
+        let booted = Booted::parse(record("3").as_bytes()).expect("a record");
+        let commit = CommitId::from_bytes([0xcd; 32]);
+        assert_eq!(
+            booted,
+            Booted {
+                pack: VerityDigest::from_bytes([0xab; 32]),
+                deployment: Some(DeploymentName { commit, serial: 3 }),
+                mode: "verity".into(),
+                layer: "erofs".into(),
+                insecure: vec!["no Secure Boot".into()],
+            }
+        );
+        let without = Booted::parse(record("null").as_bytes()).expect("a record");
+        assert_eq!(without.deployment, None);
+    }
+
+    #[test]
+    fn anything_else_is_an_error_and_not_nothing() {
+        let good = record("3");
+        for bad in [
+            String::new(),
+            "[".repeat(100_000),
+            "null".into(),
+            good.replace("\"version\": 1", "\"version\": 2"),
+            good.replace("abab", "xyxy"),
+            good.replace("cdcd", "CDCD"),
+            good.replace(": 3", ": -3"),
+        ] {
+            assert!(Booted::parse(bad.as_bytes()).is_err(), "{bad:.60}");
+        }
+    }
+
+    #[test]
+    fn a_record_that_is_too_large_or_no_file_is_an_error() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let runtime = Runtime::new(directory.path());
+        assert_eq!(Booted::read(&runtime).expect("none"), None);
+        std::fs::create_dir(runtime.booted_path()).expect("planted");
+        Booted::read(&runtime).expect_err("a directory");
+        std::fs::remove_dir(runtime.booted_path()).expect("removed");
+        let len = usize::try_from(MAX_BOOTED_RECORD_BYTES).expect("small") + 1;
+        std::fs::write(runtime.booted_path(), vec![b' '; len]).expect("planted");
+        let error = Booted::read(&runtime).expect_err("too large");
+        assert!(
+            error.to_string().contains("more than 262144 bytes"),
+            "{error}"
+        );
+    }
+}

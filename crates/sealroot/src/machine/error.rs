@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong with the deployments of a machine.
+
+use std::io;
+use std::path::PathBuf;
+
+use sealroot_format::ErrorClass;
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::pack::PackError;
+use sealroot_format::policy::DeploymentName;
+
+use super::State;
+use crate::deploy::DeployError;
+use crate::store::StoreError;
+
+/// Why the deployments of a machine could not be looked at or changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// The store refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A deployment could not be read or changed.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    /// What the boot program wrote cannot be read.
+    #[error("{} does not say which deployment runs: {reason}", path.display())]
+    Booted {
+        /// The record.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The records of this boot could not be read or written.
+    #[error("cannot {operation} {}", path.display())]
+    Runtime {
+        /// The operation, as a verb.
+        operation: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The refusal.
+        source: io::Error,
+    },
+    /// A deployment that is in use was to be removed.
+    #[error("the deployment {name} is {}: it is not removed", state.as_str())]
+    InUse {
+        /// Which.
+        name: DeploymentName,
+        /// How.
+        state: State,
+    },
+    /// A pack that must stay is not there, so what it needs is not known.
+    #[error("the pack {pack} of {user} is not in the store: which objects it needs is not known")]
+    MissingPack {
+        /// The pack.
+        pack: VerityDigest,
+        /// What needs it.
+        user: String,
+    },
+    /// A pack that must stay cannot be read, so what it needs is not known.
+    #[error("the pack {pack} cannot be read: which objects it needs is not known")]
+    BadPack {
+        /// The pack.
+        pack: VerityDigest,
+        /// Why not.
+        source: PackError,
+    },
+    /// Something is mounted over the store's objects, and what it needs is not known.
+    #[error(
+        "a pack that is not in the store is mounted on {}: which objects it needs is not known",
+        place.display()
+    )]
+    ForeignMount {
+        /// Where.
+        place: PathBuf,
+    },
+}
+
+impl MachineError {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Store(error) => error.class(),
+            Self::Deploy(error) => error.class(),
+            Self::Booted { .. } => ErrorClass::Corrupt,
+            Self::Runtime { .. } => ErrorClass::Io,
+            Self::InUse { .. } => ErrorClass::Usage,
+            Self::MissingPack { .. } => ErrorClass::NotFound,
+            Self::BadPack { source, .. } => source.class(),
+            Self::ForeignMount { .. } => ErrorClass::Busy,
+        }
+    }
+}

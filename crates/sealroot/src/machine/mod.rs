@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The life of the machine: which deployments there are, what uses them, and what can go.
+//!
+//! There is no database. The state is what can be found: the deployments of the store and the flags
+//! in them, what boots, what this boot's programs wrote under `/run/sealroot`, and what is mounted
+//! (docs/design/machine.md).
+
+mod booted;
+mod choices;
+mod error;
+mod mark;
+mod mounts;
+mod plan;
+mod prune;
+mod remove;
+mod runtime;
+mod scan;
+
+pub use booted::Booted;
+pub use choices::BootChoices;
+pub use error::MachineError;
+pub use mounts::{LiveMount, MountRecord, record_mount};
+pub use prune::{Pruned, Releases, Retention, plan_prune, prune};
+pub use remove::{pin, undeploy, unpin};
+pub use runtime::Runtime;
+pub use scan::{Found, Scan, State, scan};
