@@ -10,6 +10,7 @@ use sealroot::monitor::Silent;
 use sealroot::release;
 use sealroot::source::Devices;
 use sealroot::store::Store;
+use sealroot_format::pack;
 use sealroot_format::tree::{FileContent, Kind};
 
 /// What a build may hold, the metadata of a few thousand files included.
@@ -66,6 +67,16 @@ fn files_inside_a_pack_do_not_pass_through_memory_all_at_once() {
         peak_bytes < MAX_MEMORY_BYTES,
         "{peak_bytes} bytes of memory for a pack of {}",
         statement.pack_size_bytes
+    );
+
+    let pack = format!("{}.pack", statement.pack_digest.to_hex());
+    let pack = File::open(scratch.path().join("store/pack").join(pack)).expect("the pack");
+    let checked = pack::check(pack).expect("a pack");
+    assert_eq!(checked.summary.digest, statement.pack_digest);
+    let peak_bytes = peak_memory_bytes();
+    assert!(
+        peak_bytes < MAX_MEMORY_BYTES,
+        "{peak_bytes} bytes of memory to check it"
     );
 
     // Each file got the content that was its own.

@@ -262,6 +262,16 @@ impl<'i, R: ReadAt> Reader<'i, R> {
         Ok(bytes.into_boxed_slice())
     }
 
+    /// That all content of an inode lies within the image.
+    pub(crate) fn check_content(&self, inode: &RawInode) -> Result<(), ImageError> {
+        let mut index = 0_u64;
+        while let Some((at, len)) = content_block(inode, index)? {
+            self.image.check_range("content", at, len as u64)?;
+            index = index.saturating_add(1);
+        }
+        Ok(())
+    }
+
     /// The names in block `index` of a directory; `None` behind the last block.
     pub(crate) fn dirents(
         &mut self,

@@ -95,6 +95,10 @@ impl<R: ReadAt> Image<R> {
     }
 
     /// A reader with a cache of its own.
+    pub(crate) const fn source(&self) -> &R {
+        &self.source
+    }
+
     pub(crate) fn reader(&self) -> Reader<'_, R> {
         Reader::new(self)
     }

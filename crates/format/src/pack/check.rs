@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use super::{Pack, PackError, PackSummary, write_pack};
 use crate::erofs::{ImageError, ReadAt};
@@ -24,18 +25,20 @@ pub struct CheckedPack {
     pub thresholds: RangeInclusive<u32>,
 }
 
-/// Checks a pack in full. Takes about as long as reading its tree and writing it again; the tree
-/// is held in memory.
+/// Checks a pack in full. Takes about as long as reading its tree and writing it again.
+///
+/// The tree's names and metadata are held in memory. The content of its files stays in `source`,
+/// which lives as long as the tree does and must not change.
 ///
 /// # Errors
 /// Those of [`Pack::open`] and [`Pack::tree`]; [`PackError::NotCanonical`];
 /// [`PackError::NotDivided`].
-pub fn check(source: impl ReadAt) -> Result<CheckedPack, PackError> {
-    let pack = Pack::open(&source)?;
-    let tree = pack.tree()?;
+pub fn check(source: impl ReadAt + Send + Sync + 'static) -> Result<CheckedPack, PackError> {
+    let pack = Arc::new(Pack::open(source)?);
+    let tree = pack.tree_in_place()?;
     let thresholds = thresholds(&tree)?;
     let mut compare = Compare {
-        source: &source,
+        source: pack.image.source(),
         at_bytes: 0,
         failure: None,
         buffer: Vec::new(),

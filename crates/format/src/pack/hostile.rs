@@ -74,7 +74,7 @@ fn refusal(change: impl FnOnce(&mut Nodes<'_>)) -> String {
     let image = image_of(&tree(), change);
     let error = Pack::open(&image).and_then(|pack| pack.tree()).unwrap_err();
     assert_eq!(error.class(), ErrorClass::Corrupt);
-    let checked = check(&image).unwrap_err();
+    let checked = check(image.clone()).unwrap_err();
     assert_eq!(checked.to_string(), error.to_string());
     reason(error)
 }
@@ -130,7 +130,7 @@ fn drop_names(nodes: &mut Nodes<'_>, node: usize, first: usize, last: usize) {
 #[test]
 fn unchanged_it_is_a_pack() {
     let image = image_of(&tree(), |_| {});
-    let checked = check(&image).unwrap();
+    let checked = check(image.clone()).unwrap();
     assert!(checked.tree == tree());
     assert_eq!(checked.thresholds, 7..=65_536);
 }
@@ -350,7 +350,7 @@ fn a_path_is_not_too_long() {
             .filter(|child| child.name.len() > 2);
         names.for_each(|child| child.name = &LONG[..255]);
     });
-    let error = check(&image).unwrap_err();
+    let error = check(image.clone()).unwrap_err();
     assert!(
         std::error::Error::source(&error)
             .unwrap()
@@ -409,7 +409,7 @@ fn an_external_file_is_a_hole_of_the_right_form() {
         .rposition(|bytes| bytes == [0xff; 4])
         .unwrap();
     image[hole] = 0;
-    let error = check(&image).unwrap_err();
+    let error = check(image.clone()).unwrap_err();
     assert!(
         std::error::Error::source(&error)
             .unwrap()
@@ -426,7 +426,7 @@ fn an_owner_is_one_that_chown_can_set() {
         assert_refused("group", |nodes| nodes.list[node].gid = u32::MAX);
     }
     let image = image_of(&tree(), |nodes| nodes.list[INLINE].uid = u32::MAX - 1);
-    check(&image).unwrap();
+    check(image.clone()).unwrap();
 }
 
 // Rules: P5

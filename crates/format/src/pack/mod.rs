@@ -19,6 +19,7 @@ mod order;
 mod overlay;
 mod place;
 mod read;
+mod stored;
 mod verity;
 mod walk;
 

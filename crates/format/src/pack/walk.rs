@@ -15,10 +15,12 @@ use std::collections::HashMap;
 use super::entry::{Entry, EntryKind, field, read_entry};
 use super::read::{Pack, Scan};
 use super::{PackError, ReadAt};
-use crate::erofs::reader::{RawDirent, Reader};
+use crate::erofs::reader::{RawDirent, RawInode, Reader};
 use crate::erofs::{Nid, dirent};
 use crate::limits;
-use crate::tree::{DeviceNumber, FileContent, Inode, InodeId, Kind, Tree, TreeError, Xattr};
+use crate::tree::{
+    DeviceNumber, FileContent, InlineContent, Inode, InodeId, Kind, Tree, TreeError, Xattr,
+};
 
 /// A walk over a pack in canonical order: depth first, names sorted bytewise, the root first.
 ///
@@ -100,8 +102,16 @@ impl<R: ReadAt> Pack<R> {
 
     /// Reads the whole pack and checks its grammar in full.
     pub fn tree(&self) -> Result<Tree, PackError> {
-        let mut walk = self.walk();
         let mut contents = self.image.reader();
+        self.tree_with(|raw| Ok(contents.whole_content(raw)?.into()))
+    }
+
+    /// Reads the tree; `content_of` gives the content of inline files.
+    pub(super) fn tree_with(
+        &self,
+        mut content_of: impl FnMut(&RawInode) -> Result<InlineContent, PackError>,
+    ) -> Result<Tree, PackError> {
+        let mut walk = self.walk();
         let Some(Step {
             visit: Visit::Entry(root),
             ..
@@ -129,7 +139,7 @@ impl<R: ReadAt> Pack<R> {
             match visit {
                 Visit::Entry(entry) => {
                     let (nid, is_shared) = (entry.nid, entry.nlink > 1);
-                    let inode = entry.into_inode(&mut contents)?;
+                    let inode = entry.into_inode(&mut content_of)?;
                     let is_directory = inode.as_directory().is_some();
                     let id = tree.insert(parent, name, inode).map_err(tree_error)?;
                     if is_directory {
@@ -149,13 +159,13 @@ impl<R: ReadAt> Pack<R> {
 }
 
 impl Entry {
-    fn into_inode<R: ReadAt>(self, contents: &mut Reader<'_, R>) -> Result<Inode, PackError> {
+    fn into_inode(
+        self,
+        content_of: &mut impl FnMut(&RawInode) -> Result<InlineContent, PackError>,
+    ) -> Result<Inode, PackError> {
         let kind = match self.kind {
             EntryKind::Directory { .. } => Kind::directory(),
-            EntryKind::Inline { .. } => {
-                let content = contents.whole_content(&self.raw)?;
-                Kind::Regular(FileContent::Inline(content.into()))
-            }
+            EntryKind::Inline { .. } => Kind::Regular(FileContent::Inline(content_of(&self.raw)?)),
             EntryKind::External { digest, size_bytes } => {
                 Kind::Regular(FileContent::External { digest, size_bytes })
             }

@@ -248,7 +248,7 @@ fn golden_packs_are_written_and_read_as_ever() {
                 fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             assert!(found == bytes, "{name}.{extension} differs");
         }
-        let checked = check(&pack).expect("a valid pack");
+        let checked = check(pack.clone()).expect("a valid pack");
         assert!(checked.tree == tree, "{name}");
         assert_eq!(checked.summary, summary, "{name}");
         assert!(checked.thresholds.contains(&threshold), "{name}");

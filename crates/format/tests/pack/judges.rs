@@ -240,7 +240,7 @@ fn extremes_are_accepted() {
     };
     let tree = extreme();
     let bytes = written(&tree, 4096);
-    let checked = check(&bytes).expect("a valid pack");
+    let checked = check(bytes.clone()).expect("a valid pack");
     assert!(checked.tree == tree);
     let directory = tempfile::tempdir().expect("a temporary directory");
     let image = directory.path().join("image");

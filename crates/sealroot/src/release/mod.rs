@@ -7,7 +7,9 @@
 mod error;
 mod objects;
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 
 use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
@@ -99,24 +101,24 @@ pub fn verify_statement(
 /// The bytes of a pack that has the digest it was opened by: the kernel's word for it, or a copy
 /// in memory that was hashed.
 #[derive(Debug)]
-pub enum PackBytes<'s> {
+pub enum PackBytes {
     /// Measured; the kernel verifies what is read.
-    Enforced(StoredFile<'s>),
+    Enforced(File),
     /// Hashed.
     InMemory(Vec<u8>),
 }
 
-impl ReadAt for PackBytes<'_> {
+impl ReadAt for PackBytes {
     fn read_exact_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         match self {
-            Self::Enforced(file) => file.read_exact_at(buf, offset_bytes),
+            Self::Enforced(file) => ReadAt::read_exact_at(file, buf, offset_bytes),
             Self::InMemory(bytes) => bytes.read_exact_at(buf, offset_bytes),
         }
     }
 
     fn size_bytes(&self) -> io::Result<u64> {
         match self {
-            Self::Enforced(file) => Ok(file.size_bytes()),
+            Self::Enforced(file) => file.size_bytes(),
             Self::InMemory(bytes) => bytes.size_bytes(),
         }
     }
@@ -133,13 +135,10 @@ impl<I: StoreIo> ReadAt for StoredFile<'_, I> {
 }
 
 /// The bytes of the pack with this digest, verified.
-pub fn open_pack_bytes<'s>(
-    store: &'s Store,
-    digest: &VerityDigest,
-) -> Result<PackBytes<'s>, ReleaseError> {
+pub fn open_pack_bytes(store: &Store, digest: &VerityDigest) -> Result<PackBytes, ReleaseError> {
     let file = store.open_pack(digest)?;
     match store.verity() {
-        VeritySupport::Kernel => Ok(PackBytes::Enforced(file)),
+        VeritySupport::Kernel => Ok(PackBytes::Enforced(OwnedFd::from(file.into_file()).into())),
         VeritySupport::None => Ok(PackBytes::InMemory(read_hashed(&file, digest)?)),
     }
 }
