@@ -143,6 +143,8 @@ pub(crate) enum Command {
     Build(cmd::build::Build),
     /// Add a signature to a release.
     Sign(cmd::sign::Sign),
+    /// Put the signed release of a commit that OSTree has pulled into the store.
+    Import(cmd::import::Import),
     /// Verify the signatures of releases and that all they name is there.
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.

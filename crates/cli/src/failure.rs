@@ -114,6 +114,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
     first_class!(
         sealroot::build::BuildError,
         sealroot::deploy::DeployError,
+        sealroot::import::ImportError,
         sealroot::initramfs::Error,
         sealroot::mount::MountError,
         sealroot::ostree::OstreeError,

@@ -10,6 +10,7 @@
 //! * [`spool`]: where a source keeps small files until they are packed;
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * [`build`]: a source into a pack and objects in a store, and its unsigned statement;
+//! * [`import`]: a release from an OSTree commit that is there, and the vendor's statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
@@ -25,6 +26,7 @@ pub mod build;
 pub mod check;
 pub mod deploy;
 pub mod entry;
+pub mod import;
 pub mod initramfs;
 pub mod keys;
 pub mod machine;

@@ -7,6 +7,7 @@ pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod dump;
 pub(crate) mod image;
+pub(crate) mod import;
 pub(crate) mod initramfs;
 pub(crate) mod keys;
 pub(crate) mod ls;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Keys(keys) => keys.run(output),
         Command::Image(image) => image.run(output),
         Command::Build(build) => build.run(common, output),
+        Command::Import(import) => import.run(common, output),
         Command::Sign(sign) => sign.run(common, output),
         Command::Verify(verify) => verify.run(common, output),
         Command::Deploy(deploy) => deploy.run(common, output),

@@ -61,7 +61,7 @@ fn results_have_the_keys_that_are_promised() {
     let signed = json(&format!("sign {commit} --key vendor.secret"));
     assert_eq!(
         keys(&signed),
-        "commit is_new key signatures statement stream wanted"
+        "commit is_new key published signatures statement stream wanted"
     );
     let verified = json("verify");
     assert_eq!(keys(&verified), "refused releases");

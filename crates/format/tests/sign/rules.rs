@@ -3,13 +3,14 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "tests/sign/keys.rs",
     "tests/sign/keyset.rs",
     "tests/sign/policy.rs",
     "tests/sign/statement.rs",
     "tests/sign/verify.rs",
     "src/sign/key.rs",
+    "../sealroot/tests/ostree/import.rs",
     "../sealroot/tests/ostree/publish.rs",
 ];
 

@@ -5,6 +5,7 @@
 //! Nothing of it is trustworthy before a signature in it was verified, and anyone who can write to
 //! the repository can take it away.
 
+use std::fmt;
 use std::io::Read;
 
 use rustix::fs::{Dir, OFlags};
@@ -31,7 +32,22 @@ pub enum StatementPlace {
     Detached,
     /// In a file named by the commit and this stream.
     File(Name),
+    /// In the directory of such files.
+    Files,
 }
+
+impl fmt::Display for StatementPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Detached => f.write_str("the commit's detached metadata"),
+            Self::File(stream) => write!(f, "the file for stream {stream}"),
+            Self::Files => write!(f, "the directory {STATEMENTS}"),
+        }
+    }
+}
+
+/// What a place has that may have a statement.
+pub type PublishedStatement = (StatementPlace, Result<Vec<u8>, OstreeError>);
 
 impl Repository {
     /// The detached metadata of a commit; empty if it has none.
@@ -49,34 +65,41 @@ impl Repository {
         parse_detached(commit, bytes)
     }
 
-    /// The bytes of all release statements that are published with a commit, unverified.
-    pub fn published_statements(
-        &self,
-        commit: CommitId,
-    ) -> Result<Vec<(StatementPlace, Vec<u8>)>, OstreeError> {
+    /// The bytes of all release statements that are published with a commit, unverified; or why a
+    /// place that may have one cannot be read, which says nothing of the others.
+    pub fn published_statements(&self, commit: CommitId) -> Vec<PublishedStatement> {
         let mut found = Vec::new();
-        if let Some(bytes) = self.detached(commit)?.bytes(STATEMENT_KEY) {
-            found.push((StatementPlace::Detached, bytes.to_vec()));
+        let detached = self.detached(commit);
+        match detached.map(|metadata| metadata.bytes(STATEMENT_KEY).map(Into::into)) {
+            Ok(None) => {}
+            Ok(Some(bytes)) => found.push((StatementPlace::Detached, Ok(bytes))),
+            Err(error) => found.push((StatementPlace::Detached, Err(error))),
         }
-        for stream in self.statement_streams(commit)? {
-            let path = statement_path(&commit, &stream).to_string();
-            let read_error = |source| OstreeError::Read {
-                path: self.path.join(&path),
-                source,
-            };
-            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            let file = match open_beneath(&self.root, &path, flags) {
-                Err(Errno::NOENT) => continue,
-                result => result.map_err(|errno| read_error(errno.into()))?,
-            };
-            let mut bytes = Vec::new();
-            // One byte more than is taken for a statement.
-            let max = (limits::MAX_SIGN_FILE_BYTES as u64).saturating_add(1);
-            let read = std::fs::File::from(file).take(max).read_to_end(&mut bytes);
-            read.map_err(read_error)?;
-            found.push((StatementPlace::File(stream), bytes));
+        match self.statement_streams(commit) {
+            Ok(streams) => found.extend(streams.into_iter().map(|stream| {
+                let bytes = self.read_statement(commit, &stream);
+                (StatementPlace::File(stream), bytes)
+            })),
+            Err(error) => found.push((StatementPlace::Files, Err(error))),
         }
-        Ok(found)
+        found
+    }
+
+    fn read_statement(&self, commit: CommitId, stream: &Name) -> Result<Vec<u8>, OstreeError> {
+        let path = statement_path(&commit, stream).to_string();
+        let read_error = |source| OstreeError::Read {
+            path: self.path.join(&path),
+            source,
+        };
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file = open_beneath(&self.root, &path, flags);
+        let file = file.map_err(|errno| read_error(errno.into()))?;
+        let mut bytes = Vec::new();
+        // One byte more than is taken for a statement.
+        let max = (limits::MAX_SIGN_FILE_BYTES as u64).saturating_add(1);
+        let read = std::fs::File::from(file).take(max).read_to_end(&mut bytes);
+        read.map_err(read_error)?;
+        Ok(bytes)
     }
 
     /// The streams in which there is a file with a statement of the commit, sorted.

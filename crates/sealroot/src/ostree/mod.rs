@@ -30,7 +30,7 @@ use sealroot_format::digest::CommitId;
 use sealroot_format::tree::Tree;
 
 pub use commit::{CommitInfo, CommitObject};
-pub use detached::{STATEMENT_KEY, StatementPlace};
+pub use detached::{PublishedStatement, STATEMENT_KEY, StatementPlace};
 pub use error::{ObjectAt, ObjectError, ObjectKind, ObjectName, OstreeError};
 pub use gvariant::{Dictionary, NotNormal};
 pub use inflate::InflateError;

@@ -14,6 +14,7 @@ mod crafted_content;
 mod damage;
 mod encode;
 mod entries;
+mod import;
 mod publish;
 mod repositories;
 mod revisions;
