@@ -138,3 +138,12 @@ pub const MAX_MOUNT_RECORD_BYTES: u64 = 4096;
 
 /// Most records of mounted packs that are looked at.
 pub const MAX_MOUNT_RECORDS: usize = 65_536;
+
+/// Most bytes of an initramfs when it is unpacked: it must fit into memory several times.
+pub const MAX_INITRAMFS_BYTES: u64 = 4 << 30;
+
+/// Most memory that one decompressor of an initramfs may take, bytes.
+pub const MAX_INITRAMFS_WINDOW_BYTES: u64 = 128 << 20;
+
+/// Most members of all archives of an initramfs.
+pub const MAX_INITRAMFS_MEMBERS: u32 = 1_000_000;

@@ -260,24 +260,14 @@ fn old_kernel(modules: &Path) -> Option<String> {
 }
 
 fn find_boot_program() -> anyhow::Result<PathBuf> {
-    const NAME: &str = "sealroot-boot";
-    let beside = std::env::current_exe()
-        .ok()
-        .and_then(|exe| Some(exe.parent()?.join(NAME)));
-    let installed = Path::new("/usr/lib/sealroot").join(NAME);
-    beside
-        .into_iter()
-        .chain([installed])
-        .find(|path| fs::exists(path).unwrap_or(false))
-        .ok_or_else(|| {
-            Failure::new(
-                ErrorClass::NotFound,
-                format!("the boot program {NAME} was not found"),
-            )
+    initramfs::installed_boot_program().ok_or_else(|| {
+        let program = initramfs::BOOT_PROGRAM;
+        let message = format!("the boot program {program} was not found");
+        Failure::new(ErrorClass::NotFound, message)
             .hint(
                 "`cargo xtask dist` in sealroot's sources makes it; name it with \
                  --boot-program FILE",
             )
             .into()
-        })
+    })
 }

@@ -176,7 +176,10 @@ impl FromStr for KernelArguments {
             if argument.starts_with('=') {
                 return Err(refuse(raw, "expected a key before `=`"));
             }
-            arguments.push(argument.into());
+            // A pair of quotation marks around nothing.
+            if !argument.is_empty() {
+                arguments.push(argument.into());
+            }
         }
         let arguments = Self(arguments);
         arguments.check_length()?;

@@ -56,20 +56,15 @@ fn is_uapi(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"~-^.".contains(&byte)
 }
 
-/// Steps over a separator that both have at once; the order if only one has it.
+/// Steps over a separator that both have; the order if only one has it.
 fn separator(a: &mut &[u8], b: &mut &[u8], byte: u8, alone: Ordering) -> Option<Ordering> {
-    loop {
-        match (a.first() == Some(&byte), b.first() == Some(&byte)) {
-            (false, false) => return None,
-            (true, false) => return Some(alone),
-            (false, true) => return Some(alone.reverse()),
-            (true, true) => {
-                *a = &a[1..];
-                *b = &b[1..];
-                if byte != b'~' {
-                    return None;
-                }
-            }
+    match (a.strip_prefix(&[byte]), b.strip_prefix(&[byte])) {
+        (None, None) => None,
+        (Some(_), None) => Some(alone),
+        (None, Some(_)) => Some(alone.reverse()),
+        (Some(left), Some(right)) => {
+            (*a, *b) = (left, right);
+            None
         }
     }
 }
@@ -106,8 +101,12 @@ fn rpm(left: &[u8], right: &[u8]) -> Ordering {
     while !a.is_empty() || !b.is_empty() {
         a = skip(a, is_separator);
         b = skip(b, is_separator);
+        let before = a.len();
         if let Some(order) = separator(&mut a, &mut b, b'~', Ordering::Less) {
             return order;
+        }
+        if a.len() != before {
+            continue;
         }
         if a.is_empty() || b.is_empty() {
             break;

@@ -4,6 +4,7 @@
 
 mod cpio;
 mod modules;
+mod scan;
 
 use std::fs;
 use std::io::{self, Write};
@@ -17,13 +18,17 @@ use sealroot_format::sign::{self, Keyset, Unverified};
 use cpio::{Archive, Entry};
 use modules::KernelModules;
 
-pub use modules::{ModuleRequest, default_modules};
+/// The name of the boot program's file.
+pub const BOOT_PROGRAM: &str = "sealroot-boot";
+
+pub use modules::{ModuleFiles, ModuleRequest, default_modules};
+pub use scan::{Carried, PROGRAM_PATH, ScanError, scan};
 
 /// What goes into an initramfs.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options<'a> {
     /// The kernel's modules: `lib/modules/<release>` of a tree, with `modules.dep` in it.
-    pub kernel_modules: &'a Path,
+    pub kernel_modules: &'a dyn ModuleFiles,
     /// The static boot program.
     pub boot_program: &'a Path,
     /// The keyset file.
@@ -32,6 +37,16 @@ pub struct Options<'a> {
     pub policy: &'a [u8],
     /// The modules to carry; see [`default_modules`].
     pub modules: &'a [ModuleRequest],
+}
+
+impl std::fmt::Debug for Options<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options")
+            .field("kernel_modules", &self.kernel_modules.location())
+            .field("boot_program", &self.boot_program)
+            .field("modules", &self.modules)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What an initramfs holds.
@@ -120,6 +135,15 @@ impl Error {
             Self::BootProgram { .. } => ErrorClass::Usage,
         }
     }
+}
+
+/// The boot program that is installed on this machine: beside the running program, or in
+/// `/usr/lib/sealroot`.
+pub fn installed_boot_program() -> Option<PathBuf> {
+    let running = std::env::current_exe().ok();
+    let beside = running.as_deref().and_then(Path::parent);
+    let candidates = beside.into_iter().chain([Path::new("/usr/lib/sealroot")]);
+    (candidates.map(|directory| directory.join(BOOT_PROGRAM))).find(|path| path.is_file())
 }
 
 /// Writes an initramfs to `out`. The same inputs give the same bytes.

@@ -6,9 +6,28 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::Error;
+
+/// The files of a kernel's module directory, `lib/modules/<release>` of some tree.
+pub trait ModuleFiles {
+    /// Where it is, for messages.
+    fn location(&self) -> PathBuf;
+
+    /// Reads a file below it; [`std::io::ErrorKind::NotFound`] if there is none.
+    fn read(&self, path: &str) -> std::io::Result<Vec<u8>>;
+}
+
+impl ModuleFiles for PathBuf {
+    fn location(&self) -> PathBuf {
+        self.clone()
+    }
+
+    fn read(&self, path: &str) -> std::io::Result<Vec<u8>> {
+        fs::read(self.join(path))
+    }
+}
 
 /// A kernel module to carry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,22 +79,21 @@ pub fn default_modules() -> Vec<ModuleRequest> {
 }
 
 /// The modules of one kernel.
-#[derive(Debug)]
-pub(super) struct KernelModules {
-    directory: PathBuf,
+pub(super) struct KernelModules<'f> {
+    directory: &'f dyn ModuleFiles,
     /// Per module: its file below the directory and the files it needs, the most basic last.
     files: BTreeMap<String, (String, Vec<String>)>,
     builtin: BTreeSet<String>,
 }
 
-impl KernelModules {
-    /// Reads the lists in `directory`, which is `lib/modules/<release>` of some tree.
-    pub(super) fn open(directory: &Path) -> Result<Self, Error> {
+impl<'f> KernelModules<'f> {
+    /// Reads the lists in a module directory.
+    pub(super) fn open(directory: &'f dyn ModuleFiles) -> Result<Self, Error> {
         let mut files = BTreeMap::new();
         for line in read_list(directory, "modules.dep")?.lines() {
             let Some((file, needs)) = line.split_once(':') else {
                 return Err(Error::BadList {
-                    path: directory.join("modules.dep"),
+                    path: directory.location().join("modules.dep"),
                     line: line.to_owned(),
                 });
             };
@@ -87,7 +105,7 @@ impl KernelModules {
             .map(module_name)
             .collect();
         Ok(Self {
-            directory: directory.to_owned(),
+            directory,
             files,
             builtin,
         })
@@ -106,7 +124,7 @@ impl KernelModules {
                 None => {
                     return Err(Error::MissingModule {
                         name,
-                        directory: self.directory.clone(),
+                        directory: self.directory.location(),
                     });
                 }
             }
@@ -126,7 +144,7 @@ impl KernelModules {
         let Some((file, needs)) = self.files.get(name) else {
             return Err(Error::MissingModule {
                 name: name.to_owned(),
-                directory: self.directory.clone(),
+                directory: self.directory.location(),
             });
         };
         for needed in needs.iter().rev() {
@@ -139,23 +157,29 @@ impl KernelModules {
     /// The content of a file that [`KernelModules::load_order`] named, as it is, and the name it
     /// gets in the initramfs: `<position>-<name>.ko` and the ending of its compression.
     pub(super) fn read(&self, position: usize, file: &str) -> Result<(String, Vec<u8>), Error> {
-        let path = self.directory.join(file);
         let ending = file.rsplit_once(".ko").map_or("", |(_, ending)| ending);
         if !matches!(ending, "" | ".xz" | ".zst" | ".gz") {
             return Err(Error::BadList {
-                path: self.directory.join("modules.dep"),
+                path: self.directory.location().join("modules.dep"),
                 line: file.to_owned(),
             });
         }
-        let content = fs::read(&path).map_err(|source| Error::Read { path, source })?;
+        let content = self.directory.read(file).map_err(|source| Error::Read {
+            path: self.directory.location().join(file),
+            source,
+        })?;
         let name = format!("{position:03}-{}.ko{ending}", module_name(file));
         Ok((name, content))
     }
 }
 
-fn read_list(directory: &Path, name: &str) -> Result<String, Error> {
-    let path = directory.join(name);
-    fs::read_to_string(&path).map_err(|source| {
+fn read_list(directory: &dyn ModuleFiles, name: &str) -> Result<String, Error> {
+    let path = directory.location().join(name);
+    let text = directory.read(name).and_then(|bytes| {
+        let invalid = |error| std::io::Error::new(std::io::ErrorKind::InvalidData, error);
+        String::from_utf8(bytes).map_err(invalid)
+    });
+    text.map_err(|source| {
         if source.kind() == std::io::ErrorKind::NotFound {
             Error::NoModuleList { path }
         } else {

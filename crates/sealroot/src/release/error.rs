@@ -78,6 +78,24 @@ pub enum ReleaseError {
         /// Where and how.
         source: PackError,
     },
+    /// A file of the release was looked for, and the pack breaks its format there.
+    #[error("the pack of the release is not well-formed")]
+    Tree(#[source] PackError),
+    /// The tree has no kernel.
+    #[error("the release has no kernel: there is no {path}")]
+    NoKernel {
+        /// Where it should be.
+        path: String,
+    },
+    /// The tree has several kernels, and the statement names none.
+    #[error(
+        "the release has several kernels and its statement names none of them: {}",
+        versions.join(", ")
+    )]
+    SeveralKernels {
+        /// Their versions.
+        versions: Vec<String>,
+    },
 }
 
 fn list(streams: &[Name]) -> String {
@@ -96,12 +114,12 @@ impl ReleaseError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Store(error) => error.class(),
-            Self::NoStatement { .. } => ErrorClass::NotFound,
+            Self::NoStatement { .. } | Self::NoKernel { .. } => ErrorClass::NotFound,
             Self::SeveralStreams { .. } => ErrorClass::Usage,
             Self::Statement { source, .. } => source.class(),
             Self::OtherRelease { .. } | Self::OtherPack { .. } => ErrorClass::Untrusted,
-            Self::PackFormat { .. } => ErrorClass::Unsupported,
-            Self::Pack { source, .. } => source.class(),
+            Self::PackFormat { .. } | Self::SeveralKernels { .. } => ErrorClass::Unsupported,
+            Self::Pack { source, .. } | Self::Tree(source) => source.class(),
         }
     }
 }

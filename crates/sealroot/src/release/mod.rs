@@ -5,6 +5,7 @@
 //! keyset, the pack's bytes by the statement's digest, and only then is the pack parsed.
 
 mod error;
+mod files;
 mod objects;
 
 use std::fs::File;
@@ -22,6 +23,7 @@ use crate::store::{
 };
 
 pub use error::ReleaseError;
+pub use files::{ReleaseFile, ReleaseFiles, ReleaseKernel};
 pub use objects::{ObjectCheck, ObjectFinding, ObjectVerdict, objects, verify_objects};
 
 /// Largest pack that is held in memory where the filesystem does not verify it, bytes.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Adding, blessing, replacing and removing entries.
 
-use sealroot::entry::{EntryError, KernelArguments, NewEntry, OurEntry, Owner};
+use sealroot::entry::{EntryError, NewEntry, OurEntry, Owner};
 use sealroot::monitor::Silent;
 use sealroot::store::StorePath;
 use sealroot_format::ErrorClass;
@@ -363,45 +363,4 @@ fn old_kernels_go_first_where_space_is_short_but_never_the_default() {
         .expect("there is room without the first");
     assert_eq!(added.removed.entries.len(), 2);
     assert_eq!(bootable(&disk.files()).len(), 1);
-}
-
-#[test]
-fn arguments_are_a_list_that_is_changed_by_key() {
-    let mut arguments: KernelArguments = "quiet  root=LABEL=r \"console=ttyS0\" a=\"b\" -- x"
-        .parse()
-        .expect("arguments");
-    assert_eq!(
-        arguments.to_string(),
-        "quiet root=LABEL=r console=ttyS0 a=b -- x"
-    );
-    arguments.append("console=tty0").expect("appended");
-    assert_eq!(
-        arguments.to_string(),
-        "quiet root=LABEL=r console=ttyS0 a=b console=tty0 -- x"
-    );
-    arguments.delete("console").expect_err("two of them");
-    arguments.delete("console=ttyS0").expect("deleted");
-    arguments.replace("console=hvc0").expect("replaced");
-    arguments.replace("root=LABEL=r=UUID=1").expect("replaced");
-    arguments.delete("quiet").expect("deleted");
-    arguments.delete("quiet").expect_err("gone");
-    arguments.replace("new=1").expect("added");
-    assert_eq!(
-        arguments.to_string(),
-        "root=UUID=1 a=b console=hvc0 new=1 -- x"
-    );
-    for bad in [
-        "sealroot=x",
-        "sealroot",
-        "sealroot.debug",
-        "a=\"b c\"",
-        "\"a",
-        "=b",
-        "\u{e9}",
-        "a\"b",
-    ] {
-        assert!(bad.parse::<KernelArguments>().is_err(), "{bad}");
-        assert!(arguments.append(bad).is_err(), "{bad}");
-    }
-    assert!("x".repeat(1801).parse::<KernelArguments>().is_err());
 }

@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Boot entries: what is written, in which order it boots, and what a crash leaves.
 
+mod arguments;
 mod change;
 mod crash;
+mod find;
+mod initrd;
+mod order;
+mod scan;
 mod support;
