@@ -17,6 +17,7 @@
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
 //! * [`machine`]: which deployments there are, what uses them, what can go;
+//! * [`etc`]: `/etc` from one release to the next;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
@@ -26,6 +27,7 @@ pub mod build;
 pub mod check;
 pub mod deploy;
 pub mod entry;
+pub mod etc;
 pub mod import;
 pub mod initramfs;
 pub mod keys;

@@ -11,7 +11,7 @@ use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, Etc, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, EtcMode, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
 };
 use sealroot_format::sign::Name;
 use serde::Serialize;
@@ -162,7 +162,7 @@ impl PolicyChoices {
             mode: self.mode.into(),
             layer,
             root: self.root.clone().ok_or_else(|| missing("--root"))?,
-            etc: Etc::Transient,
+            etc: EtcMode::Transient,
             var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
             pack: self.pack,
             os: self.os.clone().ok_or_else(|| missing("--os"))?,

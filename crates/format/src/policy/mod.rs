@@ -175,11 +175,52 @@ impl FromStr for RootDevice {
     }
 }
 
-/// How `/etc` is made.
+/// How `/etc` is made, and what of it outlives a reboot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Etc {
+pub enum EtcMode {
     /// The release's files under a tmpfs: changes are gone after a reboot.
     Transient,
+    /// A writable directory in the deployment, merged from one release to the next.
+    Merge,
+    /// As [`EtcMode::Transient`], with some files of known types kept under `/var`.
+    Allowlist,
+}
+
+impl EtcMode {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Transient, Self::Merge, Self::Allowlist];
+
+    const EXPECTED: &str = "transient, merge or allowlist";
+
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Merge => "merge",
+            Self::Allowlist => "allowlist",
+        }
+    }
+
+    fn accept(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|mode| mode.as_str() == text)
+    }
+}
+
+impl FromStr for EtcMode {
+    type Err = text::Error;
+
+    fn from_str(text: &str) -> Result<Self, text::Error> {
+        Self::accept(text).ok_or_else(|| text::Error::Value {
+            expected: Self::EXPECTED,
+            found: text::excerpt(text.as_bytes()),
+        })
+    }
+}
+
+impl fmt::Display for EtcMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// How `/var` is made.
@@ -220,7 +261,7 @@ pub struct Policy {
     /// The filesystem with `/ostree/verity`.
     pub root: RootDevice,
     /// How `/etc` is made.
-    pub etc: Etc,
+    pub etc: EtcMode,
     /// How `/var` is made.
     pub var: Var,
     /// The one pack that may be booted. Without it the deployment is named on the command line,

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use super::{
-    CommandLine, Error, Etc, Layer, MemoryPercent, Mode, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, Error, EtcMode, Layer, MemoryPercent, Mode, Policy, RootDevice, SecureBoot, Var,
 };
 use crate::{
     limits,
@@ -76,17 +76,16 @@ fn parse_layer(lines: &mut Lines<'_>) -> Result<Layer, Error> {
     }
 }
 
-fn parse_etc(lines: &mut Lines<'_>) -> Result<Etc, Error> {
-    let found = lines.field("etc")?.parse("transient", Some)?;
-    match found {
-        "transient" => Ok(Etc::Transient),
-        "allowlist" | "merge" => Err(Error::NotSupported {
+fn parse_etc(lines: &mut Lines<'_>) -> Result<EtcMode, Error> {
+    match lines
+        .field("etc")?
+        .parse(EtcMode::EXPECTED, EtcMode::accept)?
+    {
+        EtcMode::Transient => Ok(EtcMode::Transient),
+        reserved => Err(Error::NotSupported {
             key: "etc",
-            found: found.to_owned(),
+            found: reserved.to_string(),
         }),
-        _ => Err(lines
-            .error("etc: transient", text::excerpt(found.as_bytes()))
-            .into()),
     }
 }
 
@@ -144,9 +143,6 @@ impl fmt::Display for Policy {
             Layer::Erofs => ("erofs", None),
             Layer::Tmpfs(percent) => ("tmpfs", Some(percent.get())),
         };
-        let etc = match self.etc {
-            Etc::Transient => "transient",
-        };
         let insecure = match self.secure_boot {
             SecureBoot::Required(_) => "no",
             SecureBoot::NotRequired(_) => "yes",
@@ -157,7 +153,7 @@ impl fmt::Display for Policy {
         writeln!(f, "layer {layer}")?;
         writeln!(f, "tmpfs-percent {}", OrNone(percent.as_ref()))?;
         writeln!(f, "root {}", self.root)?;
-        writeln!(f, "etc {etc}")?;
+        writeln!(f, "etc {}", self.etc)?;
         writeln!(f, "var {}", self.var)?;
         writeln!(f, "pack {}", OrNone(pack.as_ref()))?;
         writeln!(f, "os {}", self.os)?;

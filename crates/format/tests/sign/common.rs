@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     digest::{CommitId, TreeDigest, VerityDigest},
-    policy::{Etc, Layer, Mode, Policy, SecureBoot, Var},
+    policy::{EtcMode, Layer, Mode, Policy, SecureBoot, Var},
     sign::{Document, Keyset, RoleKeys, Statement, Unverified, Verified, secret::SecretKey},
 };
 
@@ -61,7 +61,7 @@ pub(crate) fn golden_policy() -> Policy {
         root: "PARTUUID=4f68bce3-e8cd-4db1-96e7-fbcaf984b709"
             .parse()
             .unwrap(),
-        etc: Etc::Transient,
+        etc: EtcMode::Transient,
         var: Var::Stateroot("debian".parse().unwrap()),
         pack: Some(statement.pack_digest),
         os: statement.os,

@@ -24,7 +24,8 @@ use crate::store::{
 pub use error::DeployError;
 pub use flags::{Flag, has_flag, lower_flag, raise_flag, read_flag};
 use layer::{Completeness, Objects};
-pub use record::{EtcMode, Record};
+pub use record::Record;
+pub use sealroot_format::policy::EtcMode;
 
 /// The record's name in a deployment.
 pub const RECORD_NAME: &str = "deployment.toml";

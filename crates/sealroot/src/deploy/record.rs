@@ -6,7 +6,7 @@
 use std::str::FromStr;
 
 use sealroot_format::digest::{CommitId, VerityDigest};
-use sealroot_format::policy::Mode;
+use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::{Name, Word};
 use serde::{Deserialize, Serialize};
 
@@ -24,32 +24,6 @@ const MODES: [(Mode, &str); 3] = [
     (Mode::Verity, "verity"),
     (Mode::Integrity, "integrity"),
 ];
-
-/// What the running system has for `/etc`, and what of it outlives a reboot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum EtcMode {
-    /// The release's files; changes end with the boot.
-    Transient,
-    /// A writable directory in the deployment, merged from one release to the next.
-    Merge,
-    /// The release's files, and a list of files that are kept under `/var`.
-    Allowlist,
-}
-
-/// The modes of `/etc` as they are written.
-const ETC_MODES: [(EtcMode, &str); 3] = [
-    (EtcMode::Transient, "transient"),
-    (EtcMode::Merge, "merge"),
-    (EtcMode::Allowlist, "allowlist"),
-];
-
-impl EtcMode {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        let mode = ETC_MODES.iter().find(|(mode, _)| *mode == self);
-        mode.expect("all modes have a word").1
-    }
-}
 
 /// What a deployment was made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,7 +156,7 @@ impl Raw {
                 self.mode
             )
         })?;
-        let etc = self.etc.as_deref().map(etc_mode).transpose()?;
+        let etc = self.etc.map(|text| value("etc", &text)).transpose()?;
         Ok(Record {
             os: value("os", &self.os)?,
             variant: self
@@ -238,13 +212,6 @@ impl From<&Record> for Raw {
             etc: record.etc.map(|mode| mode.as_str().into()),
         }
     }
-}
-
-fn etc_mode(word: &str) -> Result<EtcMode, String> {
-    let mode = ETC_MODES.iter().find(|(_, known)| *known == word);
-    let (mode, _) =
-        mode.ok_or_else(|| format!("etc: expected transient, merge or allowlist, found {word:?}"))?;
-    Ok(*mode)
 }
 
 fn value<T: FromStr>(key: &str, text: &str) -> Result<T, String>
@@ -310,7 +277,7 @@ mod tests {
             let text = record.render();
             assert_eq!(Record::parse(text.as_bytes()), Ok(record));
         }
-        for (mode, _) in ETC_MODES {
+        for mode in EtcMode::ALL {
             let etc = Some(mode);
             let record = Record { etc, ..record() };
             let text = record.render();

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use sealroot_format::ErrorClass;
 use sealroot_format::erofs::ReadAt;
-use sealroot_format::policy::{self, Etc, Layer, Mode, Policy, RootDevice, SecureBoot, Var};
+use sealroot_format::policy::{self, EtcMode, Layer, Mode, Policy, RootDevice, SecureBoot, Var};
 use sealroot_format::sign::{Name, Statement, Verified};
 
 use crate::initramfs::{self, ModuleRequest, ScanError};
@@ -68,7 +68,7 @@ pub struct MachinePolicy {
     /// Whose `/var`; `None`: it is in memory.
     pub stateroot: Option<Name>,
     /// How `/etc` is made.
-    pub etc: Etc,
+    pub etc: EtcMode,
     /// Releases below this security epoch do not boot.
     pub epoch_floor: u64,
 }

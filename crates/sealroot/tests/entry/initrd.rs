@@ -16,7 +16,7 @@ use sealroot::source::Devices;
 use sealroot::store::Store;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
-use sealroot_format::policy::{Etc, Mode, SecureBoot};
+use sealroot_format::policy::{EtcMode, Mode, SecureBoot};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified};
 use sealroot_testkit::cpio::Archive;
@@ -120,7 +120,7 @@ impl Fixture {
             mode: Mode::Verity,
             root: "LABEL=root".parse().expect("a device"),
             stateroot: Some("example".parse().expect("a name")),
-            etc: Etc::Transient,
+            etc: EtcMode::Transient,
             epoch_floor: 3,
         };
         let making = Making {
