@@ -66,7 +66,9 @@ impl Cat {
                 }
                 _ => {
                     let message = format!("{} is not a regular file", self.path.display());
-                    Err(Failure::new(ErrorClass::Usage, message).into())
+                    Err(Failure::new(ErrorClass::Usage, message)
+                        .hint("`sealroot ls` lists a directory and says where a symlink leads")
+                        .into())
                 }
             }
         })

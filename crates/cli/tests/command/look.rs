@@ -66,7 +66,7 @@ fn every_target_shows_the_tree() {
             refused(ErrorClass::NotFound, &line, &["in the pack"]);
         }
         for path in ["/etc", "/usr/bin/link"] {
-            let words = [path, "not a regular file"];
+            let words = [path, "not a regular file", "hint: `sealroot ls`"];
             refused(ErrorClass::Usage, &format!("cat {target} {path}"), &words);
         }
     }

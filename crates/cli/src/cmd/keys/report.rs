@@ -158,7 +158,14 @@ impl Report for KeysetReport {
             }
         }
         for key in &self.ignored {
-            writeln!(out, "  not counted: the signature by {key}, no root key")?;
+            let whose = match &*self.signatures {
+                [own] => format!("version {}", own.keyset),
+                _ => "either version".to_owned(),
+            };
+            writeln!(
+                out,
+                "  not counted: the signature by {key}, no root key of {whose}"
+            )?;
         }
         if self.is_complete.is_none() {
             let before = self.version.saturating_sub(1);
