@@ -154,6 +154,22 @@ fn a_batch_gives_the_digests_of_its_files_in_order_and_can_be_used_again() {
 }
 
 #[test]
+fn files_for_which_there_was_room_start_at_blocks_of_memory() {
+    let mut batch = VerityBatch::new();
+    for room_bytes in [100_000, 1_000_000] {
+        batch.reserve(room_bytes);
+        for len_bytes in [4097, 1, 90_000] {
+            batch.push(&vec![1; len_bytes]);
+        }
+        for (digest, content) in batch.finish() {
+            assert_eq!(digest, compute_verity_digest(content));
+            let address = content.as_ptr().addr();
+            assert!(address.is_multiple_of(VERITY_BLOCK_BYTES), "{address:x}");
+        }
+    }
+}
+
+#[test]
 fn a_file_whose_reading_fails_is_not_in_the_batch() {
     let mut batch = VerityBatch::new();
     batch.push(b"before");

@@ -183,9 +183,10 @@ fn hash_blocks(engine: Engine, level: &mut Level, upper: &mut [Level], blocks: &
 #[derive(Clone, Debug)]
 pub struct VerityBatch {
     engine: Engine,
-    /// The files, each from the start of a block and filled up with zeros. May be longer than what
-    /// is used, with anything after it.
+    /// From `start` on the files, each from the start of a block and filled up with zeros. May be
+    /// longer than what is used, with anything after it.
     arena: Vec<u8>,
+    start: usize,
     used_bytes: usize,
     files: Vec<Span>,
     digests: Vec<Digest>,
@@ -210,6 +211,7 @@ impl VerityBatch {
         Self {
             engine,
             arena: Vec::new(),
+            start: 0,
             used_bytes: 0,
             files: Vec::new(),
             digests: Vec::new(),
@@ -218,11 +220,14 @@ impl VerityBatch {
     }
 
     /// Makes room for files of `len_bytes` bytes together, in whole blocks, so that what is in the
-    /// batch need not be moved when more comes. The memory is only used once files are there.
+    /// batch need not be moved when more comes. The memory is only used once files are there. All
+    /// files in it lie at addresses that are multiples of a block, as direct I/O wants them.
     pub fn reserve(&mut self, len_bytes: usize) {
-        if self.is_empty() && self.arena.len() < len_bytes {
+        if self.is_empty() && self.arena.len() < self.start + len_bytes {
             // Straight from the operating system: nothing has to be cleared.
-            self.arena = vec![0; len_bytes];
+            self.arena = vec![0; len_bytes + VERITY_BLOCK_BYTES];
+            let start = self.arena.as_ptr().align_offset(VERITY_BLOCK_BYTES);
+            self.start = start.min(VERITY_BLOCK_BYTES);
         }
     }
 
@@ -243,15 +248,15 @@ impl VerityBatch {
         len_bytes: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let start = self.used_bytes;
+        let start = self.start + self.used_bytes;
         let end = start + len_bytes;
-        let padded_end = end.next_multiple_of(VERITY_BLOCK_BYTES);
+        let padded_end = start + len_bytes.next_multiple_of(VERITY_BLOCK_BYTES);
         if self.arena.len() < padded_end {
             self.arena.resize(padded_end, 0);
         }
         fill(&mut self.arena[start..end])?;
         self.arena[end..padded_end].fill(0);
-        self.used_bytes = padded_end;
+        self.used_bytes = padded_end - self.start;
         self.files.push(Span { start, len_bytes });
         Ok(())
     }
@@ -284,12 +289,14 @@ impl VerityBatch {
         let Self {
             engine,
             arena,
+            start,
             used_bytes,
             files,
             digests,
             scratch,
         } = self;
-        hash_all(*engine, &arena[..*used_bytes], VERITY_BLOCK_BYTES, digests);
+        let blocks = &arena[*start..][..*used_bytes];
+        hash_all(*engine, blocks, VERITY_BLOCK_BYTES, digests);
         let mut roots = vec![Digest::default(); files.len()];
         let block_counts = files
             .iter()

@@ -12,6 +12,7 @@ mod index;
 use std::io;
 use std::path::Path;
 
+use rayon::ThreadPoolBuilder;
 use sealroot_format::digest::{CommitId, TreeDigest};
 use sealroot_format::pack::{self, PackError, PackSummary};
 use sealroot_format::sign::{Name, Statement, Unverified, Word};
@@ -28,6 +29,12 @@ pub use error::BuildError;
 
 use checks::{check_apart, kernel_of, warn_unless_bootable};
 use index::check_index;
+
+/// Threads for each processor, so that some compute while others wait for the disk.
+const THREADS_FACTOR: usize = 2;
+
+/// Where there are as many processors, there are always some that compute.
+const MAX_WAITING_THREADS: usize = 16;
 
 /// Where a tree comes from.
 #[derive(Clone, Copy, Debug)]
@@ -157,6 +164,16 @@ pub fn build(
     })
 }
 
+/// Runs `work` on more threads than there are processors. Where they cannot be had, without them.
+fn on_many_threads<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let usual = rayon::current_num_threads();
+    let threads = (usual * THREADS_FACTOR).min(MAX_WAITING_THREADS).max(usual);
+    match ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(work),
+        Err(_) => work(),
+    }
+}
+
 /// Reads what is to be built. Where its index may be refused, which hangs on the commit, nothing is
 /// written before that is known; the release that has the index has its objects too.
 fn read_new(
@@ -175,7 +192,7 @@ fn read_new(
             return Ok(source);
         }
     }
-    read(transaction)
+    on_many_threads(|| read(transaction))
 }
 
 fn read(

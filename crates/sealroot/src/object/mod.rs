@@ -29,6 +29,12 @@ pub trait ObjectSink: Sync {
     /// Whether the object is there, as trustworthy as the store requires.
     fn has(&self, digest: &VerityDigest, size_bytes: u64) -> io::Result<bool>;
 
+    /// Whether [`ObjectSink::has`] is true of everything: then no memory need be spent on having
+    /// content at hand.
+    fn has_everything(&self) -> bool {
+        false
+    }
+
     /// Takes an object that [`ObjectSink::has`] said is missing. Offering one twice, also at the
     /// same time, is harmless.
     fn add(
@@ -58,6 +64,10 @@ pub struct Discard;
 impl ObjectSink for Discard {
     fn has(&self, _digest: &VerityDigest, _size_bytes: u64) -> io::Result<bool> {
         Ok(true)
+    }
+
+    fn has_everything(&self) -> bool {
+        true
     }
 
     fn add(&self, _: &VerityDigest, _: u64, _: ObjectContent<'_>) -> io::Result<()> {

@@ -17,7 +17,7 @@ use super::listing::{Directory, Lister};
 use super::small::SmallFiles;
 use super::stat::{Version, check_unchanged};
 use super::xattrs::XattrReader;
-use super::{BUFFER_BYTES, CONFINED};
+use super::{BUFFER_BYTES, CONFINED, TOTAL_BUFFER_BYTES};
 use crate::monitor::Monitor;
 use crate::object::{ObjectContent, ObjectSink};
 use crate::spool::Spool;
@@ -25,6 +25,9 @@ use crate::spool::Spool;
 /// Bytes that are hashed together, and the piece in which large files are read: enough to fill all
 /// lanes, little enough to be still in the processor's nearest caches when they are hashed.
 const BATCH_BYTES: usize = 128 * 1024;
+
+/// Memory for content that a thread has at least.
+const MIN_BUFFER_BYTES: usize = 512 * 1024;
 
 /// Bytes read between two reports of progress.
 const REPORT_BYTES: u64 = 1024 * 1024;
@@ -69,6 +72,7 @@ pub(super) struct Worker {
     pub(super) lister: Lister,
     pub(super) xattrs: XattrReader,
     batch: VerityBatch,
+    buffer_bytes: usize,
     /// The files of `batch`.
     waiting: Vec<Waiting>,
     small: SmallFiles,
@@ -87,11 +91,18 @@ struct Waiting {
 }
 
 impl Worker {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(output: &Output<'_>) -> Self {
+        let most = if output.sink.has_everything() {
+            MIN_BUFFER_BYTES
+        } else {
+            BUFFER_BYTES
+        };
+        let share = TOTAL_BUFFER_BYTES / rayon::current_num_threads();
         Self {
             lister: Lister::new(),
             xattrs: XattrReader::default(),
             batch: VerityBatch::new(),
+            buffer_bytes: share.clamp(MIN_BUFFER_BYTES, most),
             waiting: Vec::new(),
             small: SmallFiles::default(),
             piece: Vec::new(),
@@ -113,9 +124,9 @@ impl Worker {
                 self.read_small(output, source, len_bytes)
                     .map_err(|fault| source.failure(fault))?;
             }
-            Ok(len_bytes) if len_bytes <= BUFFER_BYTES => {
+            Ok(len_bytes) if len_bytes <= self.buffer_bytes => {
                 let padded_bytes = len_bytes.next_multiple_of(VERITY_BLOCK_BYTES);
-                if self.batch.used_bytes() + padded_bytes > BUFFER_BYTES {
+                if self.batch.used_bytes() + padded_bytes > self.buffer_bytes {
                     self.hash(output)?;
                 }
                 self.read_buffered(source, len_bytes)
@@ -156,7 +167,7 @@ impl Worker {
     fn read_buffered(&mut self, source: &FileSource<'_>, len_bytes: usize) -> Result<(), Fault> {
         let file = source.open()?;
         let xattrs = self.xattrs.of_open(file.as_fd())?;
-        self.batch.reserve(BUFFER_BYTES);
+        self.batch.reserve(self.buffer_bytes);
         self.batch
             .push_with(len_bytes, |place| read_exact(&file, place))?;
         self.waiting.push(Waiting {

@@ -34,8 +34,12 @@ use crate::spool::Spool;
 pub use error::SourceError;
 
 /// Files up to this many bytes are hashed and offered to the sink from memory; larger ones are
-/// streamed, and read a second time if the sink lacks them. Each thread has as much memory for them.
-pub const BUFFER_BYTES: usize = 512 * 1024;
+/// streamed, and read a second time if the sink lacks them. Each thread has as much memory for
+/// them, unless there are so many threads that it is less than that.
+pub const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// The most memory for content of all threads together.
+const TOTAL_BUFFER_BYTES: usize = 32 * 1024 * 1024;
 
 /// Nothing below the root is reached by a symlink or through a mount, at any time. That nothing
 /// is above it either needs no flag: no name is `..`.
@@ -81,7 +85,7 @@ pub enum Devices {
 /// is for us to guess. A bind mount of the root elsewhere shows the tree without its mounts.
 ///
 /// Runs in the current rayon thread pool. Memory: the tree without content, that of the spool, and
-/// about a megabyte for each thread, whatever the size of the files.
+/// less than 40 MiB or, where that is more, a megabyte for each thread, whatever the size of the files.
 pub fn read_directory(
     root: &Path,
     options: &DirectoryOptions,

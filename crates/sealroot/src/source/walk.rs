@@ -143,7 +143,7 @@ impl Walk<'_> {
         // Not one for each thread: a sink may itself wait for the thread pool, which then gives
         // this thread another task.
         let idle = lock(&self.workers).pop();
-        let mut worker = idle.unwrap_or_else(Worker::new);
+        let mut worker = idle.unwrap_or_else(|| Worker::new(&self.output));
         if let Err(failure) = task(&mut worker) {
             self.stopped.store(true, Ordering::Relaxed);
             let mut first = lock(&self.failure);

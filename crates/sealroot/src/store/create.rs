@@ -167,6 +167,7 @@ pub(crate) fn write_unnamed<I: StoreIo>(
 ) -> Result<I::File, StoreError> {
     let file = unnamed_file(io, StoreDir::Tmp)?;
     let needed = Some(bytes.len() as u64);
-    write_all(io, &file, bytes).map_err(failed_needing(io, "write", path, needed))?;
+    let written = write_all(bytes, |rest| io.write(&file, rest));
+    written.map_err(failed_needing(io, "write", path, needed))?;
     Ok(file)
 }

@@ -55,11 +55,14 @@ pub(super) fn measure<I: StoreIo>(
     }
 }
 
-/// Appends all of `bytes` to a new file.
-pub(super) fn write_all<I: StoreIo>(io: &I, file: &I::File, bytes: &[u8]) -> io::Result<()> {
+/// Appends all of `bytes` to a new file, by `write`, which takes as many as it likes.
+pub(super) fn write_all(
+    bytes: &[u8],
+    mut write: impl FnMut(&[u8]) -> io::Result<usize>,
+) -> io::Result<()> {
     let mut rest = bytes;
     while !rest.is_empty() {
-        match again(|| io.write(file, rest))? {
+        match again(|| write(rest))? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             written => rest = &rest[written..],
         }

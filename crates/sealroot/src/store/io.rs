@@ -130,6 +130,12 @@ pub trait StoreIo: Debug + Send + Sync {
     /// Appends some of `bytes`, at least one.
     fn write(&self, file: &Self::File, bytes: &[u8]) -> io::Result<usize>;
 
+    /// Like [`StoreIo::write`], of content that nobody reads soon: no memory need be spent on
+    /// keeping it.
+    fn write_uncached(&self, file: &Self::File, bytes: &[u8]) -> io::Result<usize> {
+        self.write(file, bytes)
+    }
+
     /// The same file, open for reading only.
     fn reopen_read_only(&self, file: &Self::File) -> io::Result<Self::File>;
 

@@ -31,6 +31,14 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
 /// Mode of files: their content is protected by the store's directory, which only its owner can
 /// enter; objects may hold what `/etc/shadow` holds.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
+/// Content from this size on is written past the page cache, where it may be: below it, waiting for
+/// the disk takes longer than copying, and the copies are written back together.
+const MIN_DIRECT_BYTES: usize = 64 * 1024;
+
+/// What addresses, offsets and lengths of direct I/O are multiples of. Where a filesystem wants
+/// more, it refuses, and the page cache is used.
+const DIRECT_BLOCK_BYTES: usize = 4096;
+
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 const STORE_MODE: Mode = Mode::from_raw_mode(0o700);
 
@@ -234,6 +242,19 @@ impl StoreIo for KernelIo {
         Ok(rustix::io::write(file, bytes)?)
     }
 
+    fn write_uncached(&self, file: &KernelFile, bytes: &[u8]) -> io::Result<usize> {
+        let address = bytes.as_ptr().addr();
+        if bytes.len() >= MIN_DIRECT_BYTES && address.is_multiple_of(DIRECT_BLOCK_BYTES) {
+            let (blocks, _tail) = bytes.split_at(bytes.len() - bytes.len() % DIRECT_BLOCK_BYTES);
+            match write_direct(file, blocks) {
+                // This filesystem does not do it, or not here.
+                Ok(0) | Err(Errno::INVAL | Errno::OPNOTSUPP) => {}
+                result => return Ok(result?),
+            }
+        }
+        self.write(file, bytes)
+    }
+
     fn reopen_read_only(&self, file: &KernelFile) -> io::Result<KernelFile> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::open(proc_path(file), flags, Mode::empty())?;
@@ -330,6 +351,15 @@ impl StoreIo for KernelIo {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Writes whole blocks, from which the disk takes them itself.
+fn write_direct(file: &KernelFile, blocks: &[u8]) -> rustix::io::Result<usize> {
+    // Not for all that is written to the file: what is no whole block cannot be.
+    rustix::fs::fcntl_setfl(file, OFlags::DIRECT)?;
+    let written = rustix::io::write(file, blocks);
+    rustix::fs::fcntl_setfl(file, OFlags::empty())?;
+    written
 }
 
 /// The kernel's own name for an open file.

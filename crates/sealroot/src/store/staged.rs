@@ -249,7 +249,12 @@ impl<I: StoreIo> ContentWriter<'_, I> {
         }
         let io = &self.store.io;
         let needed = self.store.needed_bytes(*size_bytes);
-        write_all(io, self.file, bytes).map_err(failed_needing(io, "write", path, Some(needed)))?;
+        let written = write_all(bytes, |rest| match self.store.verity {
+            // Enabling fs-verity reads it all again at once.
+            VeritySupport::Kernel => io.write(self.file, rest),
+            VeritySupport::None => io.write_uncached(self.file, rest),
+        });
+        written.map_err(failed_needing(io, "write", path, Some(needed)))?;
         if let Some(hasher) = &mut self.hasher {
             hasher.update(bytes);
         }

@@ -35,7 +35,10 @@ pub(super) fn marker_path() -> StorePath {
 const SHARDS: usize = 64;
 
 /// How much of a stream is in memory at a time, bytes.
-const COPY_BUFFER_BYTES: usize = 256 * 1024;
+const COPY_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// At what addresses memory must start to be written past the page cache.
+const COPY_ALIGN_BYTES: usize = 4096;
 
 /// A change of a store under way; see [`Store::begin`].
 ///
@@ -317,9 +320,11 @@ impl<I: StoreIo> ObjectSink for Transaction<'_, I> {
 
 /// Copies in large pieces, unlike [`io::copy`] from a `dyn Read`.
 fn copy(reader: &mut dyn io::Read, out: &mut dyn Write) -> io::Result<()> {
-    let mut buffer = vec![0; COPY_BUFFER_BYTES];
+    let mut buffer = vec![0; COPY_BUFFER_BYTES + COPY_ALIGN_BYTES];
+    let start = buffer.as_ptr().align_offset(COPY_ALIGN_BYTES);
+    let buffer = &mut buffer[start.min(COPY_ALIGN_BYTES)..][..COPY_BUFFER_BYTES];
     loop {
-        match again(|| reader.read(&mut buffer))? {
+        match again(|| reader.read(buffer))? {
             0 => return Ok(()),
             len => out.write_all(&buffer[..len])?,
         }

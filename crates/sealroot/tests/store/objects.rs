@@ -11,7 +11,7 @@ use sealroot::monitor::{Silent, Warnings};
 use sealroot::object::{ObjectContent, ObjectSink};
 use sealroot::store::{Store, StoreError, VeritySupport, object_path, pack_path};
 use sealroot_format::ErrorClass;
-use sealroot_format::digest::{VerityDigest, compute_verity_digest};
+use sealroot_format::digest::{VerityBatch, VerityDigest, compute_verity_digest};
 
 use crate::support::{COMMIT, Scratch, content, files_below, replace, stream};
 
@@ -94,6 +94,47 @@ fn more_files_than_a_batch_and_than_descriptors_are_stored() {
         .collect();
     assert_eq!(add(&store, &contents).expect("added"), 600);
     assert_eq!(files_below(&scratch.location().join("objects")).len(), 600);
+}
+
+/// Large objects are written past the page cache where their memory and the filesystem allow it,
+/// but for what is no whole block.
+#[test]
+fn large_objects_are_whole_wherever_they_lie_in_memory() {
+    let scratch = Scratch::new();
+    let store = scratch.store();
+    let transaction = store.begin(&Silent).expect("a transaction");
+    let mut contents = Vec::new();
+    let sizes = [65_535, 65_536, 65_537, 69_632, 1_048_575, 3_000_001];
+    for (seed, size) in (1..).zip(sizes) {
+        let (bytes, digest) = content(seed, size);
+        let mut batch = VerityBatch::new();
+        batch.reserve(size);
+        batch.push(&bytes);
+        let (found, aligned) = batch.finish().next().expect("one file");
+        assert_eq!(found, digest);
+        let added = transaction.add_object(&digest, size as u64, ObjectContent::Hashed(aligned));
+        added.expect("added from a block of memory");
+        contents.push((bytes, digest));
+
+        let (bytes, digest) = content(seed + 100, size);
+        let shifted = [b"x", &bytes[..]].concat();
+        let added =
+            transaction.add_object(&digest, size as u64, ObjectContent::Hashed(&shifted[1..]));
+        added.expect("added from anywhere");
+        contents.push((bytes, digest));
+
+        let (bytes, digest) = content(seed + 200, size);
+        let mut reader = &bytes[..];
+        let added =
+            transaction.add_object(&digest, size as u64, ObjectContent::Stream(&mut reader));
+        added.expect("added from a reader");
+        contents.push((bytes, digest));
+    }
+    transaction.finish().expect("finished");
+    for (bytes, digest) in &contents {
+        let found = fs::read(scratch.object(digest)).expect("an object");
+        assert!(found == *bytes, "an object of {} bytes", bytes.len());
+    }
 }
 
 // Rules: O1, O2, L5
