@@ -7,7 +7,7 @@
 //! id, and the kernel kills it should this process die.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -242,7 +242,7 @@ impl Vm {
             match receiver.recv_timeout(left) {
                 Ok(chunk) => {
                     if self.echo {
-                        print!("{}", String::from_utf8_lossy(&chunk).replace('\r', ""));
+                        show(&chunk, &mut io::stdout().lock());
                     }
                     console.extend(chunk);
                 }
@@ -360,6 +360,16 @@ impl Drop for Slot {
     }
 }
 
+/// Hands on what came from a console: bytes, for a chunk may end within a character.
+fn show(chunk: &[u8], out: &mut impl Write) {
+    let lines = chunk.split(|byte| *byte == b'\r');
+    // Who has closed the output does not want to see it.
+    let _ = lines
+        .map(|part| out.write_all(part))
+        .collect::<io::Result<()>>();
+    let _ = out.flush();
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -385,5 +395,17 @@ mod tests {
         });
         assert!(end.is_err());
         assert_eq!(played, 1);
+    }
+
+    #[test]
+    fn characters_survive_the_end_of_a_chunk() {
+        let text = "gr\u{fc}n\r\n\u{2192}\r\n";
+        for at in 0..text.len() {
+            let (first, second) = text.as_bytes().split_at(at);
+            let mut shown = Vec::new();
+            super::show(first, &mut shown);
+            super::show(second, &mut shown);
+            assert_eq!(shown, "gr\u{fc}n\n\u{2192}\n".as_bytes(), "{at}");
+        }
     }
 }
