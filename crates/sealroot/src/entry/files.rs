@@ -143,10 +143,13 @@ impl<I: BootIo> Boot<I> {
         let directory = directory(files);
         self.make_directory(&kernels)?;
         self.make_directory(&directory)?;
+        for entry in self.list(&directory)? {
+            let path = directory.join(&entry.name).expect("a name that was listed");
+            self.remove_file_if_there(&path)?;
+        }
         let mut hasher = PairHasher::new(content.sizes()?[0]);
         for (name, source) in content.each() {
             let path = directory.join(name).expect("a constant");
-            self.remove_file_if_there(&path)?;
             self.write_file(&path, name, source, &mut hasher)?;
         }
         for path in [&directory, &kernels, &StorePath::root()] {

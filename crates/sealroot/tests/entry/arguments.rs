@@ -7,6 +7,7 @@ use sealroot_testkit::memory_io::{MemoryDisk, Trouble};
 
 use crate::support::{Wanted, all};
 
+// Rules: K1, K2, K3
 #[test]
 fn arguments_are_a_list_that_is_changed_by_key() {
     let mut arguments: KernelArguments = "quiet  root=LABEL=r \"console=ttyS0\" a=\"b\" -- x"
@@ -48,6 +49,7 @@ fn arguments_are_a_list_that_is_changed_by_key() {
     assert!("x".repeat(1801).parse::<KernelArguments>().is_err());
 }
 
+// Rules: K4
 #[test]
 fn what_grub_would_change_is_refused_for_grub_alone() {
     for arguments in ["memmap=1G$4G", "a;b", "#x", "a\\b", "dyndbg=file'x'"] {

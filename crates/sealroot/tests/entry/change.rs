@@ -17,6 +17,7 @@ fn nothing(_: &OurEntry) -> bool {
     false
 }
 
+// Rules: N2, E2
 #[test]
 fn an_entry_is_written_as_documented() {
     let disk = MemoryDisk::new(false);
@@ -41,6 +42,7 @@ fn an_entry_is_written_as_documented() {
     assert_eq!(disk.files(), expected.into());
 }
 
+// Rules: O4
 #[test]
 fn the_newest_is_the_default_and_the_one_before_the_rollback() {
     let disk = MemoryDisk::new(false);
@@ -55,6 +57,7 @@ fn the_newest_is_the_default_and_the_one_before_the_rollback() {
     assert_eq!(entries.in_boot_order().len(), 3);
 }
 
+// Rules: N3
 #[test]
 fn the_same_again_writes_nothing() {
     let disk = MemoryDisk::new(false);
@@ -130,6 +133,7 @@ fn what_is_not_kept_goes_with_its_kernel() {
     assert_eq!(disk.files().len(), 3, "an entry, a kernel, an initramfs");
 }
 
+// Rules: C4
 #[test]
 fn a_counted_entry_is_blessed_under_its_plain_name() {
     let disk = MemoryDisk::new(false);
@@ -204,6 +208,7 @@ fn an_entry_out_of_tries_is_no_default_and_can_be_made_one_again() {
     );
 }
 
+// Rules: N4
 #[test]
 fn others_entries_are_listed_and_left_alone() {
     let disk = MemoryDisk::new(false);
@@ -266,6 +271,7 @@ fn others_entries_are_listed_and_left_alone() {
     assert!(matches!(error, EntryError::NoEntry { .. }), "{error}");
 }
 
+// Rules: E1
 #[test]
 fn a_changed_entry_of_ours_stays_and_keeps_its_kernel() {
     let disk = MemoryDisk::new(false);
@@ -300,6 +306,7 @@ fn a_damaged_kernel_is_written_again() {
     assert_eq!(bootable(&disk.files()).len(), 1);
 }
 
+// Rules: C5
 #[test]
 fn the_last_entry_of_all_is_not_removed() {
     let disk = MemoryDisk::new(false);
@@ -362,5 +369,32 @@ fn old_kernels_go_first_where_space_is_short_but_never_the_default() {
         .add(&boot(io), &nothing)
         .expect("there is room without the first");
     assert_eq!(added.removed.entries.len(), 2);
+    assert_eq!(bootable(&disk.files()).len(), 1);
+}
+
+// Rules: E3
+#[test]
+fn an_unfinished_entry_is_not_shown_and_goes() {
+    let disk = MemoryDisk::new(false);
+    Wanted::of(1).add(&look(&disk), &all).expect("added");
+    let name = "/loader/entries/sealroot-00000001-010101010101.0.conf";
+    let text = String::from_utf8(disk.files()[name].clone()).expect("text");
+    let unfinished = text
+        .replace("\nlinux ", "\n#inux ")
+        .replace("version 1", "version 2");
+    for (number, text) in [unfinished.as_str(), "", &unfinished[..50], "\0\0\0"]
+        .iter()
+        .enumerate()
+    {
+        let name = format!(
+            "loader/entries/sealroot-0000000{}-010101010101.0.conf",
+            number + 2
+        );
+        disk.plant(&path(&name), text.as_bytes());
+    }
+    let entries = look(&disk).entries().expect("read");
+    assert_eq!(entries.in_boot_order().len(), 1);
+    let removed = look(&disk).clear(&Silent).expect("cleared");
+    assert_eq!((removed.entries.len(), removed.kernels.len()), (4, 0));
     assert_eq!(bootable(&disk.files()).len(), 1);
 }

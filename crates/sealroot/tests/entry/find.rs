@@ -83,6 +83,7 @@ fn each_loader_is_found_where_it_is() {
     }
 }
 
+// Rules: L1
 #[test]
 fn what_reads_no_entries_is_refused_with_advice() {
     let plain = "menuentry 'Debian' {\n  linux /vmlinuz\n  # blscfg\n  echo blscfg\n}\n";
@@ -104,6 +105,7 @@ fn what_reads_no_entries_is_refused_with_advice() {
     assert_eq!(error.class(), ErrorClass::NotFound);
 }
 
+// Rules: L2
 #[test]
 fn two_loaders_are_told_apart_by_what_the_firmware_says() {
     let sysroot = sysroot(&[
@@ -145,6 +147,7 @@ fn of_this_machine_the_mounted_partitions_are_looked_at() {
     }
 }
 
+// Rules: L4
 /// GRUB finds files by their path on the filesystem: `/boot` is a directory of it here.
 #[test]
 fn paths_for_grub_begin_where_its_filesystem_does() {
@@ -170,6 +173,7 @@ fn paths_for_grub_begin_where_its_filesystem_does() {
     assert_eq!(boot.entries().expect("read").ours().count(), 1);
 }
 
+// Rules: L3
 /// OSTree's `loader` is a link to one of two directories; a link elsewhere is not followed.
 #[test]
 fn only_ostrees_own_link_is_followed() {

@@ -158,6 +158,7 @@ fn vendors(fixture: &Fixture, os: &str) -> Vec<u8> {
     archive.finish()
 }
 
+// Rules: I4
 #[test]
 fn an_initramfs_is_made_where_the_release_brings_none_that_will_do() {
     for own in [None, Some(Archive::new().finish())] {
@@ -218,6 +219,7 @@ fn the_releases_own_initramfs_is_taken_where_it_carries_the_boot_program() {
     });
 }
 
+// Rules: I3
 #[test]
 fn a_carried_policy_for_another_os_is_refused() {
     let fixture = Fixture::new();
@@ -240,6 +242,7 @@ fn without_a_boot_program_there_is_no_initramfs() {
     });
 }
 
+// Rules: I1
 #[test]
 fn a_release_without_or_with_several_kernels_says_so() {
     let fixture = Fixture::new();

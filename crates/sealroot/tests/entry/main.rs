@@ -7,5 +7,6 @@ mod crash;
 mod find;
 mod initrd;
 mod order;
+mod rules;
 mod scan;
 mod support;

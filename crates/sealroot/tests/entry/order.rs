@@ -56,6 +56,7 @@ fn tries() -> impl Strategy<Value = Option<Tries>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
+// Rules: O1
     /// Every loader has our entries newest first, whatever the deployments are called.
     #[test]
     fn the_newest_of_ours_is_first(
@@ -86,6 +87,7 @@ proptest! {
         prop_assert_eq!(ordered(Loader::SystemdBoot, &files), expected);
     }
 
+// Rules: N1
     /// Names say what they were made of.
     #[test]
     fn names_are_read_back(generation in 1..100_000_000_u32, number: u8, tries in tries()) {
@@ -108,6 +110,7 @@ proptest! {
     }
 }
 
+// Rules: O3
 #[test]
 fn foreign_entries_have_their_place() {
     let entry = |name: &str, text: &str| (name.to_owned(), format!("{text}linux /k\n"));
@@ -217,6 +220,7 @@ fn versions_compare_as_systemd_does() {
     }
 }
 
+// Rules: O2
 /// `bootctl` is the judge of the whole order, on a filesystem of its own as it demands.
 #[test]
 fn bootctl_lists_in_the_same_order() {

@@ -68,6 +68,7 @@ fn compressors() -> [(&'static str, &'static [&'static str]); 6] {
     ]
 }
 
+// Rules: I2
 #[test]
 fn the_program_is_found_in_whatever_it_is_packed_in() {
     for (program, arguments) in compressors() {
