@@ -362,11 +362,9 @@ impl Drop for Slot {
 
 /// Hands on what came from a console: bytes, for a chunk may end within a character.
 fn show(chunk: &[u8], out: &mut impl Write) {
-    let lines = chunk.split(|byte| *byte == b'\r');
+    let mut lines = chunk.split(|byte| *byte == b'\r');
     // Who has closed the output does not want to see it.
-    let _ = lines
-        .map(|part| out.write_all(part))
-        .collect::<io::Result<()>>();
+    let _ = lines.try_for_each(|part| out.write_all(part));
     let _ = out.flush();
 }
 
