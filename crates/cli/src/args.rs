@@ -56,7 +56,8 @@ are for people: names in them are shown, not told exactly.
 Files:
   <sysroot>/ostree/verity          the store
   <sysroot>/etc/sealroot/keyset    whom to trust
-  /run/sealroot/booted.json        what the boot program says of this boot";
+  /run/sealroot/booted.json        what the boot program says of this boot
+  /run/sealroot/mounts             what is mounted for a look";
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -149,6 +150,14 @@ pub(crate) enum Command {
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.
     Deploy(cmd::deploy::Deploy),
+    /// Remove a deployment and its boot entries.
+    Undeploy(cmd::undeploy::Undeploy),
+    /// Keep a deployment, whatever else is collected.
+    Pin(cmd::pin::Pin),
+    /// Let a pinned deployment go when nothing else uses it.
+    Unpin(cmd::pin::Unpin),
+    /// Collect what nothing uses: deployments, releases, packs and objects.
+    Prune(cmd::prune::Prune),
     /// Show releases and deployments, and whether this system is sealed.
     Status(cmd::status::Status),
     /// Check the store for damage.

@@ -114,8 +114,10 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
     first_class!(
         sealroot::build::BuildError,
         sealroot::deploy::DeployError,
+        sealroot::entry::EntryError,
         sealroot::import::ImportError,
         sealroot::initramfs::Error,
+        sealroot::machine::MachineError,
         sealroot::mount::MountError,
         sealroot::ostree::OstreeError,
         sealroot::release::ReleaseError,

@@ -8,6 +8,7 @@ use std::path::Path;
 use sealroot::build::BuildError;
 use sealroot::deploy::DeployError;
 use sealroot::keys;
+use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
 use sealroot::release::ReleaseError;
 use sealroot::source::SourceError;
@@ -57,7 +58,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         return failure.own_hint().map(str::to_owned);
     }
     first_hint!(
-        of_build, of_deploy, of_keys, of_mount, of_release, of_sign, of_source, of_store, of_unpack
+        of_build, of_deploy, of_keys, of_machine, of_mount, of_release, of_sign, of_source,
+        of_store, of_unpack
     );
     None
 }
@@ -103,6 +105,31 @@ fn of_keys(error: &keys::Error) -> Option<String> {
             "choose another name: what was signed with a lost key cannot be signed again".into(),
         ),
         keys::Error::Sign(error) => of_sign(error),
+        _ => None,
+    }
+}
+
+fn of_machine(error: &MachineError) -> Option<String> {
+    match error {
+        MachineError::Store(error) => of_store(error),
+        MachineError::Deploy(error) => of_deploy(error),
+        MachineError::InUse { name, state } => Some(match state {
+            State::Booted => "boot another deployment first".into(),
+            State::Pinned => format!("`sealroot unpin {name}` lets it go"),
+            State::Mounted => "unmount it first".into(),
+            _ => "change the boot entry that names it first; it is not one of sealroot's".into(),
+        }),
+        MachineError::Booted { path, .. } => Some(format!(
+            "if this system was not booted by sealroot, remove {}",
+            path.display()
+        )),
+        MachineError::MissingPack { .. } | MachineError::BadPack { .. } => Some(format!(
+            "{BUILD_AGAIN}, or `sealroot undeploy` what needs it; then prune"
+        )),
+        MachineError::ForeignMount { place } => Some(format!(
+            "unmount {}; if nothing is mounted there, remove its record in /run/sealroot/mounts",
+            place.display()
+        )),
         _ => None,
     }
 }

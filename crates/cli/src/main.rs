@@ -13,6 +13,7 @@ mod commit;
 mod failure;
 mod files;
 mod hint;
+mod machine;
 mod name;
 mod output;
 mod progress;

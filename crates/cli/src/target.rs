@@ -13,7 +13,7 @@ use clap::Args;
 use sealroot::store::Store;
 use sealroot::{deploy, release};
 use sealroot_format::ErrorClass;
-use sealroot_format::digest::CommitId;
+use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::DeploymentName;
@@ -130,17 +130,23 @@ impl Target {
     }
 
     /// Opens the file of a pack for the kernel, which must never see one that is not well-formed.
-    pub(crate) fn open(&self, common: &Common, store: &Store) -> anyhow::Result<OwnedFd> {
+    /// Its digest as well, if it is one of the store's.
+    pub(crate) fn open(
+        &self,
+        common: &Common,
+        store: &Store,
+    ) -> anyhow::Result<(OwnedFd, Option<VerityDigest>)> {
         if let Self::File(path) = self {
             let file = open_file(path)?;
             let tree = Pack::open(&file).and_then(|pack| pack.tree());
             tree.with_context(|| not_a_pack(path))?;
-            return Ok(file.into());
+            return Ok((file.into(), None));
         }
         let statement = self.verified_statement(store, common)?;
         release::check_pack(store, &statement)?;
-        let file = release::open_verified_pack(store, &statement.pack_digest)?;
-        Ok(file.into_file().into())
+        let digest = statement.pack_digest;
+        let file = release::open_verified_pack(store, &digest)?;
+        Ok((file.into_file().into(), Some(digest)))
     }
 
     /// The deployment that is named.

@@ -16,13 +16,17 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
 use sealroot_format::ErrorClass;
+use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::DeploymentName;
 use sealroot_sys::erofs;
 use sealroot_sys::mount::{MountError as KernelError, attach, fd_path};
 use sealroot_sys::overlay::{self, Layers, Verity};
 
 use crate::deploy::LAYER_NAME;
-use crate::store::{Store, StoreDir, StorePath, VeritySupport, deployment_path, full_path};
+use crate::machine::{self, MachineError, MountRecord, Runtime};
+use crate::store::{
+    LockKind, Store, StoreDir, StoreError, StorePath, VeritySupport, deployment_path, full_path,
+};
 
 /// Why a pack could not be mounted. Nothing stays mounted.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +54,12 @@ pub enum MountError {
         /// The refusal.
         source: io::Error,
     },
+    /// The store could not be locked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It could not be written down, so that what it needs might be collected.
+    #[error(transparent)]
+    Record(#[from] Box<MachineError>),
     /// The kernel did not mount it.
     #[error("the kernel does not mount {what}; it takes Linux 6.6 with EROFS and overlayfs")]
     Kernel {
@@ -71,22 +81,39 @@ impl MountError {
                 ErrorClass::Usage
             }
             Self::NotRoot { .. } | Self::Io { .. } => ErrorClass::Io,
+            Self::Store(error) => error.class(),
+            Self::Record(error) => error.class(),
             Self::Kernel { .. } => ErrorClass::Unsupported,
         }
     }
 }
 
-/// Mounts a pack on the directory `place`, over the objects of `store` and, before them, those of
-/// a deployment. One `umount` takes it away.
+/// What to mount.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'m> {
+    /// The file of the pack. The kernel parses it: its grammar must have been checked, and its
+    /// content be authentic or the user's own choice.
+    pub pack: BorrowedFd<'m>,
+    /// Its digest, if it is one of the store's.
+    pub digest: Option<VerityDigest>,
+    /// The deployment whose objects come first.
+    pub deployment: Option<DeploymentName>,
+}
+
+/// Mounts a pack on the directory `place`, over the objects of `store`, and writes that down for
+/// [`crate::machine::prune`]. One `umount` takes it away.
 ///
-/// The kernel parses the file: its grammar must have been checked, and its content be authentic or
-/// the user's own choice.
+/// Nobody collects anything meanwhile: the store is locked.
 pub fn mount(
     store: &Store,
-    deployment: Option<DeploymentName>,
-    pack: BorrowedFd<'_>,
+    runtime: &Runtime,
+    source: &Source<'_>,
     place: &Path,
 ) -> Result<(), MountError> {
+    let _lock = store.lock(LockKind::Shared)?;
+    let Source {
+        pack, deployment, ..
+    } = *source;
     let uid = rustix::process::geteuid();
     if !uid.is_root() {
         return Err(MountError::NotRoot {
@@ -122,6 +149,14 @@ pub fn mount(
     rustix::mount::unmount(attached, UnmountFlags::DETACH)
         .map_err(io_error("unmount from", place))?;
     let overlay = overlay.map_err(kernel("the overlay of pack and objects"))?;
+    let stat = rustix::fs::fstat(&overlay).map_err(io_error("look at", place))?;
+    let record = MountRecord {
+        device: stat.st_dev,
+        pack: source.digest,
+        deployment,
+        place: std::path::absolute(place).unwrap_or_else(|_| place.into()),
+    };
+    machine::record_mount(runtime, &record).map_err(Box::new)?;
     attach(overlay.as_fd(), directory.as_fd()).map_err(io_error("mount on", place))
 }
 

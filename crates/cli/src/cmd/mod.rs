@@ -12,8 +12,11 @@ pub(crate) mod initramfs;
 pub(crate) mod keys;
 pub(crate) mod ls;
 pub(crate) mod mount;
+pub(crate) mod pin;
+pub(crate) mod prune;
 pub(crate) mod sign;
 pub(crate) mod status;
+pub(crate) mod undeploy;
 pub(crate) mod unpack;
 pub(crate) mod verify;
 
@@ -32,6 +35,10 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Sign(sign) => sign.run(common, output),
         Command::Verify(verify) => verify.run(common, output),
         Command::Deploy(deploy) => deploy.run(common, output),
+        Command::Undeploy(undeploy) => undeploy.run(common, output),
+        Command::Pin(pin) => pin.run(common, output),
+        Command::Unpin(unpin) => unpin.run(common, output),
+        Command::Prune(prune) => prune.run(common, output),
         Command::Status(status) => status.run(common, output),
         Command::Check(check) => check.run(common, output),
         Command::Ls(ls) => ls.run(common, output),

@@ -6,12 +6,13 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use clap::Args;
-use sealroot::mount;
+use sealroot::mount::{self, Source};
 use sealroot::store::VeritySupport;
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::files;
+use crate::machine::RunArgs;
 use crate::name::AnyName;
 use crate::output::{Output, Report};
 use crate::target::TargetArgs;
@@ -32,6 +33,9 @@ pub(crate) struct Mount {
     /// The directory to mount on.
     #[arg(value_name = "MOUNTPOINT")]
     place: PathBuf,
+
+    #[command(flatten)]
+    run: RunArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -60,8 +64,13 @@ impl Mount {
         files::expect_directory(&self.place, "the mountpoint", "a directory")?;
         let store = common.open_store()?;
         let target = self.target.find(common)?;
-        let pack = target.open(common, &store)?;
-        mount::mount(&store, target.deployment(), pack.as_fd(), &self.place)?;
+        let (pack, digest) = target.open(common, &store)?;
+        let source = Source {
+            pack: pack.as_fd(),
+            digest,
+            deployment: target.deployment(),
+        };
+        mount::mount(&store, &self.run.runtime(), &source, &self.place)?;
         let is_verified = store.verity() == VeritySupport::Kernel;
         if !is_verified {
             output.warn(&format!(

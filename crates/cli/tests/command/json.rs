@@ -76,15 +76,16 @@ fn results_have_the_keys_that_are_promised() {
     let status = json("status");
     assert_eq!(
         keys(&status),
-        "booted deployments not_sealed_because releases sealed"
+        "boot_entries booted deployments keyset migration not_sealed_because releases sealed"
     );
     assert_eq!(
         keys(&status["deployments"][0]),
-        "index is_booted mode name os problem version"
+        "deployed etc index is_booted kernel_arguments mode name origin os pack problem signatures \
+         signers stateroot states stream version"
     );
     assert_eq!(
         keys(&status["releases"][0]),
-        "commit signatures state stream"
+        "commit signatures signers state stream"
     );
     assert_eq!(status["releases"][0]["state"], "signed");
     let check = json("check");

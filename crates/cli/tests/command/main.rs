@@ -10,6 +10,7 @@ mod help;
 mod json;
 mod keyset;
 mod look;
+mod machine;
 mod ostree;
 mod pipe;
 mod rights;

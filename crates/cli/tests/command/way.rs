@@ -86,10 +86,20 @@ fn from_a_directory_to_a_deployment() {
 
     let status = scratch.ok(&format!("{STORE} status")).text();
     assert!(status.starts_with("NOT SEALED: "), "{status}");
-    assert!(
-        status.contains(&format!("{commit}.0 exampleos 1.0 index 1 mode integrity")),
-        "{status}"
-    );
+    let row = status.lines().find(|line| line.contains(&commit[..12]));
+    let row: Vec<_> = row.expect("a row").split_whitespace().collect();
+    let name = format!("{}.0", &commit[..12]);
+    let expected = [
+        &*name,
+        "exampleos",
+        "1.0",
+        "1",
+        "integrity",
+        "-",
+        "unused",
+        "signed",
+    ];
+    assert_eq!(row, expected, "{status}");
     assert!(status.contains("stable: signed by 1 key"), "{status}");
     let check = scratch.ok(&format!("{STORE} check --full")).text();
     assert!(

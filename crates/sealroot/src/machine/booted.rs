@@ -39,16 +39,24 @@ struct Raw {
 impl Booted {
     /// Reads the record; `None` if there is none.
     pub fn read(runtime: &Runtime) -> Result<Option<Self>, MachineError> {
+        match Self::read_text(runtime)? {
+            None => Ok(None),
+            Some(bytes) => Self::parse(&bytes)
+                .map(Some)
+                .map_err(|reason| MachineError::Booted {
+                    path: runtime.booted_path(),
+                    reason,
+                }),
+        }
+    }
+
+    /// The record as it is, at most [`MAX_BOOTED_RECORD_BYTES`]; `None` if there is none.
+    pub fn read_text(runtime: &Runtime) -> Result<Option<Vec<u8>>, MachineError> {
         let path = runtime.booted_path();
-        let invalid = |reason: String| MachineError::Booted {
-            path: path.clone(),
-            reason,
-        };
-        let bytes = read_bounded(&path, MAX_BOOTED_RECORD_BYTES);
-        let Some(bytes) = bytes.map_err(|error| invalid(error.to_string()))? else {
-            return Ok(None);
-        };
-        Self::parse(&bytes).map(Some).map_err(invalid)
+        read_bounded(&path, MAX_BOOTED_RECORD_BYTES).map_err(|error| MachineError::Booted {
+            path,
+            reason: error.to_string(),
+        })
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, String> {

@@ -11,6 +11,7 @@ use sealroot_format::policy::DeploymentName;
 
 use super::State;
 use crate::deploy::DeployError;
+use crate::entry::EntryError;
 use crate::store::StoreError;
 
 /// Why the deployments of a machine could not be looked at or changed.
@@ -23,6 +24,9 @@ pub enum MachineError {
     /// A deployment could not be read or changed.
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// The boot entries could not be read or changed.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
     /// What the boot program wrote cannot be read.
     #[error("{} does not say which deployment runs: {reason}", path.display())]
     Booted {
@@ -82,6 +86,7 @@ impl MachineError {
         match self {
             Self::Store(error) => error.class(),
             Self::Deploy(error) => error.class(),
+            Self::Entry(error) => error.class(),
             Self::Booted { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
             Self::InUse { .. } => ErrorClass::Usage,

@@ -21,6 +21,6 @@ pub use choices::BootChoices;
 pub use error::MachineError;
 pub use mounts::{LiveMount, MountRecord, record_mount};
 pub use prune::{Pruned, Releases, Retention, plan_prune, prune};
-pub use remove::{pin, undeploy, unpin};
+pub use remove::{Undeployed, pin, undeploy, unpin};
 pub use runtime::Runtime;
 pub use scan::{Found, Scan, State, scan};

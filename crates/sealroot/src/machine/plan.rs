@@ -129,8 +129,8 @@ fn used_packs(scan: &Scan, kept: &[&Found]) -> BTreeMap<VerityDigest, String> {
     let deployed = (kept.iter())
         .filter_map(|found| Some((pack_of(found)?, format!("the deployment {}", found.name))));
     let booted = scan
-        .booted
-        .iter()
+        .running()
+        .into_iter()
         .map(|booted| (booted.pack, "the running system".into()));
     let mounted = (scan.mounts.iter()).filter_map(|mount| {
         Some((

@@ -74,7 +74,7 @@ pub fn prune<I: StoreIo>(
     if store.has_trash()? {
         emptied = transaction.empty_trash()?;
     }
-    let found = scan(store, runtime, &choices()?)?;
+    let found = scan(store, runtime, &choices()?)?.certain()?;
     let (plan, dead) = decide(store, &found, retention)?;
     if !plan.is_empty() {
         put_aside(&transaction, &plan, &dead)?;
@@ -94,7 +94,7 @@ pub fn plan_prune<I: StoreIo>(
     retention: Retention,
 ) -> Result<Pruned, MachineError> {
     let _lock = store.lock(LockKind::Shared)?;
-    let found = scan(store, runtime, &choices()?)?;
+    let found = scan(store, runtime, &choices()?)?.certain()?;
     let (plan, dead) = decide(store, &found, retention)?;
     Ok(report(plan, &dead))
 }

@@ -9,6 +9,7 @@ use super::choices::BootChoices;
 use super::scan::{Found, State, scan};
 use super::{MachineError, Runtime};
 use crate::deploy::{self, DeployError, Flag};
+use crate::entry::{Boot, BootIo};
 use crate::monitor::Monitor;
 use crate::store::{Store, StoreIo, deployment_path};
 
@@ -36,39 +37,79 @@ pub fn unpin<I: StoreIo>(
     Ok(lowered)
 }
 
-/// Puts a deployment aside that nothing uses. Its release goes with the next [`super::prune`], unless
-/// something else needs it.
-pub fn undeploy<I: StoreIo>(
+/// Removes the boot entries of a deployment, then puts it aside. Refused while it runs, is pinned or
+/// mounted, or if no entry would be left to boot. Its release goes with the next [`super::prune`],
+/// unless something else needs it.
+pub fn undeploy<I: StoreIo, B: BootIo>(
     store: &Store<I>,
     runtime: &Runtime,
-    choices: &dyn Fn() -> Result<BootChoices, MachineError>,
+    boot: Option<&Boot<B>>,
     name: &DeploymentName,
     monitor: &dyn Monitor,
-) -> Result<(), MachineError> {
+) -> Result<Undeployed, MachineError> {
     let transaction = store.begin(monitor)?;
-    let found = scan(store, runtime, &choices()?)?;
-    let found = (found.deployments.into_iter()).find(|found| found.name == *name);
-    let found = found.ok_or_else(|| DeployError::NoDeployment {
-        name: *name,
-        location: store.location().into(),
-    })?;
-    check_unused(&found)?;
-    let pack = match found.record {
+    let found = find(store, runtime, boot, name)?;
+    check_unused(&found, &[State::Booted, State::Pinned, State::Mounted])?;
+    let pack = match &found.record {
         Ok(record) => Some(record.pack),
         Err(error) if error.is_unreadable_record() => None,
-        Err(error) => return Err(error.into()),
+        Err(_) => return Err(found.record.expect_err("just seen").into()),
     };
+    let entries = match boot {
+        Some(boot) => remove_entries(boot, name, monitor)?,
+        None => Vec::new(),
+    };
+    // What is left is an entry of somebody else's.
+    let found = find(store, runtime, boot, name)?;
+    check_unused(&found, &[State::Default, State::Rollback, State::Entry])?;
     transaction.give_up_packs(&BTreeSet::from_iter(pack))?;
     let trash = transaction.new_trash()?;
     transaction.put_aside(&trash, &deployment_path(name))?;
     transaction.finish()?;
-    Ok(())
+    Ok(Undeployed { entries })
 }
 
-/// That nothing uses a deployment. One that is only staged is given up with what is still to be done.
-fn check_unused(found: &Found) -> Result<(), MachineError> {
-    let in_use = (found.states.iter()).find(|state| **state != State::Staged);
-    match in_use {
+/// What [`undeploy`] removed besides the deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Undeployed {
+    /// Files of boot entries.
+    pub entries: Vec<String>,
+}
+
+fn find<I: StoreIo, B: BootIo>(
+    store: &Store<I>,
+    runtime: &Runtime,
+    boot: Option<&Boot<B>>,
+    name: &DeploymentName,
+) -> Result<Found, MachineError> {
+    let found = scan(store, runtime, &BootChoices::of(boot)?)?.certain()?;
+    let found = (found.deployments.into_iter()).find(|found| found.name == *name);
+    let missing = || DeployError::NoDeployment {
+        name: *name,
+        location: store.location().into(),
+    };
+    Ok(found.ok_or_else(missing)?)
+}
+
+fn remove_entries<B: BootIo>(
+    boot: &Boot<B>,
+    name: &DeploymentName,
+    monitor: &dyn Monitor,
+) -> Result<Vec<String>, MachineError> {
+    let entries = boot.entries()?;
+    let of_deployment = entries
+        .ours()
+        .filter(|(_, ours)| ours.text.deployment == *name);
+    let files: Vec<&str> = of_deployment.map(|(entry, _)| &*entry.file_name).collect();
+    if files.is_empty() {
+        return Ok(Vec::new());
+    }
+    Ok(boot.remove(&files, monitor)?.entries)
+}
+
+/// That a deployment is in none of these states.
+fn check_unused(found: &Found, states: &[State]) -> Result<(), MachineError> {
+    match states.iter().find(|state| found.states.contains(state)) {
         None => Ok(()),
         Some(state) => Err(MachineError::InUse {
             name: found.name,

@@ -62,13 +62,29 @@ pub struct Found {
 /// The deployments of a machine.
 #[derive(Debug)]
 pub struct Scan {
-    /// What runs; `None` if it was not booted by us.
-    pub booted: Option<Booted>,
+    /// What runs; `None` if it was not booted by us. An error if the record of it says nothing we
+    /// understand: then any deployment may run.
+    pub booted: Result<Option<Booted>, MachineError>,
     /// All deployments, by name.
     pub deployments: Vec<Found>,
     /// Packs that are mounted for a look.
     pub mounts: Vec<LiveMount>,
     pub(super) mount_records: Mounts,
+}
+
+impl Scan {
+    /// The same, if it is known what runs: nothing may be removed otherwise.
+    pub(super) fn certain(self) -> Result<Self, MachineError> {
+        Ok(Self {
+            booted: Ok(self.booted?),
+            ..self
+        })
+    }
+
+    /// What is known to run.
+    pub(super) fn running(&self) -> Option<&Booted> {
+        self.booted.as_ref().ok().and_then(Option::as_ref)
+    }
 }
 
 /// Looks at all deployments. To act on what it gives, hold the store's lock from before.
@@ -77,7 +93,8 @@ pub fn scan<I: StoreIo>(
     runtime: &Runtime,
     choices: &BootChoices,
 ) -> Result<Scan, MachineError> {
-    let booted = Booted::read(runtime)?;
+    let booted = Booted::read(runtime);
+    let running = booted.as_ref().ok().and_then(Option::as_ref);
     let mut mount_records = Mounts::read(runtime)?;
     let mounts = std::mem::take(&mut mount_records.live);
     let mut deployments = Vec::new();
@@ -85,13 +102,11 @@ pub fn scan<I: StoreIo>(
         let mut states = BTreeSet::new();
         let name = found.name;
         let pack = found.record.as_ref().ok().map(|record| record.pack);
-        let runs = booted
-            .as_ref()
-            .is_some_and(|booted| match booted.deployment {
-                Some(running) => running == name,
-                // A policy that names the pack names no deployment: it may be any of that pack.
-                None => pack.is_none_or(|pack| pack == booted.pack),
-            });
+        let runs = running.is_some_and(|booted| match booted.deployment {
+            Some(running) => running == name,
+            // A policy that names the pack names no deployment: it may be any of that pack.
+            None => pack.is_none_or(|pack| pack == booted.pack),
+        });
         let mounted = mounts.iter().any(|mount| mount.deployment == Some(name));
         let is = [
             (State::Booted, runs),

@@ -12,7 +12,7 @@ use sealroot::monitor::Silent;
 use sealroot::store::{Store, object_path, pack_path};
 use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
 
-use crate::support::{Machine, NOTHING, open};
+use crate::support::{Machine, NO_BOOT, NOTHING, open};
 
 /// Arbitrary write-back orders per crash.
 const ARBITRARY_ORDERS: u64 = 12;
@@ -29,13 +29,11 @@ fn collect(machine: &Machine, store: &Store<MemoryIo>) -> Result<(), MachineErro
 }
 
 fn remove(machine: &Machine, store: &Store<MemoryIo>) -> Result<(), MachineError> {
-    let choices = machine.choices(&BOOTING);
-    let ask = || Ok(choices.clone());
     let name = &machine.names[0];
-    match machine::undeploy(store, &machine.runtime(), &ask, name, &Silent) {
+    match machine::undeploy(store, &machine.runtime(), NO_BOOT, name, &Silent) {
         // Removed by an attempt before.
         Err(MachineError::Deploy(deploy::DeployError::NoDeployment { .. })) => Ok(()),
-        result => result,
+        result => result.map(drop),
     }
 }
 

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pinning deployments and removing them by name.
 
-use sealroot::machine::{self, MachineError, State};
+use sealroot::entry::{Boot, BootIo};
+use sealroot::machine::{self, BootChoices, MachineError, State, Undeployed};
 use sealroot::monitor::Silent;
+use sealroot::store::StorePath;
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::DeploymentName;
+use sealroot_testkit::memory_io::MemoryIo;
 
-use crate::support::{Machine, NOTHING};
+use crate::support::{Machine, NO_BOOT, NOTHING};
 
-fn undeploy(machine: &Machine, named: &[usize], number: usize) -> Result<(), MachineError> {
-    let choices = machine.choices(named);
-    let ask = || Ok(choices.clone());
+fn undeploy(
+    machine: &Machine,
+    boot: Option<&Boot<MemoryIo>>,
+    number: usize,
+) -> Result<Undeployed, MachineError> {
     let (store, runtime) = (machine.open(), machine.runtime());
-    machine::undeploy(&store, &runtime, &ask, &machine.names[number], &Silent)
+    machine::undeploy(&store, &runtime, boot, &machine.names[number], &Silent)
 }
 
 #[test]
@@ -20,8 +25,8 @@ fn what_is_used_is_not_removed_and_the_error_says_by_what() {
     let machine = Machine::new(true);
     machine.boot(&machine.releases[0].pack.1, Some(machine.names[0]));
     machine::pin(&machine.open(), &machine.names[2], &Silent).expect("pinned");
-    for (number, expected) in [(0, State::Booted), (1, State::Default), (2, State::Pinned)] {
-        let error = undeploy(&machine, &[1], number).expect_err("in use");
+    for (number, expected) in [(0, State::Booted), (2, State::Pinned)] {
+        let error = undeploy(&machine, NO_BOOT, number).expect_err("in use");
         assert_eq!(error.class(), ErrorClass::Usage);
         assert!(
             matches!(error, MachineError::InUse { state, .. } if state == expected),
@@ -29,15 +34,67 @@ fn what_is_used_is_not_removed_and_the_error_says_by_what() {
         );
     }
     assert!(machine::unpin(&machine.open(), &machine.names[2], &Silent).expect("unpinned"));
-    undeploy(&machine, &[1], 2).expect("removed");
-    let error = undeploy(&machine, &[1], 2).expect_err("gone");
+    undeploy(&machine, NO_BOOT, 2).expect("removed");
+    let error = undeploy(&machine, NO_BOOT, 2).expect_err("gone");
     assert_eq!(error.class(), ErrorClass::NotFound);
+}
+
+#[test]
+fn its_own_entries_go_first_and_the_last_one_stays() {
+    let machine = Machine::new(true);
+    let boot = machine.boot_partition(&[0, 1]);
+    let choices = BootChoices::of(Some(&boot)).expect("read");
+    assert_eq!(choices.default, Some(machine.names[1]));
+    assert_eq!(choices.rollback, Some(machine.names[0]));
+    assert_eq!(choices.named.len(), 2);
+
+    let undeployed = undeploy(&machine, Some(&boot), 1).expect("removed");
+    assert_eq!(undeployed.entries.len(), 1);
+    let choices = BootChoices::of(Some(&boot)).expect("read");
+    assert_eq!(choices.default, Some(machine.names[0]));
+    assert_eq!(choices.named.len(), 1);
+
+    let error = undeploy(&machine, Some(&boot), 0).expect_err("the last");
+    assert_eq!(error.class(), ErrorClass::Usage);
+    assert!(
+        error.to_string().contains("nothing would be left"),
+        "{error}"
+    );
+    let names = machine.below("deploy");
+    let of_first = machine.names[0].to_string();
+    assert!(names.iter().any(|name| name.starts_with(&of_first)));
+}
+
+#[test]
+fn an_entry_of_somebody_elses_keeps_a_deployment() {
+    let machine = Machine::new(true);
+    let boot = machine.boot_partition(&[1]);
+    let path = StorePath::new("loader/entries/mine.conf").expect("a path");
+    let file = BootIo::create(boot.io(), &path).expect("made");
+    let text = format!(
+        "title mine\nlinux /vmlinuz\noptions sealroot={}\n",
+        machine.names[0]
+    );
+    BootIo::write(boot.io(), &file, text.as_bytes()).expect("written");
+    let error = undeploy(&machine, Some(&boot), 0).expect_err("in use");
+    assert!(
+        matches!(
+            error,
+            MachineError::InUse {
+                state: State::Default | State::Entry,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let choices = BootChoices::of(Some(&boot)).expect("read");
+    assert!(choices.named.contains_key(&machine.names[0]));
 }
 
 #[test]
 fn the_release_goes_with_the_next_prune() {
     let machine = Machine::new(true);
-    undeploy(&machine, &[2, 1], 0).expect("removed");
+    undeploy(&machine, NO_BOOT, 0).expect("removed");
     assert!(!machine.below("trash").is_empty());
     assert_eq!(machine.below("pack").len(), 6);
     let pruned = machine.prune(&[2, 1], NOTHING).expect("pruned");

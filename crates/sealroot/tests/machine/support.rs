@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use sealroot::entry::{Boot, Files, Loader, NewEntry};
 use sealroot::machine::{BootChoices, MachineError, Pruned, Releases, Retention, Runtime, prune};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StoreIo};
@@ -17,6 +18,9 @@ pub(crate) const NOTHING: Retention = Retention {
     keep: 0,
     releases: Releases::OfDeployments,
 };
+
+/// No boot partition.
+pub(crate) const NO_BOOT: Option<&Boot<MemoryIo>> = None;
 
 /// Three releases, of which each shares two of three objects with the next.
 pub(crate) struct Machine {
@@ -78,6 +82,27 @@ impl Machine {
         let choices = self.choices(named);
         let ask = || Ok(choices.clone());
         prune(&self.open(), &self.runtime(), &ask, retention, &Silent)
+    }
+
+    /// A boot partition with an entry for each of these, the last of them the default.
+    pub(crate) fn boot_partition(&self, numbers: &[usize]) -> Boot<MemoryIo> {
+        let disk = MemoryDisk::new(false);
+        let boot = Boot::new(disk.process(Trouble::None), Loader::SystemdBoot, "");
+        for number in numbers {
+            let (linux, initrd) = (vec![1; 100], vec![2; 100]);
+            let new = NewEntry {
+                deployment: self.names[*number],
+                title: "test".into(),
+                arguments: "quiet".parse().expect("an argument"),
+                files: Files::Content {
+                    linux: &linux,
+                    initrd: &initrd,
+                },
+                tries: None,
+            };
+            boot.add(&new, &|_| true, &Silent).expect("added");
+        }
+        boot
     }
 
     /// Writes what the boot program writes.

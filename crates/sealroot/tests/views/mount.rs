@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use rustix::mount::UnmountFlags;
-use sealroot::mount::{MountError, mount};
+use sealroot::machine::{BootChoices, MachineError, Releases, Retention, Runtime, prune};
+use sealroot::monitor::Silent;
+use sealroot::mount::{MountError, Source, mount};
 use sealroot::release::open_verified_pack;
 use sealroot::store::{Store, pack_path};
 use sealroot_format::ErrorClass;
@@ -21,9 +23,23 @@ struct Mounted(PathBuf);
 
 impl Mounted {
     fn new(store: &Store, pack: &File, place: &Path) -> Self {
-        mount(store, None, pack.as_fd(), place).expect("mounted");
+        mount_on(store, pack, place).expect("mounted");
         Self(place.to_owned())
     }
+}
+
+/// Mounts a pack; the record of it lies beside the store.
+fn mount_on(store: &Store, pack: &File, place: &Path) -> Result<(), MountError> {
+    let source = Source {
+        pack: pack.as_fd(),
+        digest: None,
+        deployment: None,
+    };
+    mount(store, &runtime(store), &source, place)
+}
+
+fn runtime(store: &Store) -> Runtime {
+    Runtime::new(store.location().with_file_name("run"))
 }
 
 impl Drop for Mounted {
@@ -111,7 +127,7 @@ fn what_cannot_be_mounted_leaves_nothing_mounted() {
         .join(pack_path(&statement.pack_digest).to_string());
     let pack = File::open(stored).expect("a pack");
     let class = |file: &File, place: &Path| {
-        let error = mount(&store, None, file.as_fd(), place).expect_err("refused");
+        let error = mount_on(&store, file, place).expect_err("refused");
         (error.class(), error)
     };
 
@@ -138,4 +154,55 @@ fn what_cannot_be_mounted_leaves_nothing_mounted() {
     let (class_of, _) = class(&pack, &place);
     assert_eq!(class_of, ErrorClass::NotFound);
     assert!(!is_mounted(&place));
+}
+
+// Rules: G2
+#[test]
+fn what_is_mounted_is_not_collected_until_nobody_has_it_open() {
+    if !need::root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let statement = scratch.build_release(&scratch.small_source(), 4096);
+    let store = scratch.store();
+    let place = scratch.path("place");
+    fs::create_dir(&place).expect("a directory");
+    let stored = scratch
+        .path("store")
+        .join(pack_path(&statement.pack_digest).to_string());
+    let pack = File::open(&stored).expect("a pack");
+    let all = Retention {
+        keep: 0,
+        releases: Releases::None,
+    };
+    let choices = || Ok(BootChoices::default());
+    let collect = || prune(&store, &runtime(&store), &choices, all, &Silent);
+    let source = |digest| Source {
+        pack: pack.as_fd(),
+        digest,
+        deployment: None,
+    };
+
+    // A pack that is not known to be the store's: nothing can be said of its objects.
+    let mounted = Mounted::new(&store, &pack, &place);
+    let error = collect().expect_err("it is mounted");
+    assert!(
+        matches!(error, MachineError::ForeignMount { .. }),
+        "{error}"
+    );
+    drop(mounted);
+
+    // One of the store's, unmounted while a file in it is open.
+    let digest = Some(statement.pack_digest);
+    mount(&store, &runtime(&store), &source(digest), &place).expect("mounted");
+    let open = File::open(place.join("usr/bin/one")).expect("a file");
+    rustix::mount::unmount(&place, UnmountFlags::DETACH).expect("detached");
+    assert!(!is_mounted(&place));
+    assert_eq!(collect().expect("pruned").packs, []);
+    assert!(stored.exists());
+    drop(open);
+    if cfg!(target_arch = "x86_64") {
+        assert_eq!(collect().expect("pruned").packs, [statement.pack_digest]);
+        assert!(!stored.exists());
+    }
 }

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot undeploy`
+
+use std::io::{self, Write};
+
+use clap::Args;
+use sealroot::machine;
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::machine::{BootArgs, DeploymentChoice};
+use crate::output::{Output, Report};
+use crate::progress::Progress;
+
+/// Remove a deployment and its boot entries.
+///
+/// Refused while the deployment runs, is pinned or mounted, and if nothing would be left to boot.
+/// It is put aside at once; its release and what only that needs are collected by `prune`.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Undeploy {
+    /// The deployment, <commit>.<serial>; the first digits of the commit do.
+    #[arg(value_name = "DEPLOYMENT")]
+    deployment: DeploymentChoice,
+
+    #[command(flatten)]
+    boot: BootArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot undeploy 3f2a.0
+  sealroot undeploy COMMIT.0 && sealroot prune";
+
+#[derive(Serialize)]
+struct UndeployedReport {
+    deployment: String,
+    /// Files of the boot entries that were removed.
+    entries: Vec<String>,
+}
+
+impl Report for UndeployedReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for entry in &self.entries {
+            writeln!(out, "removed the boot entry {entry}")?;
+        }
+        writeln!(
+            out,
+            "{} is no longer deployed; `sealroot prune` collects what only it needed",
+            self.deployment
+        )
+    }
+}
+
+impl Undeploy {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let store = common.open_store()?;
+        let name = self.deployment.find(&store)?;
+        let place = self.boot.find(common)?;
+        let runtime = self.boot.runtime();
+        let undeployed = {
+            let progress = Progress::new(output);
+            machine::undeploy(&store, &runtime, place.found(), &name, &progress)?
+        };
+        output.emit(&UndeployedReport {
+            deployment: name.to_string(),
+            entries: undeployed.entries,
+        })
+    }
+}

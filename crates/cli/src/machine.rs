@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Deployments on the command line, and where to find out what boots and runs.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, ValueEnum};
+use sealroot::deploy;
+use sealroot::entry::{Boot, EntryError, Loader, Places};
+use sealroot::machine::Runtime;
+use sealroot::store::Store;
+use sealroot_format::ErrorClass;
+use sealroot_format::policy::DeploymentName;
+
+use crate::args::Common;
+use crate::failure::Failure;
+
+/// Fewest digits that stand for a commit.
+const MIN_DIGITS: usize = 4;
+
+/// Most candidates that an error lists.
+const MAX_LISTED: usize = 8;
+
+/// Where boot entries and the records of this boot are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct BootArgs {
+    /// The boot partition [default: looked for in efi, boot/efi and boot of the sysroot].
+    #[arg(long, value_name = "DIR", requires = "boot_loader")]
+    boot: Option<PathBuf>,
+
+    /// The boot loader that reads it [default: found out].
+    #[arg(long, value_enum, requires = "boot")]
+    boot_loader: Option<LoaderChoice>,
+
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+/// Where the records of this boot are.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RunArgs {
+    /// Where the programs of this boot say what runs and what is mounted.
+    #[arg(long, value_name = "DIR", default_value = Runtime::USUAL)]
+    run: PathBuf,
+}
+
+impl RunArgs {
+    /// The records of this boot.
+    pub(crate) fn runtime(&self) -> Runtime {
+        Runtime::new(&self.run)
+    }
+}
+
+/// The boot loaders that read boot entries.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LoaderChoice {
+    /// systemd-boot.
+    SystemdBoot,
+    /// GRUB 2.14 or later, with `blscfg`.
+    Grub,
+    /// GRUB as Fedora has it.
+    GrubFedora,
+}
+
+impl From<LoaderChoice> for Loader {
+    fn from(choice: LoaderChoice) -> Self {
+        match choice {
+            LoaderChoice::SystemdBoot => Self::SystemdBoot,
+            LoaderChoice::Grub => Self::Grub,
+            LoaderChoice::GrubFedora => Self::GrubFedora,
+        }
+    }
+}
+
+/// Whether there is a boot partition with entries.
+#[derive(Debug)]
+pub(crate) enum BootPlace {
+    /// There is.
+    Found(Boot),
+    /// There is none to be used, for that reason.
+    None(String),
+}
+
+impl BootPlace {
+    /// The partition.
+    pub(crate) const fn found(&self) -> Option<&Boot> {
+        match self {
+            Self::Found(boot) => Some(boot),
+            Self::None(_) => None,
+        }
+    }
+
+    /// Why there is none.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Found(_) => None,
+            Self::None(reason) => Some(reason),
+        }
+    }
+}
+
+impl BootArgs {
+    /// Finds the boot partition. A store that was named by itself belongs to none.
+    pub(crate) fn find(&self, common: &Common) -> anyhow::Result<BootPlace> {
+        if let (Some(directory), Some(loader)) = (&self.boot, self.boot_loader) {
+            return Ok(BootPlace::Found(Boot::open(directory, loader.into())?));
+        }
+        if common.store.is_some() {
+            let reason = "a store was named, not a sysroot, and no --boot";
+            return Ok(BootPlace::None(reason.to_owned()));
+        }
+        match Boot::find(&Places::of(&common.sysroot)) {
+            Ok(boot) => Ok(BootPlace::Found(boot)),
+            Err(
+                error @ (EntryError::NoBootLoader { .. }
+                | EntryError::UnsupportedLoader { .. }
+                | EntryError::SeveralLoaders { .. }),
+            ) => Ok(BootPlace::None(error.to_string())),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The records of this boot.
+    pub(crate) fn runtime(&self) -> Runtime {
+        self.run.runtime()
+    }
+}
+
+/// A deployment: commit and serial, or as much as tells it from all others.
+#[derive(Clone, Debug)]
+pub(crate) struct DeploymentChoice {
+    digits: String,
+    serial: Option<u32>,
+}
+
+impl FromStr for DeploymentChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (digits, serial) = match text.split_once('.') {
+            None => (text, None),
+            Some((digits, serial)) => (digits, Some(serial)),
+        };
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        let serial = serial.map(str::parse).transpose();
+        match serial {
+            Ok(serial)
+                if (MIN_DIGITS..=64).contains(&digits.len()) && digits.bytes().all(is_digit) =>
+            {
+                Ok(Self {
+                    digits: digits.to_owned(),
+                    serial,
+                })
+            }
+            _ => Err(format!(
+                "expected <commit>.<serial>, or the first {MIN_DIGITS} or more digits of the commit"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for DeploymentChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.serial {
+            None => f.write_str(&self.digits),
+            Some(serial) => write!(f, "{}.{serial}", self.digits),
+        }
+    }
+}
+
+impl DeploymentChoice {
+    /// The only deployment that is meant.
+    pub(crate) fn find(&self, store: &Store) -> anyhow::Result<DeploymentName> {
+        let is_meant = |name: &DeploymentName| {
+            name.commit.to_hex().starts_with(&self.digits)
+                && self.serial.is_none_or(|serial| serial == name.serial)
+        };
+        let found = deploy::deployments(store)?;
+        let mut meant: Vec<_> = found.into_iter().map(|found| found.name).collect();
+        meant.retain(is_meant);
+        match meant[..] {
+            [only] => Ok(only),
+            [] => {
+                let message = format!("no deployment is called {self}");
+                Err(Failure::new(ErrorClass::NotFound, message)
+                    .hint("`sealroot status` lists the deployments of a store")
+                    .into())
+            }
+            _ => {
+                let names = meant.iter().take(MAX_LISTED).map(ToString::to_string);
+                let message = format!("{} deployments are called {self}", meant.len());
+                Err(Failure::new(ErrorClass::Usage, message)
+                    .hint(format!(
+                        "name one of them: {}",
+                        names.collect::<Vec<_>>().join(" or ")
+                    ))
+                    .into())
+            }
+        }
+    }
+}
