@@ -9,11 +9,8 @@ use sealroot_format::policy::DeploymentName;
 use super::content::Good;
 use super::releases::Named;
 use super::{Checker, FindingCode, explain};
-use crate::deploy::{self, Flag, LAYER_NAME, RECORD_NAME};
+use crate::deploy::{self, ETC_NAME, Flag, LAYER_NAME, RECORD_NAME};
 use crate::store::{FileKind, StoreDir, StoreIo, StorePath, parse_deployment_name};
-
-/// What the boot program makes of `/etc` in the mode `merge`. The administrator's own.
-const ETC_NAME: &str = "etc";
 
 impl<I: StoreIo> Checker<'_, I> {
     /// Checks all deployments. `seen` are the shared objects.

@@ -33,6 +33,9 @@ pub const RECORD_NAME: &str = "deployment.toml";
 /// The name of a deployment's own layer of objects.
 pub const LAYER_NAME: &str = "objects";
 
+/// The name of a deployment's own `/etc`, in the mode `merge`.
+pub const ETC_NAME: &str = "etc";
+
 /// Where a deployment is put together. There is one at a time: the store is locked.
 const UNDER_CONSTRUCTION: &str = "deployment";
 

@@ -57,6 +57,12 @@ pub enum EtcError {
         /// The deployment.
         name: DeploymentName,
     },
+    /// The path is too long for a deployment.
+    #[error("/etc{path}: the path is too long to be in a deployment")]
+    TooLong {
+        /// Below `/etc`.
+        path: String,
+    },
     /// The merged tree breaks a bound.
     #[error("{path} cannot be part of a tree")]
     Tree {
@@ -104,7 +110,7 @@ impl EtcError {
             Self::Source(error) => error.class(),
             Self::NoDefault => ErrorClass::NotFound,
             Self::TwoDefaults => ErrorClass::Corrupt,
-            Self::TooDeep { .. } => ErrorClass::Unsupported,
+            Self::TooDeep { .. } | Self::TooLong { .. } => ErrorClass::Unsupported,
             Self::Clashes { .. } | Self::OwnSource { .. } => ErrorClass::Usage,
             Self::Tree { source, .. } => source.class(),
             Self::Content { .. } => ErrorClass::Io,

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use sealroot_format::tree::{Inode, InodeId, Kind, Metadata, Tree};
 
 use super::error::{EtcError, text_of};
+use super::plan::is_special;
 
 /// An entry of a tree under construction.
 #[derive(Clone, Debug)]
@@ -34,6 +35,7 @@ impl Node {
             Some(directory) => Self::Directory {
                 metadata: inode.metadata.clone(),
                 children: (directory.iter())
+                    .filter(|(_, child)| !is_special(tree.inode(*child)))
                     .map(|(name, child)| (name.into(), Self::of_default(tree, child)))
                     .collect(),
             },

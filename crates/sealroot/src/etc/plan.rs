@@ -148,7 +148,7 @@ fn check_depth(tree: &Tree) -> Result<(), EtcError> {
     Ok(())
 }
 
-/// Whether an inode is of a kind that is not carried over: it belongs to who made it.
+/// Whether an inode is of a kind that is never in a merged `/etc`: it belongs to who made it.
 pub(super) fn is_special(inode: &Inode) -> bool {
     !matches!(
         inode.kind,
@@ -199,6 +199,7 @@ impl Merger<'_> {
             new: n,
         } = self.sides;
         let follow = |new: Option<InodeId>| new.map(|new| Node::of_default(n, new));
+        let new = new.filter(|new| !is_special(n.inode(*new)));
         let Some(id) = current else {
             if old.is_none() {
                 return follow(new);

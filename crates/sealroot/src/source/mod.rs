@@ -21,6 +21,7 @@ mod stat;
 mod walk;
 mod xattrs;
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use rustix::fs::ResolveFlags;
@@ -93,7 +94,20 @@ pub fn read_directory(
     sink: &dyn ObjectSink,
     monitor: &dyn Monitor,
 ) -> Result<Tree, SourceError> {
+    read_open_directory(walk::open_root(root)?, root, options, spool, sink, monitor)
+}
+
+/// Like [`read_directory`], of a directory that is open for reading and was at `path`, which is for
+/// messages.
+pub fn read_open_directory(
+    directory: OwnedFd,
+    path: &Path,
+    options: &DirectoryOptions,
+    spool: &Spool<'_>,
+    sink: &dyn ObjectSink,
+    monitor: &dyn Monitor,
+) -> Result<Tree, SourceError> {
     monitor.start("reading", Unit::Bytes, None);
-    let records = walk::walk(root, *options, spool, sink, monitor)?;
-    assemble::assemble(root, records)
+    let records = walk::walk(directory, path, *options, spool, sink, monitor)?;
+    assemble::assemble(path, records)
 }

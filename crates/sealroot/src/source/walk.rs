@@ -40,7 +40,16 @@ pub(super) struct Records {
     pub(super) files: Vec<Option<FileRecord>>,
 }
 
+/// Opens the directory that is to be walked.
+pub(super) fn open_root(root: &Path) -> Result<OwnedFd, SourceError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let opened = open(root, flags, Mode::empty()).map_err(Fault::os("open"));
+    opened.map_err(|fault| fault.at(Vec::new()).into_error(root))
+}
+
+/// Walks an open directory, whose path is for messages.
 pub(super) fn walk(
+    root_fd: OwnedFd,
     root: &Path,
     options: DirectoryOptions,
     spool: &Spool<'_>,
@@ -48,9 +57,6 @@ pub(super) fn walk(
     monitor: &dyn Monitor,
 ) -> Result<Records, SourceError> {
     let at_root = |fault: Fault| fault.at(Vec::new()).into_error(root);
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let opened = open(root, flags, Mode::empty());
-    let root_fd = opened.map_err(Fault::os("open")).map_err(at_root)?;
     let stat = Stat::of_open(root_fd.as_fd()).map_err(at_root)?;
     let walk = Walk {
         root: root_fd,

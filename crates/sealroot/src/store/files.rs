@@ -56,7 +56,7 @@ pub(super) fn measure<I: StoreIo>(
 }
 
 /// Appends all of `bytes` to a new file, by `write`, which takes as many as it likes.
-pub(super) fn write_all(
+pub(crate) fn write_all(
     bytes: &[u8],
     mut write: impl FnMut(&[u8]) -> io::Result<usize>,
 ) -> io::Result<()> {
@@ -114,7 +114,7 @@ pub(crate) fn full_path<I: StoreIo>(io: &I, path: &StorePath) -> std::path::Path
 
 impl<I: StoreIo> Store<I> {
     /// Moves what is wrong out of the way; gives its new place.
-    pub(super) fn move_to_trash(&self, path: &StorePath) -> Result<StorePath, StoreError> {
+    pub(crate) fn move_to_trash(&self, path: &StorePath) -> Result<StorePath, StoreError> {
         let flat = path.to_string().replace('/', "-");
         for n in 0..MAX_TRASH_NAMES {
             let trash = path::known(&format!("{}/{flat}.{n}", StoreDir::Trash.name()));

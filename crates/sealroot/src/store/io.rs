@@ -11,6 +11,7 @@ use std::os::fd::BorrowedFd;
 use std::path::Path;
 
 use sealroot_format::digest::VerityDigest;
+use sealroot_format::tree::Metadata;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
 
 use super::path::StorePath;
@@ -85,6 +86,8 @@ pub enum OnTaken {
     Replace,
     /// `EEXIST`.
     Fail,
+    /// The two change places, of whatever kind they are. `ENOENT` where it is free.
+    Exchange,
 }
 
 /// The operations of a store on its filesystem.
@@ -150,6 +153,14 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// Makes a directory.
     fn create_directory(&self, path: &StorePath) -> io::Result<()>;
+
+    /// Makes a symbolic link.
+    fn create_symlink(&self, path: &StorePath, target: &[u8]) -> io::Result<()>;
+
+    /// Gives what `path` names the owner, permissions, extended attributes and time that are
+    /// given; a symbolic link has no permissions. Extended attributes that it has beyond these
+    /// stay. What it had before is not to be relied on after an error.
+    fn set_attributes(&self, path: &StorePath, metadata: &Metadata) -> io::Result<()>;
 
     /// Renames anything within the store.
     fn rename(&self, from: &StorePath, to: &StorePath, on_taken: OnTaken) -> io::Result<()>;

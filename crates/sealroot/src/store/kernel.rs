@@ -17,8 +17,10 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 use sealroot_format::digest::VerityDigest;
+use sealroot_format::tree::Metadata;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError, enable_verity, measure_verity};
 
+use super::attributes;
 use super::io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
 use super::path::{StoreDir, StorePath};
 
@@ -113,6 +115,12 @@ impl KernelIo {
     /// A directory of the store, as a place.
     pub(crate) fn open_directory(&self, path: &StorePath) -> io::Result<OwnedFd> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
+        Ok(self.openat2(path.as_bytes(), flags, Mode::empty())?)
+    }
+
+    /// A directory of the store, to list it and what is in it.
+    pub(crate) fn open_directory_for_reading(&self, path: &StorePath) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         Ok(self.openat2(path.as_bytes(), flags, Mode::empty())?)
     }
 
@@ -292,12 +300,30 @@ impl StoreIo for KernelIo {
         Ok(rustix::fs::mkdirat(&directory, name, DIRECTORY_MODE)?)
     }
 
+    fn create_symlink(&self, path: &StorePath, target: &[u8]) -> io::Result<()> {
+        let (directory, name) = self.parent(path)?;
+        Ok(rustix::fs::symlinkat(target, &directory, name)?)
+    }
+
+    fn set_attributes(&self, path: &StorePath, metadata: &Metadata) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+        match self.openat2(path.as_bytes(), flags, Mode::empty()) {
+            Ok(file) => attributes::set(file.as_fd(), metadata),
+            Err(Errno::LOOP) => {
+                let (directory, name) = self.parent(path)?;
+                attributes::set_symlink(directory.as_fd(), name, metadata)
+            }
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn rename(&self, from: &StorePath, to: &StorePath, on_taken: OnTaken) -> io::Result<()> {
         let (from_directory, from_name) = self.parent(from)?;
         let (to_directory, to_name) = self.parent(to)?;
         let flags = match on_taken {
             OnTaken::Replace => RenameFlags::empty(),
             OnTaken::Fail => RenameFlags::NOREPLACE,
+            OnTaken::Exchange => RenameFlags::EXCHANGE,
         };
         Ok(rustix::fs::renameat_with(
             &from_directory,

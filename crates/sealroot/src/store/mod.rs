@@ -13,6 +13,7 @@
 //! All it does to the filesystem goes through [`StoreIo`].
 
 mod absence;
+mod attributes;
 mod config;
 mod create;
 mod durable;
@@ -38,7 +39,7 @@ pub use absence::VerityAbsence;
 pub use config::{STORE_VERSION, VeritySupport};
 pub(crate) use create::write_unnamed;
 pub use error::StoreError;
-pub(crate) use files::{again, failed, full_path, read_small_on};
+pub(crate) use files::{again, failed, full_path, read_small_on, write_all};
 pub use foreign::{Taken, Untakable};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
 pub use kernel::{KernelFile, KernelIo, KernelLock};

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `/etc` from one release to the next.
 
+mod crash;
+mod deployment;
 mod plan;
 mod random;
 mod support;

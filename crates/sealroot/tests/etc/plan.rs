@@ -239,10 +239,14 @@ fn sockets_fifos_and_devices_are_left_behind_and_told() {
         .map(|path| path.escape_ascii().to_string())
         .collect();
     assert_eq!(skipped, ["/a", "/b", "/d/c"]);
-    // The release's own are its own.
-    let plan = merge(&tree("/a fifo"), &tree("/a fifo"), &tree("/a fifo"));
-    assert_eq!(text(&plan.merged), "/a fifo");
-    assert!(plan.skipped.is_empty());
+    // Neither are the release's own.
+    let plan = merge(
+        &tree("/a fifo"),
+        &tree("/a fifo"),
+        &tree("/a fifo\n/d dir\n/d/c fifo"),
+    );
+    assert_eq!(text(&plan.merged), "/d dir");
+    assert!(plan.skipped.is_empty() && plan.decisions.is_empty());
 }
 
 #[test]

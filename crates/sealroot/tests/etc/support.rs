@@ -3,10 +3,19 @@
 
 use std::fmt::Write as _;
 
+use sealroot::deploy::{self, EtcMode, Request};
 use sealroot::etc::{self, Plan, Sides};
+use sealroot::monitor::Silent;
+use sealroot::store::{Store, StoreIo};
+use sealroot_format::digest::{CommitId, TreeDigest, compute_verity_digest};
+use sealroot_format::pack;
+use sealroot_format::policy::{DeploymentName, Mode};
+use sealroot_format::sign::secret::SecretKey;
+use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified};
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet};
 
 /// A tree of lines `path kind [content] [key=value...]`, kinds `dir`, `file`, `link` and `fifo`,
+/// in content `\\n` is a new line;
 /// keys `mode`, `uid`, `gid`, `label`, `user.x` and `acl`. Directories come before what is in them.
 pub(crate) fn tree(lines: &str) -> Tree {
     let mut tree = Tree::new(metadata(0o755));
@@ -22,8 +31,11 @@ pub(crate) fn tree(lines: &str) -> Tree {
                 (0o777, Kind::Symlink(target.as_bytes().into()))
             }
             _ => {
-                let content = words.next().expect("content").as_bytes();
-                (0o644, Kind::Regular(FileContent::Inline(content.into())))
+                let content = words.next().expect("content").replace("\\n", "\n");
+                (
+                    0o644,
+                    Kind::Regular(FileContent::Inline(content.into_bytes().into())),
+                )
             }
         };
         let mut inode = Inode::new(metadata(mode), kind);
@@ -131,4 +143,90 @@ fn bytes(content: &FileContent) -> String {
 
 pub(crate) fn merge(old: &Tree, current: &Tree, new: &Tree) -> Plan {
     etc::plan(Sides { old, current, new }).expect("a plan")
+}
+
+/// A release of a tree with small files, built and signed.
+pub(crate) struct Released {
+    pack: Vec<u8>,
+    statement: Verified<Statement>,
+    file: String,
+}
+
+impl Released {
+    pub(crate) fn new(seed: u8, tree: &Tree) -> Self {
+        let mut pack = Vec::new();
+        pack::write_pack(tree, 4096, &mut pack).expect("a pack");
+        let statement = Statement {
+            os: "debian".parse().expect("a name"),
+            variant: None,
+            stream: "stable".parse().expect("a name"),
+            arch: "x86_64".parse().expect("a name"),
+            version: None,
+            index: seed.into(),
+            epoch: 0,
+            commit: CommitId::from_bytes([seed; 32]),
+            tree_digest: TreeDigest::from_bytes([seed; 32]),
+            pack_format: 1,
+            pack_digest: compute_verity_digest(&pack),
+            pack_size_bytes: pack.len() as u64,
+            entries: tree.len() as u64,
+            objects: 0,
+            object_bytes: 0,
+            threshold_bytes: 4096,
+            kernel: None,
+            created: 1_700_000_000,
+        };
+        let (statement, file) = sign(&statement);
+        Self {
+            pack,
+            statement,
+            file,
+        }
+    }
+
+    /// Puts it into a store and deploys it.
+    pub(crate) fn deploy<I: StoreIo>(&self, store: &Store<I>, mode: Mode) -> DeploymentName {
+        let transaction = store.begin(&Silent).expect("begun");
+        let Statement {
+            commit,
+            stream,
+            pack_digest,
+            pack_size_bytes,
+            ..
+        } = &*self.statement;
+        transaction
+            .add_pack(pack_digest, *pack_size_bytes, |out| {
+                out.write_all(&self.pack)
+            })
+            .expect("the pack");
+        transaction
+            .write_statement(commit, stream, self.file.as_bytes())
+            .expect("the statement");
+        let request = Request {
+            statement: &self.statement,
+            mode,
+            origin: None,
+            stateroot: Some("debian".parse().expect("a name")),
+            etc: Some(EtcMode::Merge),
+            now: 1_700_000_100,
+        };
+        let deployed = deploy::deploy(&transaction, &request, []).expect("deployed");
+        transaction.finish().expect("finished");
+        deployed.name
+    }
+}
+
+/// Signs with the tests' only key, which its keyset trusts.
+fn sign(statement: &Statement) -> (Verified<Statement>, String) {
+    let secret = SecretKey::from_seed(&[7; 32]).expect("a key");
+    let public = secret.public();
+    let roles = std::array::from_fn(|_| RoleKeys::new(1, [public.id()]));
+    let keyset = Keyset::new(1, roles, [*public]).expect("a keyset");
+    let keyset = Unverified::unsigned(&keyset).expect("small").to_string();
+    let keyset = Keyset::parse_trusted(keyset.as_bytes()).expect("trusted");
+    let mut document = Unverified::unsigned(statement).expect("small");
+    let signature = secret.sign(document.message());
+    document.add(public, signature).expect("it fits");
+    let text = document.to_string();
+    (document.verify(&keyset).expect("signed"), text)
 }

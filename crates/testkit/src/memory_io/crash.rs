@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a power cut leaves of a filesystem.
 
+use sealroot_format::tree::Metadata;
+
 use super::disk::{Content, Disk, Inode};
 
 /// What had reached the disk, of all that nobody had waited for.
@@ -102,6 +104,14 @@ pub(super) fn crash(disk: &Disk, order: WriteBack) -> Disk {
             },
         };
         settle(inode, fate);
+    }
+    // Attributes that nobody waited for are there only where everything is.
+    for (now, durable) in disk.attributes.values_mut() {
+        match durable {
+            _ if order == WriteBack::Everything => *durable = Some(now.clone()),
+            Some(durable) => now.clone_from(durable),
+            None => *now = Metadata::default(),
+        }
     }
     disk.shared_locks = 0;
     disk.is_locked = false;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A filesystem in memory that knows what of it would survive a power cut.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::io::Errno;
 use sealroot::store::{DirEntry, FileKind, StorePath};
 use sealroot_format::digest::VerityDigest;
+use sealroot_format::tree::Metadata;
 
 pub(super) type InodeId = usize;
 
@@ -49,6 +50,10 @@ pub(super) struct Disk {
     pub(super) durable_names: BTreeMap<Key, InodeId>,
     pub(super) pending: Vec<NameChange>,
     pub(super) has_verity: bool,
+    /// Those of the inodes of files that are symlinks; their content is the target.
+    pub(super) symlinks: BTreeSet<InodeId>,
+    /// Owner, mode and so on, where they were set, as a process sees them and as they are durable.
+    pub(super) attributes: BTreeMap<InodeId, (Metadata, Option<Metadata>)>,
     /// Files of the host's filesystem that are taken to be of this one, by device and inode.
     pub(super) foreign: BTreeMap<(u64, u64), InodeId>,
     /// Holders of the lock: that many who share it, or one who does not.
@@ -68,6 +73,8 @@ impl Disk {
             durable_names: BTreeMap::new(),
             pending: Vec::new(),
             has_verity,
+            symlinks: BTreeSet::new(),
+            attributes: BTreeMap::new(),
             foreign: BTreeMap::new(),
             shared_locks: 0,
             is_locked: false,
@@ -99,6 +106,7 @@ impl Disk {
     pub(super) fn kind(&self, inode: InodeId) -> FileKind {
         match self.inodes[inode] {
             Inode::Directory => FileKind::Directory,
+            Inode::File { .. } if self.symlinks.contains(&inode) => FileKind::Symlink,
             Inode::File { .. } => FileKind::Regular,
         }
     }
@@ -181,6 +189,42 @@ impl Disk {
         Ok(())
     }
 
+    /// A symlink, whose target is there as soon as its name.
+    pub(super) fn create_symlink(&mut self, path: &StorePath, target: &[u8]) -> Result<()> {
+        let key = self.free_key(path)?;
+        let content = Content {
+            bytes: target.into(),
+            verity: None,
+        };
+        let inode = self.add(Inode::File {
+            now: content.clone(),
+            durable: content,
+            writers: 0,
+        });
+        self.symlinks.insert(inode);
+        self.change(vec![(key, Some(inode))]);
+        Ok(())
+    }
+
+    pub(super) fn set_attributes(&mut self, path: &StorePath, metadata: &Metadata) -> Result<()> {
+        let inode = self.resolve(path)?;
+        let now = metadata.clone();
+        match self.attributes.get_mut(&inode) {
+            Some(attributes) => attributes.0 = now,
+            None => {
+                self.attributes.insert(inode, (now, None));
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn exchange(&mut self, one: &StorePath, other: &StorePath) -> Result<()> {
+        let (one, first) = self.taken_key(one)?;
+        let (other, second) = self.taken_key(other)?;
+        self.change(vec![(one, Some(second)), (other, Some(first))]);
+        Ok(())
+    }
+
     pub(super) fn rename(&mut self, from: &StorePath, to: &StorePath, replace: bool) -> Result<()> {
         let (from, inode) = self.taken_key(from)?;
         let to = self.key(to)?.ok_or(Errno::BUSY)?;
@@ -213,6 +257,9 @@ impl Disk {
     pub(super) fn sync_file(&mut self, inode: InodeId) {
         if let Inode::File { now, durable, .. } = &mut self.inodes[inode] {
             durable.clone_from(now);
+        }
+        if let Some((now, durable)) = self.attributes.get_mut(&inode) {
+            *durable = Some(now.clone());
         }
     }
 

@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 use sealroot::store::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, StorePath, Usage};
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
+use sealroot_format::tree::Metadata;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
 
 pub use crash::WriteBack;
@@ -125,6 +126,25 @@ impl MemoryDisk {
         }
         disk.link(inode, path).expect("nothing has the name");
         disk.sync_all();
+    }
+
+    /// The owner, mode and so on that were set, by path.
+    pub fn attributes(&self) -> BTreeMap<String, Metadata> {
+        let disk = self.disk();
+        let mut found = BTreeMap::new();
+        let mut open = vec![(disk::ROOT, String::new())];
+        while let Some((directory, path)) = open.pop() {
+            for (name, inode) in disk.children(directory) {
+                let path = format!("{path}/{}", name.escape_ascii());
+                if matches!(disk.inodes[inode], Inode::Directory) {
+                    open.push((inode, path.clone()));
+                }
+                if let Some((now, _)) = disk.attributes.get(&inode) {
+                    found.insert(path, now.clone());
+                }
+            }
+        }
+        found
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -444,8 +464,21 @@ impl StoreIo for MemoryIo {
         Ok(disk.create_directory(path)?)
     }
 
+    fn create_symlink(&self, path: &StorePath, target: &[u8]) -> io::Result<()> {
+        let mut disk = self.step("create_symlink", Effect::Changes)?;
+        Ok(disk.create_symlink(path, target)?)
+    }
+
+    fn set_attributes(&self, path: &StorePath, metadata: &Metadata) -> io::Result<()> {
+        let mut disk = self.step("set_attributes", Effect::Changes)?;
+        Ok(disk.set_attributes(path, metadata)?)
+    }
+
     fn rename(&self, from: &StorePath, to: &StorePath, on_taken: OnTaken) -> io::Result<()> {
         let mut disk = self.step("rename", Effect::Changes)?;
+        if on_taken == OnTaken::Exchange {
+            return Ok(disk.exchange(from, to)?);
+        }
         Ok(disk.rename(from, to, on_taken == OnTaken::Replace)?)
     }
 
