@@ -18,11 +18,13 @@
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
 //! * [`machine`]: which deployments there are, what uses them, what can go;
 //! * [`etc`]: `/etc` from one release to the next;
+//! * [`adopt`]: a commit of OSTree on this machine taken over in place, and the way back;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
 #![forbid(unsafe_code)]
 
+pub mod adopt;
 pub mod build;
 pub mod check;
 pub mod deploy;

@@ -33,6 +33,17 @@ pub fn execve(program: &OsStr, arguments: &[OsString], environment: &[OsString])
     crate::mount::last_errno()
 }
 
+/// Gives the calling thread, and threads and processes that it starts from then on, a copy of the
+/// mount namespace: `unshare` with `CLONE_NEWNS`.
+pub fn unshare_mount_namespace() -> Result<(), Errno> {
+    // SAFETY: int unshare(int): no pointers; what the thread has open stays open.
+    if unsafe { libc::unshare(libc::CLONE_NEWNS) } == 0 {
+        Ok(())
+    } else {
+        Err(crate::mount::last_errno())
+    }
+}
+
 fn c_string(text: &OsStr) -> Option<CString> {
     CString::new(text.as_bytes()).ok()
 }

@@ -9,6 +9,7 @@ use sealroot_format::limits;
 use sealroot_format::tree::{Metadata, TreeError};
 
 use super::error::{ObjectError, ObjectKind, ObjectName, OstreeError};
+use super::files::ContentObjects;
 use super::format::{Child, Commit, DirMeta, DirTree};
 use super::repository::Repository;
 use crate::monitor::{Monitor, Unit};
@@ -68,6 +69,19 @@ impl Directories {
         }
         directories.check_extent(&commit.root_tree)?;
         Ok(directories)
+    }
+
+    /// What all directories name.
+    pub(super) fn content_objects(&self) -> ContentObjects {
+        let mut objects = ContentObjects::default();
+        for (name, child) in self.trees.values().flat_map(DirTree::children) {
+            objects.names += 1;
+            objects.name_bytes += name.len() as u64;
+            if let Child::File(checksum) = child {
+                objects.checksums.insert(*checksum);
+            }
+        }
+        objects
     }
 
     /// Checks the bounds of the tree before it is built: a few directories that name one another

@@ -20,7 +20,7 @@ use super::{Store, Transaction};
 
 /// Files with as many names as this are not given more: ext4 stops at 65,000, and each deployment
 /// wants one.
-const MAX_LINKS_TO_TAKE: u64 = 60_000;
+pub(crate) const MAX_LINKS_TO_TAKE: u64 = 60_000;
 
 /// What became of a file that was offered as an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

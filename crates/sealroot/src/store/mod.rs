@@ -40,6 +40,7 @@ pub use config::{STORE_VERSION, VeritySupport};
 pub(crate) use create::write_unnamed;
 pub use error::StoreError;
 pub(crate) use files::{again, failed, full_path, read_small_on, write_all};
+pub(crate) use foreign::MAX_LINKS_TO_TAKE;
 pub use foreign::{Taken, Untakable};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
@@ -51,6 +52,7 @@ pub use path::{
 pub(crate) use path::{object_path_in, object_signature_path};
 pub(crate) use presence::{Fault, Presence};
 pub use presence::{SequentialReader, StoredFile};
+pub(crate) use staged::merkle_bytes;
 pub use transaction::{Transaction, TransactionSummary};
 pub use trash::Emptied;
 pub use unswept::UNSWEPT_NAME;
