@@ -89,6 +89,9 @@ pub const MAX_OSTREE_REF_BYTES: u64 = 128;
 /// vouches for it before it is read.
 pub const MAX_OSTREE_DETACHED_BYTES: u64 = 16 << 20;
 
+/// Most public keys that are tried on the signatures of an OSTree commit.
+pub const MAX_OSTREE_KEYS: usize = 256;
+
 /// Most streams in which statements of one commit are looked for beside an OSTree repository.
 pub const MAX_STATEMENTS_OF_COMMIT: usize = 64;
 

@@ -34,7 +34,7 @@ pub(crate) struct Build {
     dir: Option<PathBuf>,
 
     /// Build from a commit of an OSTree repository: a checksum, a ref or remote:ref, and ^ for the
-    /// parent of that.
+    /// parent of that. Of remote:ref the signatures are verified that the remote demands.
     #[arg(long, num_args = 2, value_names = ["REPO", "REF"], group = "source")]
     ostree: Option<Vec<String>>,
 

@@ -152,3 +152,35 @@ fn a_pack_that_cannot_be_rebuilt_is_to_be_fetched() {
     assert!(scratch.listing("client-store/pack").is_empty());
     scratch.ok(&format!("{CLIENT} check"));
 }
+
+#[test]
+fn a_commit_is_built_only_if_it_is_signed_as_its_remote_demands() {
+    let Some((scratch, commit)) = built() else {
+        return;
+    };
+    ostree(&scratch, "--repo=client pull vendor os");
+    let build = |rev: &str| {
+        let what = format!("build --ostree client {rev} --os exampleos --stream stable --index 1");
+        format!("--store client-store {what}")
+    };
+    let set = |setting: &str| {
+        let output = scratch
+            .command_of("ostree", "--repo=client config")
+            .args(["--group=remote \"vendor\"", "set"])
+            .args(setting.split(' '))
+            .output();
+        assert!(output.expect("ostree starts").status.success(), "{setting}");
+    };
+    set("gpg-verify true");
+    let words = ["demands a GPG signature", "`ostree pull`"];
+    scratch.refused(ErrorClass::Untrusted, &build("vendor:os"), &words);
+    set("gpg-verify false");
+    set("sign-verify true");
+    let words = ["demands a signature (ed25519 or spki)", "`ostree pull`"];
+    scratch.refused(ErrorClass::Untrusted, &build("vendor:os"), &words);
+    assert!(scratch.listing("client-store/pack").is_empty());
+    // Who names the very commit needs nobody's word for it.
+    scratch.ok(&build(&commit));
+    set("sign-verify false");
+    scratch.ok(&build("vendor:os"));
+}

@@ -12,6 +12,7 @@ use sealroot_format::tree::TreeError;
 use super::format::FormatError;
 use super::gvariant::NotNormal;
 use super::inflate::InflateError;
+use super::signature::SignatureError;
 use crate::store::StoreError;
 
 /// What kind of object a checksum names.
@@ -200,6 +201,9 @@ pub enum OstreeError {
         #[source]
         source: ObjectError,
     },
+    /// The commit is not signed as its remote demands, or that cannot be told.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// A statement cannot be published as it is.
     #[error(transparent)]
     Statement(sealroot_format::sign::Error),
@@ -377,6 +381,7 @@ impl OstreeError {
             Self::Object { source, .. } => source.class(),
             Self::Entry { source, .. } => source.class(),
             Self::Detached { source, .. } => source.class(),
+            Self::Signature(source) => source.class(),
             Self::Statement(source) => source.class(),
             Self::Busy { .. } => ErrorClass::Busy,
             Self::Written(source) => source.class(),

@@ -42,6 +42,11 @@ impl<'a> KeyFile<'a> {
         Ok(Self { entries })
     }
 
+    /// Whether a group has any key.
+    pub(super) fn has_group(&self, group: &str) -> bool {
+        self.entries.iter().any(|(g, ..)| *g == group)
+    }
+
     /// The value of a key; the last one counts.
     pub(super) fn get(&self, group: &str, key: &str) -> Option<&'a str> {
         self.entries

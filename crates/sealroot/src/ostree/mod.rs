@@ -23,6 +23,7 @@ mod publish;
 mod refs;
 mod repository;
 mod rules;
+mod signature;
 mod xattrs;
 
 use std::path::Path;
@@ -40,6 +41,7 @@ pub use lock::RepositoryLock;
 pub use publish::{Published, publish_on};
 pub use refs::RefName;
 pub use repository::{Mode, Repository};
+pub use signature::{BadKey, Engine, Key, KeyDirectories, RemoteDemands, SignatureError, Vouched};
 
 use self::assemble::Skeleton;
 use self::content::ContentReader;
@@ -71,8 +73,9 @@ pub struct OstreeTree {
 /// at `repository`. The content of small files goes to `spool`, once for all names of an object;
 /// large files are offered to `sink`.
 ///
-/// Every checksum from the commit down is verified. Whether the commit is the right one is for the
-/// caller to know: a ref can be moved by whoever can write to the repository.
+/// Every checksum from the commit down is verified, and of a `remote:ref` the signatures that the
+/// remote demands. Whether the commit is the right one is for the caller to know: a ref can be moved
+/// by whoever can write to the repository.
 pub fn read_commit(
     repository: &Path,
     rev: &str,
@@ -82,16 +85,9 @@ pub fn read_commit(
     monitor: &dyn Monitor,
 ) -> Result<OstreeTree, OstreeError> {
     let repository = &Repository::open(repository)?;
-    let commit = repository.resolve(rev)?;
-    repository.check_complete(commit)?;
-    read_tree(
-        repository,
-        &repository.commit(commit)?,
-        options,
-        spool,
-        sink,
-        monitor,
-    )
+    let directories = KeyDirectories::of_system(Path::new("/"));
+    let commit = repository.demanded_commit(rev, &directories, monitor)?;
+    read_tree(repository, &commit, options, spool, sink, monitor)
 }
 
 /// Reads the tree of a commit; see [`read_commit`].

@@ -144,7 +144,10 @@ impl Craft {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let craft = Self { directory };
-        craft.write("config", b"[core]\nrepo_version=1\nmode=archive-z2\n");
+        craft.write(
+            "config",
+            b"[core]\nrepo_version=1\nmode=archive-z2\n[remote \"origin\"]\ngpg-verify=false\n",
+        );
         for name in ["objects", "refs/heads", "refs/remotes", "state", "tmp"] {
             fs::create_dir_all(craft.path().join(name)).unwrap();
         }

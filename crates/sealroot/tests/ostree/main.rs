@@ -19,5 +19,6 @@ mod publish;
 mod repositories;
 mod revisions;
 mod robustness;
+mod signed;
 mod trees;
 mod user_only;
