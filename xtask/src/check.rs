@@ -179,8 +179,18 @@ fn all_virtual_machines() -> Result<()> {
     attacks::report().and(result)
 }
 
-/// The tests that boot machines, or those whose names contain one of `filters`.
+/// What the names of tests begin with that take too long for every change.
+const NIGHTLY: &str = "::nightly_";
+
+/// The tests that boot machines but those of the night, or all those whose names contain one of
+/// `filters`.
 pub(crate) fn virtual_machines(filters: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let but_nightly = ["--skip", NIGHTLY];
+    let filters = if filters.is_empty() {
+        &but_nightly
+    } else {
+        filters
+    };
     told(
         root_cargo()?
             // Of the workspace: what was built for all tests is what these need.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Development tasks: `cargo xtask setup|test|attack|demo|bench|dist|vm`.
+//! Development tasks: `cargo xtask setup|test|attack|machines|demo|bench|dist|vm`.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,8 @@ const USAGE: &str = "usage: cargo xtask TASK
   attack [WORD]...
                   set up, then play all attacks on a release, of which `test` plays a part, or
                   those with a WORD in id or name
+  machines        set up, then play whole lives of machines that run OSTree, of which `test` plays
+                  one
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
   dist            build the static programs to install, into target/dist
@@ -42,6 +44,10 @@ fn main() -> Result<()> {
         ["attack", words @ ..] => {
             setup::setup(Needs::Tests)?;
             attacks::play(words)
+        }
+        ["machines"] => {
+            setup::setup(Needs::Tests)?;
+            check::virtual_machines(&["ostree_machine::"], &[])
         }
         ["demo"] => {
             setup::setup(Needs::Demo)?;

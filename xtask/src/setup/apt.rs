@@ -25,18 +25,22 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 13] = [
+const TEST_PACKAGES: [&str; 17] = [
     "acl",
     "attr",
     "binutils",
     "btrfs-progs",
     "cpio",
+    "dosfstools",
     "erofs-utils",
+    "fdisk",
     "fsverity",
     "libcap2-bin",
     "libssl-dev",
+    "mtools",
     "openssl",
     "ostree",
+    "ovmf",
     "pkg-config",
     "strace",
 ];

@@ -21,7 +21,8 @@ pub(super) fn fetch(cache: &Path) -> Result<()> {
     if !directory.exists() {
         say(&format!("fetching erofs-utils of {SUITE}"));
         fill_directory(&directory, |partial| {
-            later::unpack(cache, SUITE, "erofs-utils", partial)
+            let which = later::Which::WithLibraries;
+            later::unpack(cache, SUITE, &["erofs-utils"], which, partial)
         })?;
     }
     for tool in TOOLS {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packages of a later Debian, unpacked together with the libraries they need.
+//! Packages of a later Debian, unpacked, together with the libraries they need where these are
+//! wanted.
 //!
 //! With a private apt that leaves the machine's own state alone.
 
@@ -11,13 +12,29 @@ use anyhow::{Context, Result};
 use super::apt;
 use crate::run::{command, run_quietly};
 
-/// Unpacks a package and all it depends on into `directory`.
-pub(super) fn unpack(cache: &Path, suite: &str, package: &str, directory: &Path) -> Result<()> {
+/// Which packages are unpacked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// Those named.
+    Named,
+    /// Those named and all they depend on.
+    WithLibraries,
+}
+
+/// Unpacks packages into `directory`.
+pub(super) fn unpack(
+    cache: &Path,
+    suite: &str,
+    packages: &[&str],
+    which: Which,
+    directory: &Path,
+) -> Result<()> {
     let apt = cache.join("apt");
     if apt.exists() {
         fs::remove_dir_all(&apt).context("removing what is left of an earlier download")?;
     }
-    let archives = download(&apt, suite, package)?;
+    let config = write_state(&apt, suite)?;
+    let archives = download(&apt, &config, packages, which)?;
     for entry in fs::read_dir(&archives)? {
         let path = entry?.path();
         if path.extension().is_some_and(|extension| extension == "deb") {
@@ -32,8 +49,8 @@ pub(super) fn unpack(cache: &Path, suite: &str, package: &str, directory: &Path)
     fs::remove_dir_all(&apt).context("removing the private apt state")
 }
 
-/// Downloads a package and all it depends on; returns the directory of the archives.
-fn download(apt: &Path, suite: &str, package: &str) -> Result<PathBuf> {
+/// Makes an apt that knows nothing but one suite; its configuration.
+fn write_state(apt: &Path, suite: &str) -> Result<PathBuf> {
     for directory in ["etc", "state/lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(apt.join(directory))?;
     }
@@ -63,17 +80,23 @@ fn download(apt: &Path, suite: &str, package: &str) -> Result<PathBuf> {
             .env("APT_CONFIG", &config)
             .args(["update", "--quiet"]),
     )?;
-    run_quietly(
-        command("apt-get")
-            .env("APT_CONFIG", &config)
-            .args([
-                "install",
-                "--yes",
-                "--quiet",
-                "--download-only",
-                "--no-install-recommends",
-            ])
-            .arg(package),
-    )?;
-    Ok(apt.join("cache/archives"))
+    Ok(config)
+}
+
+/// Downloads packages; the directory of the archives.
+fn download(apt: &Path, config: &Path, packages: &[&str], which: Which) -> Result<PathBuf> {
+    let archives = apt.join("cache/archives");
+    let mut get = command("apt-get");
+    get.env("APT_CONFIG", config).arg("--quiet");
+    match which {
+        Which::Named => get.arg("download").current_dir(&archives),
+        Which::WithLibraries => get.args([
+            "install",
+            "--yes",
+            "--download-only",
+            "--no-install-recommends",
+        ]),
+    };
+    run_quietly(get.args(packages))?;
+    Ok(archives)
 }

@@ -9,6 +9,7 @@ mod debian;
 mod erofs_utils;
 mod kernel;
 mod later;
+mod ostree_os;
 
 use std::fs;
 use std::path::Path;
@@ -43,6 +44,8 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
         kernel::fetch(&cache, kernel::TOO_OLD)?;
         erofs_utils::fetch(&cache)?;
         install_mkcomposefs(&cache)?;
+        ostree_os::make_tree(&cache)?;
+        ostree_os::fetch_grub(&cache)?;
     }
     Ok(())
 }
@@ -58,7 +61,8 @@ pub(crate) fn setup_for_bench() -> Result<()> {
     }
     say(&format!("fetching composefs of {COMPOSEFS_SUITE}"));
     fill_directory(&directory, |partial| {
-        later::unpack(&cache, COMPOSEFS_SUITE, "composefs", partial)
+        let which = later::Which::WithLibraries;
+        later::unpack(&cache, COMPOSEFS_SUITE, &["composefs"], which, partial)
     })
 }
 
