@@ -8,6 +8,7 @@
 //! * [`guest`]: what the program inside is told and reports;
 //! * [`os_tree`], [`debian`], [`release`]: two small OSes, and a release of one on a disk;
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
+//! * [`ostree_machine`]: a machine that runs OSTree, booted by its own boot loader;
 //! * [`trees`]: random trees;
 //! * [`least_size`]: how small a pack could be;
 //! * [`on_disk`]: trees written to and read from a filesystem;
@@ -29,6 +30,7 @@ pub mod memory_io;
 pub mod need;
 pub mod on_disk;
 pub mod os_tree;
+pub mod ostree_machine;
 pub mod release;
 pub mod trees;
 pub mod vm;

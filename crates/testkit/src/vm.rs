@@ -6,17 +6,24 @@
 //! when its time is up, and in any case before [`Vm::run`] returns: it is killed by its process
 //! id, and the kernel kills it should this process die.
 
+mod abort;
+mod firmware;
+mod slot;
+
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+
+pub use abort::{EmulatorAborted, despite_aborts};
+pub use firmware::Firmware;
+use slot::Slot;
 
 use crate::kernel::GuestKernel;
 use crate::need;
@@ -24,43 +31,27 @@ use crate::need;
 /// The name of the port that reports come over.
 pub const REPORT_PORT: &str = "org.sealroot.report";
 
-/// Machines of one process that run at the same time; the others wait.
-const MAX_RUNNING: usize = 2;
-
-/// What QEMU dies of when it finds itself in an impossible state.
-const SIGABRT: i32 = 6;
-
-/// How often a scenario is played if QEMU aborts.
-const MAX_ABORTED: u32 = 3;
-
-/// QEMU found a fault in itself and gave up: this says nothing about the guest.
-#[derive(Debug, thiserror::Error)]
-#[error("QEMU aborted: {0}")]
-pub struct EmulatorAborted(String);
-
-/// Plays a scenario, from its fresh disks on, once more when QEMU aborted: emulating several
-/// processors, it now and then fails an assertion of its own.
-pub fn despite_aborts<T>(mut scenario: impl FnMut() -> Result<T>) -> Result<T> {
-    for _ in 1..MAX_ABORTED {
-        match scenario() {
-            Err(error) if error.is::<EmulatorAborted>() => println!("once more: {error}"),
-            end => return end,
-        }
-    }
-    scenario()
-}
-
 /// A machine to be run, possibly several times.
 #[derive(Clone, Debug)]
 pub struct Vm {
-    kernel: PathBuf,
-    initramfs: Option<PathBuf>,
-    cmdline: String,
+    start: Start,
     memory_mib: u32,
     processors: u32,
     disks: Vec<DiskUse>,
     stop_at: Vec<String>,
     echo: bool,
+}
+
+/// What a machine runs first.
+#[derive(Clone, Debug)]
+enum Start {
+    Kernel {
+        kernel: PathBuf,
+        initramfs: Option<PathBuf>,
+        cmdline: String,
+    },
+    /// Which looks for a boot loader on the disks, in their order.
+    Firmware(Firmware),
 }
 
 #[derive(Clone, Debug)]
@@ -105,10 +96,21 @@ impl VmOutcome {
 impl Vm {
     /// A machine with this kernel, 512 MiB of memory and nothing else.
     pub fn new(kernel: &GuestKernel) -> Self {
-        Self {
+        Self::start(Start::Kernel {
             kernel: kernel.image(),
             initramfs: None,
             cmdline: "console=ttyS0 panic=-1 loglevel=5 no_timer_check".into(),
+        })
+    }
+
+    /// A machine that boots from its disks, with 512 MiB of memory.
+    pub fn with_firmware(firmware: &Firmware) -> Self {
+        Self::start(Start::Firmware(firmware.clone()))
+    }
+
+    const fn start(start: Start) -> Self {
+        Self {
+            start,
             memory_mib: 512,
             processors: 1,
             disks: Vec::new(),
@@ -117,25 +119,31 @@ impl Vm {
         }
     }
 
-    /// The initramfs file.
+    /// The initramfs file of a machine that is given its kernel.
     #[must_use]
     pub fn initramfs(mut self, path: &Path) -> Self {
-        self.initramfs = Some(path.to_owned());
+        if let Start::Kernel { initramfs, .. } = &mut self.start {
+            *initramfs = Some(path.to_owned());
+        }
         self
     }
 
-    /// Replaces the kernel command line.
+    /// Replaces the kernel command line of a machine that is given its kernel.
     #[must_use]
     pub fn cmdline(mut self, text: &str) -> Self {
-        text.clone_into(&mut self.cmdline);
+        if let Start::Kernel { cmdline, .. } = &mut self.start {
+            text.clone_into(cmdline);
+        }
         self
     }
 
-    /// Adds to the kernel command line.
+    /// Adds to the kernel command line of a machine that is given its kernel.
     #[must_use]
     pub fn arguments(mut self, text: &str) -> Self {
-        self.cmdline.push(' ');
-        self.cmdline.push_str(text);
+        if let Start::Kernel { cmdline, .. } = &mut self.start {
+            cmdline.push(' ');
+            cmdline.push_str(text);
+        }
         self
     }
 
@@ -222,7 +230,7 @@ impl Vm {
         let _ = reader.join();
         if let Some(status) = status.filter(|status| !status.success()) {
             let said = fs::read_to_string(&errors)?;
-            if status.signal() == Some(SIGABRT) {
+            if status.signal() == Some(abort::SIGABRT) {
                 return Err(EmulatorAborted(said).into());
             }
             bail!("QEMU ended with {status}: {said}");
@@ -290,18 +298,38 @@ impl Vm {
                 "if=none,id=disk{index},format=raw,cache=unsafe,snapshot={snapshot},file={}",
                 escaped(&disk.path)?
             ));
+            let boot_order = match self.start {
+                Start::Firmware(_) => format!(",bootindex={index}"),
+                Start::Kernel { .. } => String::new(),
+            };
             command.arg("-device");
             command.arg(format!(
-                "virtio-blk-pci,drive=disk{index},serial={}",
+                "virtio-blk-pci,drive=disk{index},serial={}{boot_order}",
                 disk.serial
             ));
         }
-        command.arg("-kernel").arg(&self.kernel);
-        command.args(["-append", &self.cmdline]);
-        if let Some(initramfs) = &self.initramfs {
-            command.arg("-initrd").arg(initramfs);
-        }
+        self.start.add_to(&mut command)?;
         Ok(command)
+    }
+}
+
+impl Start {
+    fn add_to(&self, command: &mut Command) -> Result<()> {
+        match self {
+            Self::Kernel {
+                kernel,
+                initramfs,
+                cmdline,
+            } => {
+                command.arg("-kernel").arg(kernel);
+                command.args(["-append", cmdline]);
+                if let Some(initramfs) = initramfs {
+                    command.arg("-initrd").arg(initramfs);
+                }
+                Ok(())
+            }
+            Self::Firmware(firmware) => firmware.add_to(command),
+        }
     }
 }
 
@@ -332,34 +360,6 @@ impl Drop for Machine {
     }
 }
 
-/// The right to run one of [`MAX_RUNNING`] machines.
-struct Slot;
-
-static RUNNING: Mutex<usize> = Mutex::new(0);
-static FREED: Condvar = Condvar::new();
-
-impl Slot {
-    fn take() -> Self {
-        let running = Self::lock();
-        let mut running = FREED
-            .wait_while(running, |running| *running >= MAX_RUNNING)
-            .unwrap_or_else(PoisonError::into_inner);
-        *running += 1;
-        Self
-    }
-
-    fn lock() -> MutexGuard<'static, usize> {
-        RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        *Self::lock() -= 1;
-        FREED.notify_one();
-    }
-}
-
 /// Hands on what came from a console: bytes, for a chunk may end within a character.
 fn show(chunk: &[u8], out: &mut impl Write) {
     let mut lines = chunk.split(|byte| *byte == b'\r');
@@ -370,31 +370,6 @@ fn show(chunk: &[u8], out: &mut impl Write) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_scenario_in_which_qemu_aborted_is_played_once_more() {
-        let mut played = 0;
-        let end = despite_aborts(|| {
-            played += 1;
-            let error = EmulatorAborted("an assertion".into());
-            Err::<(), _>(error).context("booting")
-        });
-        assert!(end.is_err());
-        assert_eq!(played, MAX_ABORTED);
-
-        let mut ends = [Err(EmulatorAborted("an assertion".into()).into()), Ok(7)].into_iter();
-        assert_eq!(despite_aborts(|| ends.next().expect("two")).unwrap(), 7);
-
-        let mut played = 0;
-        let end: Result<()> = despite_aborts(|| {
-            played += 1;
-            bail!("the guest refused")
-        });
-        assert!(end.is_err());
-        assert_eq!(played, 1);
-    }
-
     #[test]
     fn characters_survive_the_end_of_a_chunk() {
         let text = "gr\u{fc}n\r\n\u{2192}\r\n";

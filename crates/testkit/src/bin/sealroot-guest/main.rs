@@ -13,6 +13,7 @@ mod machine;
 mod probe;
 mod race;
 mod release;
+mod steps;
 mod trace;
 mod tries;
 mod verity;
@@ -69,6 +70,7 @@ fn main() -> Result<()> {
         ["enable-verity", directory, tool] => {
             verity::enable_below(Path::new(directory), Some(tool))
         }
+        ["steps"] => steps::run(),
         ["sync"] => {
             rustix::fs::sync();
             Ok(())

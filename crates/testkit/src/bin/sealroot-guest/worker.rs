@@ -15,18 +15,24 @@ pub(crate) fn run() -> Result<()> {
     machine::load_modules(MODULES_PATH)?;
     let job = fs::read(JOB_PATH).with_context(|| format!("reading {JOB_PATH}"))?;
     let job: Job = serde_json::from_slice(&job).context("parsing the job")?;
-    let mut report = JobReport::default();
+    let commands = run_job(&job);
+    machine::report(&serde_json::to_vec(&JobReport { commands })?)
+}
+
+/// Runs the commands of a job, up to the first that fails.
+pub(crate) fn run_job(job: &Job) -> Vec<CommandReport> {
+    let mut reports = Vec::new();
     for command in &job.commands {
         println!("$ {}", command.join(" "));
         let done = run_command(command);
         print!("{}{}", done.output, done.errors);
         let failed = done.exit_code != Some(0);
-        report.commands.push(done);
+        reports.push(done);
         if failed {
             break;
         }
     }
-    machine::report(&serde_json::to_vec(&report)?)
+    reports
 }
 
 fn run_command(command: &[String]) -> CommandReport {
