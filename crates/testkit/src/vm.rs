@@ -31,6 +31,9 @@ use crate::need;
 /// The name of the port that reports come over.
 pub const REPORT_PORT: &str = "org.sealroot.report";
 
+/// The unit of the logs of [`Vm::logged_disk`].
+pub const LOG_SECTOR_BYTES: u64 = 512;
+
 /// A machine to be run, possibly several times.
 #[derive(Clone, Debug)]
 pub struct Vm {
@@ -39,6 +42,7 @@ pub struct Vm {
     processors: u32,
     disks: Vec<DiskUse>,
     stop_at: Vec<String>,
+    power_cut: Option<(String, Duration)>,
     echo: bool,
 }
 
@@ -58,7 +62,18 @@ enum Start {
 struct DiskUse {
     serial: String,
     path: PathBuf,
-    keep_writes: bool,
+    use_of_writes: Writes,
+}
+
+/// What becomes of what the guest writes to a disk.
+#[derive(Clone, Debug)]
+enum Writes {
+    /// It is in the image, all of it and at once.
+    Kept,
+    /// That, and in a log of this name too.
+    Logged(PathBuf),
+    /// It is gone with the machine.
+    Dropped,
 }
 
 /// How a machine ended.
@@ -68,6 +83,8 @@ pub enum VmEnd {
     Ended,
     /// A marker given to [`Vm::stop_at`] appeared on the console.
     Marker(String),
+    /// The power failed, as [`Vm::cut_power`] had told.
+    PowerCut,
     /// The time was up.
     TimedOut,
 }
@@ -115,6 +132,7 @@ impl Vm {
             processors: 1,
             disks: Vec::new(),
             stop_at: Vec::new(),
+            power_cut: None,
             echo: false,
         }
     }
@@ -164,20 +182,26 @@ impl Vm {
     /// Adds a disk that keeps what the guest writes.
     #[must_use]
     pub fn disk(self, serial: &str, path: &Path) -> Self {
-        self.add_disk(serial, path, true)
+        self.add_disk(serial, path, Writes::Kept)
     }
 
     /// Adds a disk whose image stays as it is: what the guest writes is gone with the machine.
     #[must_use]
     pub fn scratch_disk(self, serial: &str, path: &Path) -> Self {
-        self.add_disk(serial, path, false)
+        self.add_disk(serial, path, Writes::Dropped)
     }
 
-    fn add_disk(mut self, serial: &str, path: &Path, keep_writes: bool) -> Self {
+    /// Adds a disk that keeps what the guest writes, which is logged too, with all flushes.
+    #[must_use]
+    pub fn logged_disk(self, serial: &str, path: &Path, log: &Path) -> Self {
+        self.add_disk(serial, path, Writes::Logged(log.to_owned()))
+    }
+
+    fn add_disk(mut self, serial: &str, path: &Path, use_of_writes: Writes) -> Self {
         self.disks.push(DiskUse {
             serial: serial.to_owned(),
             path: path.to_owned(),
-            keep_writes,
+            use_of_writes,
         });
         self
     }
@@ -186,6 +210,13 @@ impl Vm {
     #[must_use]
     pub fn stop_at(mut self, marker: &str) -> Self {
         self.stop_at.push(marker.to_owned());
+        self
+    }
+
+    /// Kills the machine some time after this text appears on its console.
+    #[must_use]
+    pub fn cut_power(mut self, marker: &str, after: Duration) -> Self {
+        self.power_cut = Some((marker.to_owned(), after));
         self
     }
 
@@ -221,7 +252,7 @@ impl Vm {
         let (mut console, end) = self.watch(&receiver, started + time_out);
         let status = match end {
             VmEnd::Ended => Some(machine.0.wait()?),
-            VmEnd::Marker(_) | VmEnd::TimedOut => None,
+            VmEnd::Marker(_) | VmEnd::PowerCut | VmEnd::TimedOut => None,
         };
         drop(machine);
         for chunk in receiver {
@@ -245,14 +276,19 @@ impl Vm {
 
     fn watch(&self, receiver: &Receiver<Vec<u8>>, deadline: Instant) -> (Vec<u8>, VmEnd) {
         let mut console = Vec::new();
+        let mut power_cut = None;
         loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let end = power_cut.unwrap_or(deadline);
+            let left = end.saturating_duration_since(Instant::now());
             match receiver.recv_timeout(left) {
                 Ok(chunk) => {
                     if self.echo {
                         show(&chunk, &mut io::stdout().lock());
                     }
                     console.extend(chunk);
+                }
+                Err(RecvTimeoutError::Timeout) if power_cut.is_some() => {
+                    return (console, VmEnd::PowerCut);
                 }
                 Err(RecvTimeoutError::Timeout) => return (console, VmEnd::TimedOut),
                 Err(RecvTimeoutError::Disconnected) => return (console, VmEnd::Ended),
@@ -262,6 +298,12 @@ impl Vm {
                 let end = VmEnd::Marker(marker.clone());
                 drop(text);
                 return (console, end);
+            }
+            if let Some((marker, after)) = &self.power_cut
+                && power_cut.is_none()
+                && text.contains(marker)
+            {
+                power_cut = Some((Instant::now() + *after).min(deadline));
             }
         }
     }
@@ -293,11 +335,7 @@ impl Vm {
         command.arg("-device");
         command.arg(format!("virtserialport,chardev=report,name={REPORT_PORT}"));
         for (index, disk) in self.disks.iter().enumerate() {
-            let snapshot = if disk.keep_writes { "off" } else { "on" };
-            command.arg("-drive").arg(format!(
-                "if=none,id=disk{index},format=raw,cache=unsafe,snapshot={snapshot},file={}",
-                escaped(&disk.path)?
-            ));
+            command.arg("-drive").arg(disk.drive(index)?);
             let boot_order = match self.start {
                 Start::Firmware(_) => format!(",bootindex={index}"),
                 Start::Kernel { .. } => String::new(),
@@ -310,6 +348,25 @@ impl Vm {
         }
         self.start.add_to(&mut command)?;
         Ok(command)
+    }
+}
+
+impl DiskUse {
+    /// The value of QEMU's option for this disk, the one with this number.
+    fn drive(&self, index: usize) -> Result<String> {
+        let id = format!("if=none,id=disk{index}");
+        let file = escaped(&self.path)?;
+        Ok(match &self.use_of_writes {
+            Writes::Kept => format!("{id},format=raw,cache=unsafe,snapshot=off,file={file}"),
+            Writes::Dropped => format!("{id},format=raw,cache=unsafe,snapshot=on,file={file}"),
+            // Flushes are to reach the log; what they would cost the host's disk is saved.
+            Writes::Logged(log) => format!(
+                "{id},driver=blklogwrites,cache=writeback,log-sector-size={LOG_SECTOR_BYTES},\
+                 file.driver=file,file.cache.no-flush=on,file.filename={file},\
+                 log.driver=file,log.cache.no-flush=on,log.filename={}",
+                escaped(log)?
+            ),
+        })
     }
 }
 

@@ -6,24 +6,31 @@
 //! the steps of this boot, reports, and shuts down; the disk keeps everything.
 
 mod install;
+mod power_cut;
 mod profile;
 mod steps;
 mod vendor;
+mod write_log;
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
+pub use power_cut::{Cache, PowerCut};
 pub use profile::Profile;
 pub use steps::{BootReport, Facts, STEPS_DISK, STEPS_MARKER, Steps, VERSION_PATH};
 pub use vendor::{Vendor, Version};
+pub use write_log::Kept;
 
 use crate::disk::Disk;
 use crate::vm::{Firmware, Vm};
 
 /// How long a boot with its steps may take, under emulation on a busy machine.
 const BOOT_TIME_OUT: Duration = Duration::from_secs(600);
+
+/// The file of the firmware's variables, in the directory of a machine.
+const VARIABLES: &str = "firmware-variables";
 
 /// The stateroot of the machine's deployments.
 pub const STATEROOT: &str = "debian";
@@ -60,7 +67,7 @@ impl OstreeMachine {
     /// missing, which has been said then. Needs root.
     pub fn install(vendor: &Vendor, profile: Profile, version: Version) -> Result<Option<Self>> {
         let directory = tempfile::tempdir()?;
-        let Some(firmware) = Firmware::create(&directory.path().join("firmware-variables"))? else {
+        let Some(firmware) = Firmware::create(&directory.path().join(VARIABLES))? else {
             return Ok(None);
         };
         let disk = install::install(directory.path(), vendor, profile, version)
@@ -76,7 +83,8 @@ impl OstreeMachine {
     /// Boots the machine, runs shell commands one after another as root, and shuts it down; an
     /// error unless all of them succeed. What is to fail is written with a `!`.
     pub fn boot(&self, steps: &[&str]) -> Result<BootReport> {
-        let outcome = self.vm(steps)?.run(BOOT_TIME_OUT)?;
+        let vm = self.vm(steps, |vm| vm.disk(ROOT_DISK, self.disk.path()))?;
+        let outcome = vm.run(BOOT_TIME_OUT)?;
         let report: BootReport = outcome.json()?;
         let Some(failed) = report
             .commands
@@ -94,12 +102,25 @@ impl OstreeMachine {
         )
     }
 
-    fn vm(&self, steps: &[&str]) -> Result<Vm> {
+    /// A machine in the same state, which shares no change with this one.
+    pub fn copy(&self) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let at = |name: &str| directory.path().join(name);
+        Ok(Self {
+            disk: self.disk.copy_to(&at("disk"))?,
+            firmware: self.firmware.copy_to(&at(VARIABLES))?,
+            vendor_disk: self.vendor_disk.clone(),
+            directory,
+        })
+    }
+
+    /// The machine, with the disk it boots from as `add_disk` adds it.
+    fn vm(&self, steps: &[&str], add_disk: impl FnOnce(Vm) -> Vm) -> Result<Vm> {
         let job = self.directory.path().join("steps");
         Steps::of(steps).write_disk(&job)?;
-        Ok(Vm::with_firmware(&self.firmware)
+        // The firmware looks for a boot loader on the first disk first.
+        Ok(add_disk(Vm::with_firmware(&self.firmware))
             .memory_mib(1024)
-            .disk(ROOT_DISK, self.disk.path())
             .scratch_disk(STEPS_DISK, &job)
             .scratch_disk(VENDOR_DISK, self.vendor_disk.path()))
     }

@@ -3,9 +3,12 @@
 //!
 //! The first kind of machine is part of every run, the others of `cargo xtask machines`.
 
+use std::time::Duration;
+
 use anyhow::{Result, ensure};
 use sealroot_testkit::ostree_machine::{
-    BootReport, COPY_BOOT_FILES, MOUNT_VENDOR, OstreeMachine, Profile, Vendor, Version,
+    BootReport, COPY_BOOT_FILES, Cache, MOUNT_VENDOR, OstreeMachine, PowerCut, Profile, Vendor,
+    Version,
 };
 
 #[test]
@@ -84,5 +87,40 @@ fn check(booted: &BootReport, version: Version) -> Result<()> {
     ensure!(facts.cmdline.contains(" ostree="), "{booted:#?}");
     ensure!(facts.failed_units.is_empty(), "{booted:#?}");
     ensure!(facts.booted.is_none(), "{booted:#?}");
+    Ok(())
+}
+
+/// The harness for power cuts: OSTree, whose promise this is, keeps it.
+#[test]
+#[ignore = "takes long: cargo xtask machines"]
+fn nightly_the_power_fails_while_ostree_deploys() -> Result<()> {
+    const DEPLOY: [&str; 1] = ["ostree admin deploy vendor:os/v2"];
+    let Some(vendor) = Vendor::create()? else {
+        return Ok(());
+    };
+    let Some(machine) = OstreeMachine::install(&vendor, Profile::Ext4, Version::V1)? else {
+        return Ok(());
+    };
+    machine.boot(&[MOUNT_VENDOR, "ostree pull vendor os/v2"])?;
+
+    let whole = machine.copy()?;
+    let never = Duration::from_secs(3600);
+    let end = whole.boot_and_cut_power(&DEPLOY, never, Cache::Lost { seed: 0 })?;
+    ensure!(end == PowerCut::TooLate, "{end:?}");
+    let booted = whole.boot(&["true"])?;
+    ensure!(booted.facts.version == Version::V2.name(), "{booted:#?}");
+
+    for (seed, milliseconds) in [(1, 300), (2, 1500), (3, 4000)] {
+        for cache in [Cache::WrittenThrough, Cache::Lost { seed }] {
+            let machine = machine.copy()?;
+            let after = Duration::from_millis(milliseconds);
+            let end = machine.boot_and_cut_power(&DEPLOY, after, cache)?;
+            let booted = machine.boot(&["ostree fsck --quiet"])?;
+            let version = &booted.facts.version;
+            println!("{cache:?}, {after:?}: {end:?}, then release {version}");
+            let either = [Version::V1.name(), Version::V2.name()];
+            ensure!(either.contains(&version.as_str()), "{booted:#?}");
+        }
+    }
     Ok(())
 }
