@@ -7,6 +7,7 @@
 //! id, and the kernel kills it should this process die.
 
 mod abort;
+mod drive;
 mod firmware;
 mod slot;
 
@@ -22,6 +23,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 pub use abort::{EmulatorAborted, despite_aborts};
+pub use drive::LOG_SECTOR_BYTES;
+use drive::{DiskUse, Writes};
 pub use firmware::Firmware;
 use slot::Slot;
 
@@ -30,9 +33,6 @@ use crate::need;
 
 /// The name of the port that reports come over.
 pub const REPORT_PORT: &str = "org.sealroot.report";
-
-/// The unit of the logs of [`Vm::logged_disk`].
-pub const LOG_SECTOR_BYTES: u64 = 512;
 
 /// A machine to be run, possibly several times.
 #[derive(Clone, Debug)]
@@ -56,24 +56,6 @@ enum Start {
     },
     /// Which looks for a boot loader on the disks, in their order.
     Firmware(Firmware),
-}
-
-#[derive(Clone, Debug)]
-struct DiskUse {
-    serial: String,
-    path: PathBuf,
-    use_of_writes: Writes,
-}
-
-/// What becomes of what the guest writes to a disk.
-#[derive(Clone, Debug)]
-enum Writes {
-    /// It is in the image, all of it and at once.
-    Kept,
-    /// That, and in a log of this name too.
-    Logged(PathBuf),
-    /// It is gone with the machine.
-    Dropped,
 }
 
 /// How a machine ended.
@@ -348,25 +330,6 @@ impl Vm {
         }
         self.start.add_to(&mut command)?;
         Ok(command)
-    }
-}
-
-impl DiskUse {
-    /// The value of QEMU's option for this disk, the one with this number.
-    fn drive(&self, index: usize) -> Result<String> {
-        let id = format!("if=none,id=disk{index}");
-        let file = escaped(&self.path)?;
-        Ok(match &self.use_of_writes {
-            Writes::Kept => format!("{id},format=raw,cache=unsafe,snapshot=off,file={file}"),
-            Writes::Dropped => format!("{id},format=raw,cache=unsafe,snapshot=on,file={file}"),
-            // Flushes are to reach the log; what they would cost the host's disk is saved.
-            Writes::Logged(log) => format!(
-                "{id},driver=blklogwrites,cache=writeback,log-sector-size={LOG_SECTOR_BYTES},\
-                 file.driver=file,file.cache.no-flush=on,file.filename={file},\
-                 log.driver=file,log.cache.no-flush=on,log.filename={}",
-                escaped(log)?
-            ),
-        })
     }
 }
 
