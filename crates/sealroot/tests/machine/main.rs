@@ -2,6 +2,7 @@
 //! The life of a machine: what uses deployments, what is collected, and what a crash leaves.
 
 mod crash;
+mod processes;
 mod prune;
 mod remove;
 #[expect(dead_code, reason = "the tests of the store use more of it")]
