@@ -150,6 +150,10 @@ pub(crate) enum Command {
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.
     Deploy(cmd::deploy::Deploy),
+    /// Boot next what booted before.
+    Rollback(cmd::rollback::Rollback),
+    /// Show or change the kernel arguments of what boots next.
+    Kargs(cmd::kargs::Kargs),
     /// Remove a deployment and its boot entries.
     Undeploy(cmd::undeploy::Undeploy),
     /// Keep a deployment, whatever else is collected.

@@ -123,6 +123,9 @@ fn of_machine(error: &MachineError) -> Option<String> {
             "if this system was not booted by sealroot, remove {}",
             path.display()
         )),
+        MachineError::NoRollback | MachineError::NoDefault => {
+            Some("`sealroot deploy --initramfs FILE` makes a boot entry".into())
+        }
         MachineError::MissingPack { .. } | MachineError::BadPack { .. } => Some(format!(
             "{BUILD_AGAIN}, or `sealroot undeploy` what needs it; then prune"
         )),

@@ -121,6 +121,19 @@ impl BootArgs {
         }
     }
 
+    /// Finds the boot partition, which must be there.
+    pub(crate) fn require(&self, common: &Common) -> anyhow::Result<Boot> {
+        match self.find(common)? {
+            BootPlace::Found(boot) => Ok(boot),
+            BootPlace::None(reason) => {
+                let message = format!("there are no boot entries to change: {reason}");
+                Err(Failure::new(ErrorClass::NotFound, message)
+                    .hint("name the boot partition with --boot DIR and --boot-loader NAME")
+                    .into())
+            }
+        }
+    }
+
     /// The records of this boot.
     pub(crate) fn runtime(&self) -> Runtime {
         self.run.runtime()

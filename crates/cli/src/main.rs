@@ -8,6 +8,7 @@
 )]
 
 mod args;
+mod boot_entry;
 mod cmd;
 mod commit;
 mod failure;

@@ -6,12 +6,13 @@ use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
 use sealroot::deploy::{self, Request};
-use sealroot::release;
+use sealroot::{machine, release};
 use sealroot_format::policy::Mode;
 use sealroot_format::sign::{Name, Word};
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::boot_entry::{EntryArgs, EntryReport};
 use crate::commit::CommitPrefix;
 use crate::output::{Output, Report};
 use crate::progress::Progress;
@@ -21,6 +22,10 @@ use crate::time;
 ///
 /// Verifies the release, measures all its objects and links them into a directory of their own,
 /// so that nothing that happens to other releases concerns it. Costs no space but for the links.
+///
+/// With --initramfs it is made the default of the boot loader as well: the kernel is that of the
+/// release. Only when all is durable, one new boot entry makes the change; kernel arguments are
+/// those of the default so far.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Deploy {
@@ -40,6 +45,13 @@ pub(crate) struct Deploy {
     /// spaces, at most 255 characters.
     #[arg(long, value_name = "WORD")]
     origin: Option<Word>,
+
+    /// The stateroot it is for: its /var is made in the sysroot where it is missing.
+    #[arg(long, value_name = "NAME")]
+    stateroot: Option<Name>,
+
+    #[command(flatten)]
+    entry: EntryArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -47,7 +59,10 @@ Example:
   sealroot --sysroot /mnt --keyset vendor.keyset deploy COMMIT
 
 It prints the deployment's name; the kernel command line then says which one to boot:
-  sealroot=<commit>.<serial>";
+  sealroot=<commit>.<serial>
+
+With an initramfs it becomes what boots next; what runs now stays as the way back:
+  sealroot deploy COMMIT --initramfs initramfs.img --karg quiet";
 
 /// The boot modes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -97,6 +112,10 @@ struct DeployedReport {
     serial: u32,
     karg: String,
     is_reused: bool,
+    /// The boot entry, where one was made.
+    entry: Option<EntryReport>,
+    /// Why none was.
+    no_entry_because: Option<String>,
 }
 
 impl Report for DeployedReport {
@@ -107,7 +126,14 @@ impl Report for DeployedReport {
             "deployed as"
         };
         writeln!(out, "{was} {}", self.deployment)?;
-        writeln!(out, "boot it with {}", self.karg)
+        match &self.entry {
+            Some(entry) => entry.write_text(out)?,
+            None => writeln!(out, "boot it with {}", self.karg)?,
+        }
+        match &self.no_entry_because {
+            Some(reason) => writeln!(out, "no boot entry was made: {reason}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -115,32 +141,42 @@ impl Deploy {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
         let keyset = common.trusted_keyset()?;
-        let deployed = {
-            let progress = Progress::new(output);
-            let transaction = store.begin(&progress)?;
-            let stream = self.stream.as_ref();
-            let commit = self.commit.find(&store)?;
-            let statement = release::verify_statement(&store, &keyset, commit, stream)?;
-            let tree = release::check_pack(&store, &statement)?;
-            let request = Request {
-                statement: &statement,
-                mode: self.mode.into(),
-                origin: self.origin.clone(),
-                stateroot: None,
-                etc: None,
-                now: time::now(),
-            };
-            let deployed = deploy::deploy(&transaction, &request, release::objects(&tree))?;
-            transaction.finish()?;
-            deployed
+        let place = self.entry.find(common)?;
+        if let (Some(stateroot), None) = (&self.stateroot, &common.store) {
+            machine::make_stateroot(&common.sysroot, stateroot)?;
+        }
+        let progress = Progress::new(output);
+        let transaction = store.begin(&progress)?;
+        let stream = self.stream.as_ref();
+        let commit = self.commit.find(&store)?;
+        let statement = release::verify_statement(&store, &keyset, commit, stream)?;
+        let tree = release::check_pack(&store, &statement)?;
+        let request = Request {
+            statement: &statement,
+            mode: self.mode.into(),
+            origin: self.origin.clone(),
+            stateroot: self.stateroot.clone(),
+            etc: None,
+            now: time::now(),
         };
+        let deployed = deploy::deploy(&transaction, &request, release::objects(&tree))?;
         let name = deployed.name;
+        let entry = self
+            .entry
+            .make(&transaction, &place, &statement, &tree, name)?;
+        transaction.finish()?;
+        drop(progress);
         output.emit(&DeployedReport {
             deployment: name.to_string(),
             commit: name.commit.to_string(),
             serial: name.serial,
             karg: format!("sealroot={name}"),
             is_reused: deployed.is_reused,
+            no_entry_because: match entry {
+                Some(_) => None,
+                None => self.entry.reason(&place),
+            },
+            entry,
         })
     }
 }

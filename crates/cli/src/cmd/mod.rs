@@ -9,11 +9,13 @@ pub(crate) mod dump;
 pub(crate) mod image;
 pub(crate) mod import;
 pub(crate) mod initramfs;
+pub(crate) mod kargs;
 pub(crate) mod keys;
 pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod pin;
 pub(crate) mod prune;
+pub(crate) mod rollback;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod undeploy;
@@ -35,6 +37,8 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Sign(sign) => sign.run(common, output),
         Command::Verify(verify) => verify.run(common, output),
         Command::Deploy(deploy) => deploy.run(common, output),
+        Command::Rollback(rollback) => rollback.run(common, output),
+        Command::Kargs(kargs) => kargs.run(common, output),
         Command::Undeploy(undeploy) => undeploy.run(common, output),
         Command::Pin(pin) => pin.run(common, output),
         Command::Unpin(unpin) => unpin.run(common, output),

@@ -70,7 +70,10 @@ fn results_have_the_keys_that_are_promised() {
         "commit damaged index objects objects_checked os signers stream version"
     );
     let deployed = json(&format!("deploy {commit} --mode integrity"));
-    assert_eq!(keys(&deployed), "commit deployment is_reused karg serial");
+    assert_eq!(
+        keys(&deployed),
+        "commit deployment entry is_reused karg no_entry_because serial"
+    );
     assert_eq!(deployed["karg"], format!("sealroot={commit}.0"));
 
     let status = json("status");

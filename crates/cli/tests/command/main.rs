@@ -5,6 +5,7 @@
 mod busy;
 mod damage;
 mod disk;
+mod entries;
 mod guard;
 mod help;
 mod json;

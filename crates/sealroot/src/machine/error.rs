@@ -35,7 +35,7 @@ pub enum MachineError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The records of this boot could not be read or written.
+    /// A file or directory beside the store could not be read or made.
     #[error("cannot {operation} {}", path.display())]
     Runtime {
         /// The operation, as a verb.
@@ -45,6 +45,12 @@ pub enum MachineError {
         /// The refusal.
         source: io::Error,
     },
+    /// There is no entry to go back to.
+    #[error("there is no older boot entry of sealroot's to go back to")]
+    NoRollback,
+    /// What boots is none of ours.
+    #[error("the default boot entry is none of sealroot's")]
+    NoDefault,
     /// A deployment that is in use was to be removed.
     #[error("the deployment {name} is {}: it is not removed", state.as_str())]
     InUse {
@@ -90,7 +96,7 @@ impl MachineError {
             Self::Booted { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
             Self::InUse { .. } => ErrorClass::Usage,
-            Self::MissingPack { .. } => ErrorClass::NotFound,
+            Self::NoRollback | Self::NoDefault | Self::MissingPack { .. } => ErrorClass::NotFound,
             Self::BadPack { source, .. } => source.class(),
             Self::ForeignMount { .. } => ErrorClass::Busy,
         }

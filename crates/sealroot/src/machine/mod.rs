@@ -5,6 +5,7 @@
 //! in them, what boots, what this boot's programs wrote under `/run/sealroot`, and what is mounted
 //! (docs/design/machine.md).
 
+mod boot;
 mod booted;
 mod choices;
 mod error;
@@ -15,7 +16,9 @@ mod prune;
 mod remove;
 mod runtime;
 mod scan;
+mod stateroot;
 
+pub use boot::{arguments, change_arguments, make_default, rollback};
 pub use booted::Booted;
 pub use choices::BootChoices;
 pub use error::MachineError;
@@ -24,3 +27,4 @@ pub use prune::{Pruned, Releases, Retention, plan_prune, prune};
 pub use remove::{Undeployed, pin, undeploy, unpin};
 pub use runtime::Runtime;
 pub use scan::{Found, Scan, State, scan};
+pub use stateroot::make_stateroot;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The life of a machine: what uses deployments, what is collected, and what a crash leaves.
 
+mod boot;
 mod crash;
 mod processes;
 mod prune;

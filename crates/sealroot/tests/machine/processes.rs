@@ -46,11 +46,12 @@ fn what_is_pinned_stays_whole_whoever_collects_meanwhile() {
         let number = number.parse().expect("a number");
         let store = Store::open(Path::new(&location)).expect("a store");
         let store = store.with_lock_wait(Duration::from_secs(120));
-        return if number < BUILDERS {
-            build_and_pin(&store, number)
+        if number < BUILDERS {
+            build_and_pin(&store, number);
         } else {
-            collect_all_the_time(&store)
-        };
+            collect_all_the_time(&store);
+        }
+        return;
     }
     let scratch = Scratch::new();
     let store = scratch.store();

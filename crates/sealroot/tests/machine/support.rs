@@ -88,6 +88,12 @@ impl Machine {
     pub(crate) fn boot_partition(&self, numbers: &[usize]) -> Boot<MemoryIo> {
         let disk = MemoryDisk::new(false);
         let boot = Boot::new(disk.process(Trouble::None), Loader::SystemdBoot, "");
+        self.add_entries(&boot, numbers);
+        boot
+    }
+
+    /// Adds an entry for each of these, the last of them the default.
+    pub(crate) fn add_entries(&self, boot: &Boot<MemoryIo>, numbers: &[usize]) {
         for number in numbers {
             let (linux, initrd) = (vec![1; 100], vec![2; 100]);
             let new = NewEntry {
@@ -102,7 +108,6 @@ impl Machine {
             };
             boot.add(&new, &|_| true, &Silent).expect("added");
         }
-        boot
     }
 
     /// Writes what the boot program writes.

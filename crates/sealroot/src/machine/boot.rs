@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Changing what boots, for deployments that are there and durable.
+//!
+//! All of it under the store's lock: what an entry comes to name is not collected before.
+
+use std::collections::BTreeSet;
+
+use sealroot_format::policy::DeploymentName;
+
+use super::booted::Booted;
+use super::{MachineError, Runtime};
+use crate::deploy::{self, Flag};
+use crate::entry::{Added, Boot, BootIo, Entry, KernelArguments, NewEntry, OurEntry};
+use crate::monitor::Monitor;
+use crate::store::{Store, StoreIo, Transaction};
+
+/// Makes an entry the default, after everything of the transaction is durable.
+///
+/// Kept beside it are the entries of what runs, or of the default so far where nothing of ours
+/// runs, and of pinned deployments. The others go, and kernels that only they had.
+pub fn make_default<I: StoreIo, B: BootIo>(
+    transaction: &Transaction<'_, I>,
+    runtime: &Runtime,
+    boot: &Boot<B>,
+    new: &NewEntry<'_>,
+) -> Result<Added, MachineError> {
+    transaction.barrier()?;
+    let store = transaction.store();
+    let entries = boot.entries()?;
+    let mut kept = BTreeSet::new();
+    for (_, ours) in entries.ours() {
+        let name = ours.text.deployment;
+        if deploy::has_flag(store, &name, Flag::Pinned)? {
+            kept.insert(name);
+        }
+    }
+    let ours: Vec<&OurEntry> = entries.ours().map(|(_, ours)| ours).collect();
+    let default = entries.default_entry().and_then(Entry::deployment);
+    kept.extend(running(runtime, store, &ours)?.or(default));
+    let keep = |ours: &OurEntry| kept.contains(&ours.text.deployment);
+    Ok(boot.add(new, &keep, transaction.monitor())?)
+}
+
+/// The deployment that runs, if an entry of ours is of it.
+fn running<I: StoreIo>(
+    runtime: &Runtime,
+    store: &Store<I>,
+    entries: &[&OurEntry],
+) -> Result<Option<DeploymentName>, MachineError> {
+    let Some(booted) = Booted::read(runtime)? else {
+        return Ok(None);
+    };
+    let is_of_pack = |name: &DeploymentName| {
+        let record = deploy::read_record(store, *name);
+        record.is_ok_and(|record| record.pack == booted.pack)
+    };
+    let mut names = entries.iter().map(|ours| ours.text.deployment);
+    Ok(names.find(|name| match booted.deployment {
+        Some(running) => running == *name,
+        None => is_of_pack(name),
+    }))
+}
+
+/// Makes what was the default before the default again.
+pub fn rollback<I: StoreIo, B: BootIo>(
+    store: &Store<I>,
+    boot: &Boot<B>,
+    monitor: &dyn Monitor,
+) -> Result<Added, MachineError> {
+    let transaction = store.begin(monitor)?;
+    let entries = boot.entries()?;
+    let ours = entries.rollback_entry().and_then(Entry::ours);
+    let ours = ours.ok_or(MachineError::NoRollback)?;
+    deploy::read_record(store, ours.text.deployment)?;
+    let added = boot.add(&NewEntry::again(ours), &|_| true, monitor)?;
+    transaction.finish()?;
+    Ok(added)
+}
+
+/// The kernel arguments of the default entry, which must be ours.
+pub fn arguments<B: BootIo>(boot: &Boot<B>) -> Result<KernelArguments, MachineError> {
+    let entries = boot.entries()?;
+    let ours = entries.default_entry().and_then(Entry::ours);
+    Ok(ours.ok_or(MachineError::NoDefault)?.text.arguments.clone())
+}
+
+/// Changes the kernel arguments of the default entry, which must be ours, by a new entry in its
+/// place.
+pub fn change_arguments<I: StoreIo, B: BootIo>(
+    store: &Store<I>,
+    boot: &Boot<B>,
+    change: &dyn Fn(&mut KernelArguments) -> Result<(), crate::entry::EntryError>,
+    monitor: &dyn Monitor,
+) -> Result<Added, MachineError> {
+    let transaction = store.begin(monitor)?;
+    let entries = boot.entries()?;
+    let ours = entries.default_entry().and_then(Entry::ours);
+    let mut new = NewEntry::again(ours.ok_or(MachineError::NoDefault)?);
+    change(&mut new.arguments)?;
+    let added = boot.add(&new, &|_| true, monitor)?;
+    transaction.finish()?;
+    Ok(added)
+}

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What boots is there: wherever the power goes while a deployment becomes the default, every entry
+//! names a deployment that survives, and there is always one.
+
+use sealroot::deploy::{self, Flag, Request};
+use sealroot::entry::{Boot, Files, Loader, NewEntry};
+use sealroot::machine::{self, BootChoices, MachineError, Runtime, make_default};
+use sealroot::monitor::Silent;
+use sealroot::store::Store;
+use sealroot_format::policy::{DeploymentName, Mode};
+use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble, WriteBack};
+
+use crate::store_support::Release;
+use crate::support::{Machine, open, release};
+
+fn boot_on(disk: &MemoryDisk, trouble: Trouble) -> Boot<MemoryIo> {
+    Boot::new(disk.process(trouble), Loader::SystemdBoot, "")
+}
+
+/// What `deploy` does, from the release to the entry.
+fn deploy_and_boot(
+    store: &Store<MemoryIo>,
+    boot: &Boot<MemoryIo>,
+    runtime: &Runtime,
+    release: &Release,
+) -> Result<DeploymentName, MachineError> {
+    let transaction = store.begin(&Silent)?;
+    let request = Request {
+        statement: &release.statement,
+        mode: Mode::Integrity,
+        origin: None,
+        stateroot: None,
+        etc: None,
+        now: 0,
+    };
+    let name = deploy::deploy(&transaction, &request, release.object_list())?.name;
+    let (linux, initrd) = (vec![3; 100], vec![4; 100]);
+    let new = NewEntry {
+        deployment: name,
+        title: "new".into(),
+        arguments: "quiet".parse().expect("an argument"),
+        files: Files::Content {
+            linux: &linux,
+            initrd: &initrd,
+        },
+        tries: None,
+    };
+    make_default(&transaction, runtime, boot, &new)?;
+    transaction.finish()?;
+    Ok(name)
+}
+
+/// Every entry names a deployment that no power cut takes away, and there is one.
+fn judge(store: &MemoryDisk, boot: &MemoryDisk, when: &str) -> BootChoices {
+    let choices = BootChoices::of(Some(&boot_on(boot, Trouble::None))).expect("read");
+    let store = open(&store.crash(WriteBack::Nothing), Trouble::None);
+    assert!(choices.default.is_some(), "{when}: nothing boots");
+    for name in choices.named.keys() {
+        let record = deploy::read_record(&store, *name);
+        record.unwrap_or_else(|error| panic!("{when}: an entry names {name}: {error}"));
+    }
+    choices
+}
+
+#[test]
+fn an_entry_appears_only_when_its_deployment_is_durable() {
+    let machine = Machine::new(true);
+    let boot_before = MemoryDisk::new(false);
+    machine.add_entries(&boot_on(&boot_before, Trouble::None), &[0, 1]);
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    let runtime = machine.runtime();
+
+    let (store_io, boot) = (
+        machine.disk.copy().process(Trouble::None),
+        boot_on(&boot_before.copy(), Trouble::None),
+    );
+    let (store_calls, boot_calls) = (store_io.calls(), boot.io().calls());
+    let store = Store::open_on(store_io).expect("a store");
+    let name = deploy_and_boot(&store, &boot, &runtime, &new).expect("nothing goes wrong");
+    let store_changes = store_calls.get().changes;
+    let boot_changes = boot_calls.get().changes;
+    assert!(store_changes > 5 && boot_changes > 5);
+
+    let mut cuts = 0;
+    let troubles = (0..store_changes)
+        .map(|at| (Trouble::KilledAtChange { at }, Trouble::None))
+        .chain((0..boot_changes).map(|at| (Trouble::None, Trouble::KilledAtChange { at })));
+    for (in_store, in_boot) in troubles {
+        let (store_disk, boot_disk) = (machine.disk.copy(), boot_before.copy());
+        let when = format!("{in_store:?}, {in_boot:?}");
+        deploy_and_boot(
+            &open(&store_disk, in_store),
+            &boot_on(&boot_disk, in_boot),
+            &runtime,
+            &new,
+        )
+        .expect_err("killed");
+        for order in WriteBack::orders(8) {
+            let found = boot_disk.crash(order);
+            judge(&store_disk, &found, &format!("{when}, {order:?}"));
+            let again = deploy_and_boot(
+                &open(&store_disk.crash(order), Trouble::None),
+                &boot_on(&found, Trouble::None),
+                &runtime,
+                &new,
+            );
+            assert_eq!(again.expect("again"), name, "{when}, {order:?}");
+            cuts += 1;
+        }
+    }
+    eprintln!("{cuts} power cuts, always something to boot");
+    assert!(cuts > 200);
+}
+
+#[test]
+fn what_runs_and_what_is_pinned_keep_their_entries() {
+    let machine = Machine::new(true);
+    let disk = MemoryDisk::new(false);
+    let boot = boot_on(&disk, Trouble::None);
+    machine.add_entries(&boot, &[0, 1, 2]);
+    machine.boot(&machine.releases[0].pack.1, Some(machine.names[0]));
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    let named = |boot: &Boot<MemoryIo>| BootChoices::of(Some(boot)).expect("read").named;
+
+    machine::pin(&machine.open(), &machine.names[1], &Silent).expect("pinned");
+    let name = deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new).expect("deployed");
+    let found: Vec<_> = named(&boot).into_keys().collect();
+    let mut expected = vec![name, machine.names[0], machine.names[1]];
+    expected.sort_unstable();
+    assert_eq!(found, expected, "what was only pending went");
+    assert!(deploy::has_flag(&machine.open(), &machine.names[1], Flag::Pinned).expect("looked at"));
+
+    let added = machine::rollback(&machine.open(), &boot, &Silent).expect("back");
+    assert_ne!(added.entry.text.deployment, name);
+    let choices = BootChoices::of(Some(&boot)).expect("read");
+    assert_eq!(choices.default, Some(added.entry.text.deployment));
+    assert_eq!(choices.rollback, Some(name));
+    assert_eq!(choices.named.len(), 3);
+}
