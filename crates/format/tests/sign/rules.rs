@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "tests/sign/keys.rs",
     "tests/sign/keyset.rs",
     "tests/sign/policy.rs",
@@ -12,6 +12,7 @@ const SOURCES: [&str; 8] = [
     "src/sign/key.rs",
     "../sealroot/tests/ostree/import.rs",
     "../sealroot/tests/ostree/publish.rs",
+    "../sealroot/tests/ostree/publish_crash.rs",
 ];
 
 const PAGES: [&str; 3] = ["statement.md", "keyset.md", "policy.md"];
