@@ -17,7 +17,7 @@ use sealroot_format::policy::Mode;
 use sealroot_sys::verity::EnableVerityError;
 use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
 
-use crate::support::{Release, content, stream};
+use crate::support::{Release, content, files_of, stream};
 
 /// Arbitrary write-back orders per crash, where every operation is tried.
 const ARBITRARY_ORDERS: u64 = 24;
@@ -165,13 +165,6 @@ impl Scenario {
             assert!(found == self.after, "{when}, {order:?}: other content");
         }
     }
-}
-
-/// The files, but for the note that something was interrupted: it stays until the next collection.
-fn files_of(disk: &MemoryDisk) -> BTreeMap<String, Vec<u8>> {
-    let mut files = disk.files();
-    files.remove("/unswept");
-    files
 }
 
 /// Whether a statement is there; it must be the whole one.

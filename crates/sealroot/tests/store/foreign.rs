@@ -14,7 +14,7 @@ use sealroot_sys::verity::EnableVerityError;
 use sealroot_testkit::memory_io::{MemoryDisk, Trouble, WriteBack};
 use tempfile::TempDir;
 
-use crate::support::{Content, Scratch, content};
+use crate::support::{Content, Scratch, content, files_of};
 
 /// Files that no store made.
 struct Files {
@@ -158,7 +158,7 @@ fn a_power_cut_or_an_error_at_any_operation_leaves_no_name_for_anything_half() {
         files
             .offer(&Store::open_on(io).expect("opened"))
             .expect("taken");
-        let (calls, after) = (calls.get(), disk.files());
+        let (calls, after) = (calls.get(), files_of(&disk));
         let killed = (0..=calls.changes).map(|at| Trouble::KilledAtChange { at });
         let errno = Errno::NOSPC;
         let failing = (0..=calls.all).map(|at| Trouble::FailsOnce { at, errno });
@@ -183,7 +183,7 @@ fn a_power_cut_or_an_error_at_any_operation_leaves_no_name_for_anything_half() {
                 }
                 files.offer(&store).expect(&when);
                 drop(store);
-                assert!(found.files() == after, "{when}: it does not converge");
+                assert!(files_of(&found) == after, "{when}: it does not converge");
             }
         }
         let path = object_path(&files.all[0].1.1);

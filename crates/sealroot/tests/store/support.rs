@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What the tests of the store share: a scratch store, contents and signed statements.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -14,6 +15,7 @@ use sealroot_format::policy::Mode;
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, Name, RoleKeys, Statement, Unverified, Verified};
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree};
+use sealroot_testkit::memory_io::MemoryDisk;
 
 pub(crate) const COMMIT: CommitId = CommitId::from_bytes([0xc0; 32]);
 
@@ -210,4 +212,11 @@ fn sign(statement: &Statement) -> (Verified<Statement>, String) {
         document.verify(&keyset).expect("signed"),
         document.to_string(),
     )
+}
+
+/// The files, but for the note that something was interrupted: it stays until the next collection.
+pub(crate) fn files_of(disk: &MemoryDisk) -> BTreeMap<String, Vec<u8>> {
+    let mut files = disk.files();
+    files.remove("/unswept");
+    files
 }
