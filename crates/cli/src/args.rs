@@ -146,6 +146,10 @@ pub(crate) enum Command {
     Sign(cmd::sign::Sign),
     /// Put the signed release of a commit that OSTree has pulled into the store.
     Import(cmd::import::Import),
+    /// Take over a commit that OSTree has on this machine, without storing its content twice.
+    Adopt(cmd::adopt::Adopt),
+    /// Go back to plain OSTree: remove the boot entries, deployments, links and refs of sealroot.
+    Revert(cmd::revert::Revert),
     /// Verify the signatures of releases and that all they name is there.
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.

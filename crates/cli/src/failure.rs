@@ -112,6 +112,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         return Some(failure.class);
     }
     first_class!(
+        sealroot::adopt::AdoptError,
         sealroot::build::BuildError,
         sealroot::deploy::DeployError,
         sealroot::entry::EntryError,

@@ -5,6 +5,7 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
+use sealroot::adopt::AdoptError;
 use sealroot::build::BuildError;
 use sealroot::deploy::DeployError;
 use sealroot::keys;
@@ -58,10 +59,29 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         return failure.own_hint().map(str::to_owned);
     }
     first_hint!(
-        of_build, of_deploy, of_keys, of_machine, of_mount, of_release, of_sign, of_source,
-        of_store, of_unpack
+        of_adopt, of_build, of_deploy, of_keys, of_machine, of_mount, of_release, of_sign,
+        of_source, of_store, of_unpack
     );
     None
+}
+
+fn of_adopt(error: &AdoptError) -> Option<String> {
+    match error {
+        AdoptError::Store(error) => of_store(error),
+        AdoptError::Compressed { .. } => {
+            Some("`sealroot build --ostree` writes the objects anew".into())
+        }
+        AdoptError::OtherPack { .. } => Some(
+            "another version of sealroot built it; get the pack itself from the vendor. What was \
+             taken over is in the store"
+                .into(),
+        ),
+        AdoptError::NothingToReturnTo { .. } => {
+            Some("deploy with OSTree first: `ostree admin deploy`; nothing was changed".into())
+        }
+        AdoptError::BadRef { .. } => Some("see what it is, and move it away".into()),
+        _ => None,
+    }
 }
 
 fn of_build(error: &BuildError) -> Option<String> {

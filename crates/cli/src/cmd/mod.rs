@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! One module a command: its arguments and what it does.
 
+pub(crate) mod adopt;
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod check;
@@ -15,6 +16,7 @@ pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod pin;
 pub(crate) mod prune;
+pub(crate) mod revert;
 pub(crate) mod rollback;
 pub(crate) mod sign;
 pub(crate) mod status;
@@ -34,6 +36,8 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Image(image) => image.run(output),
         Command::Build(build) => build.run(common, output),
         Command::Import(import) => import.run(common, output),
+        Command::Adopt(adopt) => adopt.run(common, output),
+        Command::Revert(revert) => revert.run(common, output),
         Command::Sign(sign) => sign.run(common, output),
         Command::Verify(verify) => verify.run(common, output),
         Command::Deploy(deploy) => deploy.run(common, output),

@@ -2,6 +2,7 @@
 //! The `sealroot` command as its users meet it: run as a program, judged by what it prints, the
 //! code it ends with and what it leaves behind.
 
+mod adopt;
 mod busy;
 mod damage;
 mod disk;

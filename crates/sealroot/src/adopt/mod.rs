@@ -7,6 +7,7 @@
 //! side is one ref, which keeps its prune from the commit. Reasons: docs/design/adopt.md.
 
 mod error;
+mod footprint;
 mod keep;
 mod linker;
 mod revert;
@@ -28,6 +29,7 @@ use crate::spool::{self, Spool};
 use crate::store::{Store, StoreIo, Transaction, TransactionSummary};
 
 pub use error::AdoptError;
+pub use footprint::Footprint;
 pub use keep::{keep_on, release_on};
 pub use linker::{Copied, Reason};
 pub use revert::{Left, Reverted, revert_on, undo};

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot adopt`
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use clap::Args;
+use sealroot::adopt::{
+    self, Adopted, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
+    make_writable,
+};
+use sealroot::deploy;
+use sealroot::entry::Places;
+use sealroot::import::{self, FoundStatement, ImportError};
+use sealroot::monitor::Silent;
+use sealroot::ostree::Repository;
+use sealroot::release;
+use sealroot::store::{KernelIo, Store, VeritySupport};
+use sealroot_format::digest::CommitId;
+use sealroot_format::policy::Mode;
+use sealroot_format::sign::{Name, Unverified};
+use sealroot_format::{ErrorClass, limits};
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::cmd::build::threshold_parser;
+use crate::cmd::deploy::ModeChoice;
+use crate::failure::Failure;
+use crate::output::{Output, Report, counted};
+use crate::progress::Progress;
+use crate::time;
+
+/// Take over a commit that OSTree has on this machine, without storing its content twice.
+///
+/// The files of the repository get fs-verity and one more name each; OSTree goes on working with
+/// them. The pack is made here and must be the one that the vendor has signed; then the release is
+/// deployed. First of all it is looked at what stands against it and what it costs: see --dry-run.
+///
+/// A ref in the repository keeps the commit from OSTree's prune. `sealroot revert` is the way back.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Adopt {
+    /// The commit: a checksum, a ref or remote:ref [default: what OSTree boots].
+    #[arg(value_name = "REV")]
+    rev: Option<String>,
+
+    /// Whose /var the release is for [default: that of OSTree's deployment of the commit].
+    #[arg(long, value_name = "NAME")]
+    stateroot: Option<Name>,
+
+    /// The stream it was released in; needed where there are several.
+    #[arg(long, value_name = "NAME")]
+    stream: Option<Name>,
+
+    /// The vendor's statement [default: looked for in the repository].
+    #[arg(long, value_name = "FILE")]
+    statement: Option<PathBuf>,
+
+    /// Do without a statement: pack and objects are made, nothing is deployed.
+    #[arg(long, conflicts_with_all = ["statement", "stream", "mode"])]
+    unsigned: bool,
+
+    /// With --unsigned: files up to this many bytes go inside the pack (0 to 65536).
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = limits::DEFAULT_THRESHOLD_BYTES,
+        value_parser = threshold_parser(),
+        requires = "unsigned"
+    )]
+    threshold: u32,
+
+    /// What the machine will enforce at boot.
+    #[arg(long, value_enum, default_value_t = ModeChoice::Verity)]
+    mode: ModeChoice,
+
+    /// Only look: what would be done, what it costs, what stands against it.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --sysroot /sysroot adopt --dry-run
+  sealroot --sysroot /sysroot --keyset vendor.keyset adopt
+  sealroot --sysroot /sysroot adopt --unsigned vendor:exampleos/x86_64/stable
+
+Without a statement there is no release. Make one of your own from the same commit, which writes
+nothing twice: `sealroot build --ostree /sysroot/ostree/repo COMMIT`, then `sealroot sign`.";
+
+#[derive(Serialize)]
+struct FindingReport {
+    code: &'static str,
+    blocks: bool,
+    text: String,
+    way_out: Option<String>,
+}
+
+#[derive(Serialize)]
+struct SurveyReport {
+    commit: String,
+    stateroot: String,
+    repository: PathBuf,
+    filesystem: &'static str,
+    has_verity: bool,
+    objects: u64,
+    object_bytes: u64,
+    pack_bytes: u64,
+    verity_bytes: u64,
+    own_bytes: u64,
+    available_bytes: u64,
+    findings: Vec<FindingReport>,
+    /// What was done; `null` if it was only looked.
+    done: Option<DoneReport>,
+}
+
+#[derive(Serialize)]
+struct DoneReport {
+    pack: String,
+    linked_objects: u64,
+    linked_bytes: u64,
+    present_objects: u64,
+    /// Objects that had to be written, and why.
+    copied: Vec<(String, String)>,
+    added_bytes: u64,
+    is_new: bool,
+    /// The deployment; `null` for an unsigned adoption.
+    deployment: Option<String>,
+    extra_pack_bytes: u64,
+    extra_verity_bytes: u64,
+    extra_own_bytes: u64,
+}
+
+impl SurveyReport {
+    fn new(target: &Target, repository: &Path, survey: &Survey) -> Self {
+        let cost = survey.cost;
+        Self {
+            commit: target.commit.to_string(),
+            stateroot: target.stateroot.to_string(),
+            repository: repository.to_owned(),
+            filesystem: survey.filesystem,
+            has_verity: survey.verity == VeritySupport::Kernel,
+            objects: cost.objects,
+            object_bytes: cost.object_bytes,
+            pack_bytes: cost.pack_bytes,
+            verity_bytes: cost.verity_bytes,
+            own_bytes: cost.own_bytes,
+            available_bytes: survey.available_bytes,
+            findings: (survey.findings.iter())
+                .map(|finding| FindingReport {
+                    code: finding.code.as_str(),
+                    blocks: finding.severity == Severity::Blocks,
+                    text: finding.text.clone(),
+                    way_out: finding.way_out.clone(),
+                })
+                .collect(),
+            done: None,
+        }
+    }
+}
+
+impl Report for SurveyReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(done) = &self.done {
+            return done.write_text(out);
+        }
+        writeln!(out, "commit {} of {}", self.commit, self.stateroot)?;
+        let objects = counted(self.objects, "file");
+        let bytes = counted(self.object_bytes, "byte");
+        let what = if self.has_verity {
+            "would get fs-verity and a further name"
+        } else {
+            "would get a further name"
+        };
+        writeln!(out, "{objects} of {bytes} {what}")?;
+        writeln!(out, "it would take at most about")?;
+        let costs = [
+            ("the pack", self.pack_bytes),
+            ("fs-verity of the files", self.verity_bytes),
+            ("directories and records", self.own_bytes),
+        ];
+        for (what, bytes) in costs {
+            writeln!(out, "  {bytes:>12} bytes for {what}")?;
+        }
+        writeln!(out, "  {:>12} bytes are available", self.available_bytes)?;
+        for finding in &self.findings {
+            let word = if finding.blocks { "against it" } else { "note" };
+            writeln!(out, "{word}: {}", finding.text)?;
+            if let Some(way_out) = &finding.way_out {
+                writeln!(out, "  way out: {way_out}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DoneReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let linked = counted(self.linked_objects, "file");
+        let bytes = counted(self.linked_bytes, "byte");
+        writeln!(out, "took over {linked} of {bytes} as they are")?;
+        if self.present_objects > 0 {
+            let present = counted(self.present_objects, "object");
+            writeln!(out, "{present} more were in the store already")?;
+        }
+        for (digest, reason) in &self.copied {
+            writeln!(out, "wrote {digest} anew: {reason}")?;
+        }
+        let extra = self.extra_pack_bytes + self.extra_verity_bytes + self.extra_own_bytes;
+        writeln!(
+            out,
+            "the store takes {} more than OSTree had: {} of packs, {} of fs-verity, {} of \
+             directories and records",
+            counted(extra, "byte"),
+            self.extra_pack_bytes,
+            self.extra_verity_bytes,
+            self.extra_own_bytes
+        )?;
+        match &self.deployment {
+            Some(name) => writeln!(out, "deployed as {name}; boot it with sealroot={name}"),
+            None => writeln!(
+                out,
+                "not signed: pack {} is there, and nothing is deployed",
+                self.pack
+            ),
+        }
+    }
+}
+
+/// What is to be adopted, and for whom.
+struct Target {
+    commit: CommitId,
+    stateroot: Name,
+}
+
+/// Where OSTree is: on a booted machine `/sysroot`, and `/ostree` is only a link into that.
+pub(crate) fn physical_root(common: &Common) -> PathBuf {
+    let usual = Path::new("/sysroot");
+    if common.sysroot == Path::new("/") && usual.join("ostree/repo").is_dir() {
+        return usual.to_owned();
+    }
+    common.sysroot.clone()
+}
+
+impl Adopt {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let sysroot = physical_root(common);
+        let path = sysroot.join("ostree/repo");
+        let repository = Repository::open(&path)?;
+        let target = self.target(&repository, &sysroot)?;
+        let found = match self.unsigned {
+            true => None,
+            false if self.dry_run => self.statement(common, &repository, target.commit).ok(),
+            false => Some(self.statement(common, &repository, target.commit)?),
+        };
+        let threshold_bytes = match &found {
+            Some(found) => found.statement.threshold_bytes,
+            None => self.threshold,
+        };
+        let location = match &common.store {
+            Some(location) => location.clone(),
+            None => sysroot.join(KernelIo::STORE_IN_SYSROOT),
+        };
+        let survey = {
+            let progress = Progress::new(output);
+            let commit = target.commit;
+            adopt::survey(&repository, commit, &location, threshold_bytes, &progress)?
+        };
+        let mut report = SurveyReport::new(&target, &path, &survey);
+        if self.dry_run {
+            output.emit(&report)?;
+            return survey.check().map_err(Into::into);
+        }
+        survey.check().map_err(|error| blocked(error, &survey))?;
+        self.check_mode(&survey)?;
+        drop(repository);
+        make_writable(&sysroot.join("ostree"))?;
+        report.done =
+            Some(self.adopt(common, &sysroot, &location, &target, found.as_ref(), output)?);
+        output.emit(&report)
+    }
+
+    /// The commit that is meant.
+    fn target(&self, repository: &Repository, sysroot: &Path) -> anyhow::Result<Target> {
+        let theirs = deployments_of_ostree(sysroot, &Places::of(sysroot).directories)?;
+        let commit = match (&self.rev, theirs.first()) {
+            (Some(rev), _) => repository.resolve(rev)?,
+            (None, Some(default)) => default.name.commit,
+            (None, None) => {
+                let message = "OSTree boots nothing here, so the commit must be named";
+                return Err(Failure::new(ErrorClass::Usage, message)
+                    .hint("`ostree refs` lists those that have names")
+                    .into());
+            }
+        };
+        let of_commit = |theirs: &&Theirs| theirs.name.commit == commit;
+        let deployed = theirs.iter().find(of_commit).or(theirs.first());
+        let named = self.stateroot.clone();
+        let stateroot = match (named, deployed) {
+            (Some(stateroot), _) => stateroot,
+            (None, Some(theirs)) => theirs.stateroot.parse()?,
+            (None, None) => {
+                let message = "OSTree has no deployment that says whose /var this is for";
+                let failure = Failure::new(ErrorClass::Usage, message);
+                return Err(failure.hint("name it with --stateroot NAME").into());
+            }
+        };
+        Ok(Target { commit, stateroot })
+    }
+
+    /// The vendor's statement, verified.
+    fn statement(
+        &self,
+        common: &Common,
+        repository: &Repository,
+        commit: CommitId,
+    ) -> anyhow::Result<FoundStatement> {
+        let keyset = common.trusted_keyset()?;
+        let Some(path) = &self.statement else {
+            let stream = self.stream.as_ref();
+            let found = import::find_statement(repository, commit, stream, &keyset);
+            return found.map_err(|error| match error {
+                ImportError::NoStatement { .. } => Failure::new(error.class(), error.to_string())
+                    .hint(
+                        "--statement FILE if it came another way; or --unsigned, which deploys \
+                             nothing",
+                    )
+                    .into(),
+                error => error.into(),
+            });
+        };
+        let cannot_read = || format!("cannot read {}", path.display());
+        let bytes = fs::read(path).with_context(cannot_read)?;
+        let cannot_use = || format!("the statement {} cannot be used", path.display());
+        let document = Unverified::parse(&bytes).with_context(cannot_use)?;
+        let statement = document.verify(&keyset).with_context(cannot_use)?;
+        Ok(FoundStatement {
+            statement,
+            document,
+        })
+    }
+
+    /// That what is to be enforced can be, before anything is done.
+    fn check_mode(&self, survey: &Survey) -> anyhow::Result<()> {
+        let mode = Mode::from(self.mode);
+        if self.unsigned || mode == Mode::Integrity || survey.verity == VeritySupport::Kernel {
+            return Ok(());
+        }
+        let reasons = survey.findings.first().map(|finding| finding.text.clone());
+        let message = format!(
+            "the mode {} needs fs-verity: {}",
+            self.mode,
+            reasons.unwrap_or_else(|| "the store has none".into())
+        );
+        let way_out = survey.findings.iter().find_map(|f| f.way_out.as_deref());
+        Err(Failure::new(ErrorClass::Unsupported, message)
+            .hint(format!(
+                "{}, or choose --mode integrity",
+                way_out.unwrap_or_default()
+            ))
+            .into())
+    }
+
+    fn adopt(
+        &self,
+        common: &Common,
+        sysroot: &Path,
+        location: &Path,
+        target: &Target,
+        found: Option<&FoundStatement>,
+        output: Output,
+    ) -> anyhow::Result<DoneReport> {
+        let repository = Repository::open(&sysroot.join("ostree/repo"))?;
+        let store = match &common.store {
+            Some(location) => Store::open_or_create(location)?,
+            None => Store::open_or_create_in_sysroot(sysroot)?,
+        };
+        {
+            let _lock = repository.lock_exclusively()?;
+            let io = KernelIo::open(repository.path())?;
+            adopt::keep_on(&io, &target.stateroot, &target.commit)?;
+        }
+        let request = Request {
+            repository: &repository,
+            commit: target.commit,
+            release: found,
+            threshold_bytes: self.threshold,
+        };
+        let adopted = adopt::adopt(&store, &request, &Progress::new(output))?;
+        let deployment = match found {
+            Some(found) => Some(self.deploy(&store, target, found)?),
+            None => None,
+        };
+        Ok(DoneReport::new(
+            &adopted,
+            deployment,
+            Footprint::of(location)?,
+        ))
+    }
+
+    /// Deploys what is in the store; the deployment's name.
+    fn deploy(
+        &self,
+        store: &Store,
+        target: &Target,
+        found: &FoundStatement,
+    ) -> anyhow::Result<String> {
+        let transaction = store.begin(&Silent)?;
+        let tree = release::check_pack(store, &found.statement)?;
+        let request = deploy::Request {
+            statement: &found.statement,
+            mode: self.mode.into(),
+            origin: None,
+            stateroot: Some(target.stateroot.clone()),
+            etc: None,
+            now: time::now(),
+        };
+        let deployed = deploy::deploy(&transaction, &request, release::objects(&tree))?;
+        transaction.finish()?;
+        Ok(deployed.name.to_string())
+    }
+}
+
+impl DoneReport {
+    fn new(adopted: &Adopted, deployment: Option<String>, footprint: Footprint) -> Self {
+        let objects = &adopted.objects;
+        Self {
+            pack: adopted.pack.digest.to_string(),
+            linked_objects: objects.linked_objects,
+            linked_bytes: objects.linked_bytes,
+            present_objects: objects.present_objects,
+            copied: (adopted.copied.iter())
+                .map(|copied| (copied.digest.to_string(), copied.reason.to_string()))
+                .collect(),
+            added_bytes: objects.added_bytes,
+            is_new: adopted.is_new,
+            deployment,
+            extra_pack_bytes: footprint.pack_bytes,
+            extra_verity_bytes: footprint.verity_bytes,
+            extra_own_bytes: footprint.own_bytes,
+        }
+    }
+}
+
+/// The error with the way out of the first thing that stands against it.
+fn blocked(error: adopt::AdoptError, survey: &Survey) -> anyhow::Error {
+    let mut blocking = survey.findings.iter();
+    let first = blocking.find(|finding| finding.severity == Severity::Blocks);
+    match first.and_then(|finding| finding.way_out.clone()) {
+        Some(way_out) => Failure::new(error.class(), error.to_string())
+            .hint(way_out)
+            .into(),
+        None => error.into(),
+    }
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot revert`
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use sealroot::adopt::{self, AdoptError, Left, Theirs, deployments_of_ostree, make_writable};
+use sealroot::entry::Places;
+use sealroot::machine::Booted;
+use sealroot_format::ErrorClass;
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::cmd::adopt::physical_root;
+use crate::failure::Failure;
+use crate::machine::{BootArgs, BootPlace};
+use crate::output::{Output, Report, counted};
+use crate::progress::Progress;
+
+/// Go back to plain OSTree: remove the boot entries, deployments, links and refs of sealroot.
+///
+/// Names what OSTree will boot and asks first. Nothing of OSTree's is changed; fs-verity stays on
+/// the files that have it, which is harmless. Changes in the /etc of sealroot's deployments go with
+/// them; /var is shared and stays. Run it again after an interruption: it goes on where it was.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Revert {
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+
+    #[command(flatten)]
+    boot: BootArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --sysroot /sysroot revert
+  sealroot --sysroot /sysroot revert --yes
+
+While sealroot's release is running, only its boot entries go: boot OSTree's, then run it again.";
+
+#[derive(Serialize)]
+struct RevertedReport {
+    /// What OSTree boots now.
+    commit: String,
+    deployment: String,
+    stateroot: String,
+    entry: PathBuf,
+    removed_entries: Vec<String>,
+    removed_refs: Vec<String>,
+    removed_files: u64,
+    /// Whether the store stays because the running system is on it.
+    is_store_in_use: bool,
+}
+
+impl Report for RevertedReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for entry in &self.removed_entries {
+            writeln!(out, "removed the boot entry {entry}")?;
+        }
+        for name in &self.removed_refs {
+            writeln!(out, "removed the ref {name}")?;
+        }
+        if self.is_store_in_use {
+            writeln!(
+                out,
+                "the store stays while it runs: boot {} of OSTree and run this again",
+                self.deployment
+            )?;
+        } else {
+            let files = counted(self.removed_files, "file or link");
+            writeln!(out, "removed the store: {files}")?;
+            writeln!(
+                out,
+                "fs-verity stays on the files that have it; OSTree does not mind"
+            )?;
+        }
+        writeln!(out, "OSTree boots {} ({})", self.deployment, self.stateroot)
+    }
+}
+
+impl Revert {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        if common.store.is_some() {
+            let message = "a store by itself has nothing to go back to: name the --sysroot";
+            return Err(Failure::new(ErrorClass::Usage, message).into());
+        }
+        let sysroot = physical_root(common);
+        let places = Places::of(&sysroot).directories;
+        let theirs = whole(&sysroot, deployments_of_ostree(&sysroot, &places)?)?;
+        let place = self.boot.find(common)?;
+        if let BootPlace::None(reason) = &place {
+            check_no_entries(&places, reason)?;
+        }
+        let is_running = Booted::read(&self.boot.runtime())?.is_some();
+        self.ask(&theirs)?;
+        make_writable(&sysroot.join("ostree"))?;
+        if let Some(boot) = place.found() {
+            make_writable(boot.location())?;
+        }
+        // Opened again: the mounts are other ones now.
+        let place = self.boot.find(common)?;
+        let reverted = {
+            let progress = Progress::new(output);
+            adopt::undo(&sysroot, place.found(), is_running, &progress)?
+        };
+        output.emit(&RevertedReport {
+            commit: theirs.name.commit.to_string(),
+            deployment: theirs.name.to_string(),
+            stateroot: theirs.stateroot,
+            entry: theirs.entry,
+            removed_entries: reverted.entries,
+            removed_refs: reverted.refs,
+            removed_files: reverted.files,
+            is_store_in_use: reverted.left == Some(Left::StoreInUse),
+        })
+    }
+
+    fn ask(&self, theirs: &Theirs) -> anyhow::Result<()> {
+        if self.yes {
+            return Ok(());
+        }
+        let question = format!(
+            "OSTree will boot {} ({}, {}). Remove all of sealroot's?",
+            theirs.name, theirs.stateroot, theirs.title
+        );
+        if !io::stdin().is_terminal() {
+            let failure = Failure::new(ErrorClass::Usage, question);
+            return Err(failure.hint("answer with --yes").into());
+        }
+        let mut err = io::stderr().lock();
+        write!(err, "{} [y/N] ", crate::output::printable(&question))?;
+        err.flush()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer)?;
+        if matches!(answer.trim(), "y" | "Y" | "yes") {
+            return Ok(());
+        }
+        Err(Failure::new(ErrorClass::Usage, "nothing was changed").into())
+    }
+}
+
+/// What OSTree would boot first, which must be whole.
+fn whole(sysroot: &Path, theirs: Vec<Theirs>) -> Result<Theirs, AdoptError> {
+    let nothing = |reason: String| AdoptError::NothingToReturnTo {
+        sysroot: sysroot.to_owned(),
+        reason,
+    };
+    let first = theirs.into_iter().next();
+    let first = first.ok_or_else(|| nothing("it has no boot entry".into()))?;
+    match &first.fault {
+        None => Ok(first),
+        Some(fault) => Err(nothing(format!("{}: {fault}", first.name))),
+    }
+}
+
+/// That nothing of ours is in a menu that we do not know how to change.
+fn check_no_entries(places: &[PathBuf], reason: &str) -> anyhow::Result<()> {
+    for place in places {
+        let Ok(entries) = fs::read_dir(place.join("loader/entries")) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if entry
+                .file_name()
+                .as_encoded_bytes()
+                .starts_with(b"sealroot-")
+            {
+                let path = entry.path();
+                let message = format!("{} cannot be removed: {reason}", path.display());
+                return Err(Failure::new(ErrorClass::Unsupported, message)
+                    .hint("name the partition and what reads it: --boot DIR --boot-loader NAME")
+                    .into());
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A system that `ostree admin` has deployed, taken over and given back by the commands.
+
+use std::fs;
+
+use sealroot_format::ErrorClass;
+use sealroot_testkit::need;
+
+use crate::support::{Ran, Scratch};
+
+struct Machine {
+    scratch: Scratch,
+    commit: String,
+}
+
+impl Machine {
+    /// A sysroot with one deployment of a commit that has a signed statement.
+    fn new() -> Option<Self> {
+        need::tool("ostree")?;
+        if !need::root() {
+            return None;
+        }
+        let mut machine = Self {
+            scratch: Scratch::new(),
+            commit: String::new(),
+        };
+        let scratch = &machine.scratch;
+        scratch.write("tree/usr/bin/large", vec![7; 100_000]);
+        scratch.write("tree/usr/bin/larger", vec![8; 200_000]);
+        scratch.write("tree/usr/etc/hostname", "example\n");
+        scratch.write("tree/usr/lib/os-release", "ID=exampleos\n");
+        scratch.write("tree/usr/lib/modules/6.1.0/vmlinuz", "kernel");
+        scratch.write("tree/usr/lib/modules/6.1.0/initramfs.img", "initramfs");
+        for directory in ["root/boot", "root/ostree/deploy", "root/ostree/repo"] {
+            fs::create_dir_all(scratch.path(directory)).expect("a directory");
+        }
+        let repo = "--repo=root/ostree/repo";
+        machine.ostree(&format!("{repo} init --mode=bare"));
+        machine.ostree("admin os-init exampleos --sysroot=root");
+        let commit = format!("{repo} commit --branch=main --no-xattrs --tree=dir=tree");
+        machine.commit = machine.ostree(&commit);
+        machine.ostree("admin deploy main --os=exampleos --karg=root=LABEL=x --sysroot=root");
+        machine.scratch.ok("keys new vendor");
+        Some(machine)
+    }
+
+    fn sign(&self) {
+        let commit = &self.commit;
+        let origin = format!("--ostree root/ostree/repo {commit}");
+        self.scratch.ok(&format!(
+            "--store vendor build {origin} --os exampleos --stream stable --index 1"
+        ));
+        self.scratch
+            .ok(&format!("--store vendor sign {origin} --key vendor.secret"));
+    }
+
+    fn ostree(&self, line: &str) -> String {
+        let output = self.scratch.command_of("ostree", line).output();
+        let output = output.expect("ostree starts");
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{line}: {errors}");
+        let text = String::from_utf8(output.stdout).expect("text");
+        text.trim_end().to_owned()
+    }
+
+    fn fsck(&self) {
+        self.ostree("--repo=root/ostree/repo fsck --quiet");
+    }
+
+    fn run(&self, line: &str) -> Ran {
+        let common = "--sysroot root --keyset vendor.keyset --json";
+        self.scratch.run(&format!("{common} {line}"))
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // OSTree makes the roots of its deployments immutable.
+        let line = "-R -f -i root/ostree/deploy";
+        let _ = self.scratch.command_of("chattr", line).output();
+    }
+}
+
+#[test]
+fn a_deployed_commit_is_adopted_and_given_back() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.sign();
+    let looked = machine.run("adopt --dry-run --mode integrity");
+    assert_eq!(looked.code, 0, "{}", looked.err);
+    let looked = looked.json();
+    assert_eq!(looked["commit"], *machine.commit);
+    assert_eq!(looked["stateroot"], "exampleos");
+    assert_eq!(looked["objects"], 2);
+    assert!(looked["done"].is_null());
+    assert!(!machine.scratch.path("root/ostree/verity").exists());
+
+    let adopted = machine.run("adopt --mode integrity");
+    assert_eq!(adopted.code, 0, "{}", adopted.err);
+    let adopted = adopted.json();
+    assert_eq!(adopted["done"]["linked_objects"], 2);
+    assert_eq!(adopted["done"]["linked_bytes"], 300_000);
+    assert_eq!(adopted["done"]["added_bytes"], 0);
+    assert_eq!(
+        adopted["done"]["deployment"],
+        format!("{}.0", machine.commit)
+    );
+    machine.fsck();
+    machine.ostree("admin cleanup --sysroot=root");
+    let check = machine.run("check --full");
+    assert_eq!(check.code, 0, "{}", check.err);
+    let again = machine.run("adopt --mode integrity").json();
+    assert_eq!(again["done"]["linked_objects"], 0);
+    assert_eq!(again["done"]["is_new"], false);
+
+    let asked = machine.run("revert --run run");
+    assert_eq!(asked.code, i32::from(ErrorClass::Usage.exit_code()));
+    assert!(asked.err.contains(&machine.commit), "{}", asked.err);
+    let reverted = machine.run("revert --yes --run run");
+    assert_eq!(reverted.code, 0, "{}", reverted.err);
+    let reverted = reverted.json();
+    assert_eq!(reverted["commit"], *machine.commit);
+    let name = format!("sealroot/exampleos/{}", machine.commit);
+    assert_eq!(reverted["removed_refs"], serde_json::json!([name]));
+    assert!(!machine.scratch.path("root/ostree/verity").exists());
+    machine.fsck();
+    let again = machine.run("revert --yes --run run").json();
+    assert_eq!(again["removed_files"], 0);
+}
+
+#[test]
+fn without_a_statement_it_must_be_said_and_nothing_is_deployed() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    let refused = machine.run("adopt");
+    assert_eq!(refused.code, i32::from(ErrorClass::NotFound.exit_code()));
+    assert!(
+        refused.err.contains("no release statement"),
+        "{}",
+        refused.err
+    );
+    assert!(refused.err.contains("--unsigned"), "{}", refused.err);
+    assert!(!machine.scratch.path("root/ostree/verity").exists());
+    let unsigned = machine.run("adopt --unsigned --threshold 0").json();
+    assert!(unsigned["done"]["deployment"].is_null());
+    machine.fsck();
+}
+
+#[test]
+fn nothing_is_removed_while_ostree_could_not_boot() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.run("adopt --unsigned");
+    let kernels = machine.scratch.path("root/boot/ostree");
+    fs::rename(&kernels, machine.scratch.path("root/boot/aside")).expect("moved");
+    let refused = machine.run("revert --yes --run run");
+    assert_eq!(refused.code, i32::from(ErrorClass::NotFound.exit_code()));
+    assert!(refused.err.contains("vmlinuz"), "{}", refused.err);
+    assert!(machine.scratch.path("root/ostree/verity").exists());
+}
