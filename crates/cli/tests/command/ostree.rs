@@ -176,6 +176,11 @@ fn a_commit_is_built_only_if_it_is_signed_as_its_remote_demands() {
     scratch.refused(ErrorClass::Untrusted, &build("vendor:os"), &words);
     set("gpg-verify false");
     set("sign-verify true");
+    let words = ["no key is trusted to make it", "verification-ed25519-key"];
+    scratch.refused(ErrorClass::Untrusted, &build("vendor:os"), &words);
+    // A file of public keys is one of OSTree's.
+    let keys = scratch.path("vendor.public");
+    set(&format!("verification-ed25519-file {}", keys.display()));
     let words = ["demands a signature (ed25519 or spki)", "`ostree pull`"];
     scratch.refused(ErrorClass::Untrusted, &build("vendor:os"), &words);
     assert!(scratch.listing("client-store/pack").is_empty());

@@ -181,4 +181,15 @@ impl Signed {
         );
         assert_eq!(error.class(), ErrorClass::Untrusted);
     }
+
+    /// Refuses for want of any key.
+    #[track_caller]
+    pub(crate) fn refuses_without_key(&self) {
+        let error = self.refuses();
+        assert!(
+            matches!(error, SignatureError::NoTrustedKey { .. }),
+            "{error:?}"
+        );
+        assert_eq!(error.class(), ErrorClass::Untrusted);
+    }
 }

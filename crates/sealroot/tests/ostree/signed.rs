@@ -42,7 +42,7 @@ fn keys_of_each_kind_and_from_each_place_are_good() {
         "usr/share/ostree/trusted.ed25519",
         "usr/share/ostree/trusted.ed25519.d/vendor",
     ] {
-        signed.refuses_untrusted();
+        signed.refuses_without_key();
         let file = signed.write_system(place, &list);
         signed.accepts(Engine::Ed25519);
         fs::remove_file(file).unwrap();
@@ -147,7 +147,7 @@ fn a_revoked_key_counts_nowhere() {
                 format!("revoked.{engine}.d/one"),
             ] {
                 let file = signed.write_system(&format!("{place}/{name}"), &list);
-                signed.refuses_untrusted();
+                signed.refuses_without_key();
                 fs::remove_file(file).unwrap();
             }
         }

@@ -59,6 +59,17 @@ pub enum SignatureError {
         /// The kinds of which one would do.
         wanted: String,
     },
+    /// There is no key that could have made the signature.
+    #[error(
+        "the remote {remote:?} demands a signature, and no key is trusted to make it: expected \
+         verification-ed25519-key, verification-spki-key or a -file of them in its configuration, \
+         or the file trusted.ed25519 or trusted.spki in /etc/ostree or /usr/share/ostree, and not \
+         revoked"
+    )]
+    NoTrustedKey {
+        /// The remote.
+        remote: String,
+    },
     /// None of the signatures is by a trusted key.
     #[error(
         "none of the {signatures} signatures of commit {commit} is good by one of the {keys} keys \
@@ -138,9 +149,10 @@ impl SignatureError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NoRemote { .. } => ErrorClass::NotFound,
-            Self::Unsigned { .. } | Self::Untrusted { .. } | Self::NoGpgSignature { .. } => {
-                ErrorClass::Untrusted
-            }
+            Self::Unsigned { .. }
+            | Self::NoTrustedKey { .. }
+            | Self::Untrusted { .. }
+            | Self::NoGpgSignature { .. } => ErrorClass::Untrusted,
             Self::Engine { .. } => ErrorClass::Unsupported,
             Self::NoKeys { .. } => ErrorClass::Usage,
             Self::Key { .. } | Self::Pem { .. } => ErrorClass::Corrupt,
@@ -183,6 +195,10 @@ impl RemoteDemands {
         let Some(all_keys) = &self.keys else {
             return Ok(vouched);
         };
+        if all_keys.iter().all(|(_, keys)| keys.is_empty()) {
+            let remote = remote.clone();
+            return Err(SignatureError::NoTrustedKey { remote });
+        }
         let (mut tried_keys, mut tried_signatures) = (0, 0);
         for (engine, keys) in all_keys {
             let signatures = detached.byte_strings(engine.metadata_key());
