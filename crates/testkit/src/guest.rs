@@ -6,6 +6,7 @@
 //!
 //! A *probe* is the same program as the init of a booted test OS: it says what it sees.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -121,7 +122,14 @@ pub struct Worker {
     job: Job,
     memory_mib: u32,
     processors: u32,
-    disks: Vec<(String, PathBuf)>,
+    disks: Vec<WorkerDisk>,
+}
+
+#[derive(Debug)]
+struct WorkerDisk {
+    serial: String,
+    image: PathBuf,
+    log: Option<PathBuf>,
 }
 
 impl Worker {
@@ -164,7 +172,20 @@ impl Worker {
 
     /// Gives the guest a disk, whose writes are kept, and mounts it at `/mnt/<serial>`.
     pub fn mount(&mut self, serial: &str, image: &Path, kind: &str) {
-        self.disks.push((serial.to_owned(), image.to_owned()));
+        self.add_disk(serial, image, None, kind);
+    }
+
+    /// Like [`Worker::mount`], with a [log](crate::write_log) of all writes.
+    pub fn mount_logged(&mut self, serial: &str, image: &Path, log: &Path, kind: &str) {
+        self.add_disk(serial, image, Some(log.to_owned()), kind);
+    }
+
+    fn add_disk(&mut self, serial: &str, image: &Path, log: Option<PathBuf>, kind: &str) {
+        self.disks.push(WorkerDisk {
+            serial: serial.to_owned(),
+            image: image.to_owned(),
+            log,
+        });
         let point = format!("/mnt/{serial}");
         self.command(["/init", "mount", serial, &point, kind]);
     }
@@ -197,8 +218,14 @@ impl Worker {
             .initramfs(&initramfs)
             .memory_mib(self.memory_mib)
             .processors(self.processors);
-        for (serial, image) in &self.disks {
-            vm = vm.disk(serial, image);
+        for disk in &self.disks {
+            vm = match &disk.log {
+                None => vm.disk(&disk.serial, &disk.image),
+                Some(log) => {
+                    fs::File::create(log)?;
+                    vm.logged_disk(&disk.serial, &disk.image, log)
+                }
+            };
         }
         let outcome = vm.run(time_out)?;
         let report: JobReport = outcome.json()?;

@@ -12,12 +12,14 @@
 //! * [`trees`]: random trees;
 //! * [`least_size`]: how small a pack could be;
 //! * [`on_disk`]: trees written to and read from a filesystem;
-//! * [`memory_io`]: a filesystem in memory that fails and crashes on demand.
+//! * [`memory_io`]: a filesystem in memory that fails and crashes on demand;
+//! * [`write_log`]: the disks that power cuts leave of a real one; [`boot_files`]: what boots of them.
 
 #![forbid(unsafe_code)]
 
 pub mod attack;
 pub mod binaries;
+pub mod boot_files;
 pub mod content;
 pub mod cpio;
 pub mod debian;
@@ -34,3 +36,4 @@ pub mod ostree_machine;
 pub mod release;
 pub mod trees;
 pub mod vm;
+pub mod write_log;

@@ -6,6 +6,7 @@
 mod vm {
     mod attacks;
     mod debian;
+    mod entries;
     mod ostree_machine;
     mod race;
     mod shared;

@@ -25,7 +25,7 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 17] = [
+const TEST_PACKAGES: [&str; 18] = [
     "acl",
     "attr",
     "binutils",
@@ -43,6 +43,7 @@ const TEST_PACKAGES: [&str; 17] = [
     "ovmf",
     "pkg-config",
     "strace",
+    "systemd-boot",
 ];
 
 /// The emulator: the release's own is too old for the guest kernels.

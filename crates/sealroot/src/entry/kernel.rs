@@ -175,6 +175,8 @@ impl BootIo for KernelBootIo {
 
     fn settle(&self) -> io::Result<()> {
         rustix::fs::syncfs(&self.root)?;
+        // On FAT that does not reach beyond the disk's cache; this does.
+        rustix::fs::fsync(&self.root)?;
         Ok(journal::write_in_place(&self.root)?)
     }
 }

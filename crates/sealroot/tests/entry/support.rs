@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use sealroot::entry::{Added, Boot, BootIo, EntryError, Files, Loader, NewEntry, OurEntry};
 use sealroot::monitor::Silent;
-use sealroot_format::digest::{CommitId, Sha256Digest};
+use sealroot_format::digest::CommitId;
 use sealroot_format::policy::DeploymentName;
+use sealroot_testkit::boot_files;
+pub(crate) use sealroot_testkit::boot_files::digest;
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble};
-use sha2::{Digest as _, Sha256};
 
 /// The deployment that is called by a number.
 pub(crate) fn deployment(number: u8) -> DeploymentName {
@@ -21,15 +22,6 @@ pub(crate) fn deployment(number: u8) -> DeploymentName {
 /// A kernel and an initramfs, several writes long, and not the same length.
 pub(crate) fn kernel(number: u8) -> (Vec<u8>, Vec<u8>) {
     (vec![number; 5000], vec![number ^ 0xff; 7001])
-}
-
-/// What names them, computed from the words of the document.
-pub(crate) fn digest(linux: &[u8], initrd: &[u8]) -> Sha256Digest {
-    let mut hasher = Sha256::new();
-    hasher.update((linux.len() as u64).to_le_bytes());
-    hasher.update(linux);
-    hasher.update(initrd);
-    Sha256Digest::from_bytes(hasher.finalize().into())
 }
 
 pub(crate) fn boot(io: MemoryIo) -> Boot<MemoryIo> {
@@ -84,33 +76,8 @@ pub(crate) fn all(_: &OurEntry) -> bool {
     true
 }
 
-/// The entries that a loader would boot from these files, in its order: the deployment of each.
-/// An entry counts if its kernel and initramfs are whole.
-///
-/// Reads the files on its own, as a loader does: no code of the library but the order.
+/// The entries that a loader would boot from these files, in its order: name and deployment of
+/// each. Fails where one is shown that is not whole.
 pub(crate) fn bootable(files: &BTreeMap<String, Vec<u8>>) -> Vec<(String, String)> {
-    let entries = files.iter().filter_map(|(path, content)| {
-        let name = path.strip_prefix("/loader/entries/")?;
-        let text = std::str::from_utf8(content).ok()?;
-        let field = |key: &str| {
-            let value = |line: &str| Some(line.strip_prefix(key)?.strip_prefix(' ')?.to_owned());
-            text.lines().find_map(value)
-        };
-        let linux = field("linux")?;
-        // What a loader does not find, it passes over or fails to boot; neither may happen.
-        let kernel = files.get(&linux);
-        let initrd = field("initrd").and_then(|path| files.get(&path));
-        let named = linux.split('/').nth(2).expect("a directory").to_owned();
-        let is_whole = matches!((kernel, initrd), (Some(kernel), Some(initrd))
-            if digest(kernel, initrd).to_hex() == named);
-        assert!(is_whole, "{path} is shown and does not boot: {text}");
-        let options = field("options").unwrap_or_else(|| panic!("{path} has no options: {text}"));
-        let deployment = options.rsplit_once("sealroot=").expect("a deployment").1;
-        Some((name.to_owned(), deployment.to_owned()))
-    });
-    let mut entries: Vec<_> = entries.collect();
-    // Generations have eight digits: the newest is the last name.
-    entries.sort();
-    entries.reverse();
-    entries
+    boot_files::bootable(files).unwrap_or_else(|error| panic!("{error}"))
 }

@@ -9,6 +9,7 @@
 
 #![forbid(unsafe_code)]
 
+mod entries;
 mod machine;
 mod probe;
 mod race;
@@ -61,6 +62,9 @@ fn main() -> Result<()> {
             let root = BareRoot::of(Path::new(directory))?;
             println!("{}", probe::tree_digest(&root.path())?);
             Ok(())
+        }
+        ["boot-entries", directory, loader, changes] => {
+            entries::change(directory, loader, changes.parse()?)
         }
         ["answer"] => worker::answer(&QUESTIONS),
         ["release", tree, sysroot, mode] => release::make(tree, sysroot, mode),
