@@ -20,7 +20,7 @@ use tempfile::TempDir;
 pub use power_cut::{Cache, PowerCut};
 pub use profile::Profile;
 pub use steps::{BootReport, Facts, STEPS_DISK, STEPS_MARKER, Steps, VERSION_PATH};
-pub use vendor::{Vendor, Version};
+pub use vendor::{KEYSET_PATH, Vendor, Version};
 pub use write_log::Kept;
 
 use crate::disk::Disk;

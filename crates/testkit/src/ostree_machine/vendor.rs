@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The vendor of the OS: releases as commits in an archive repository, which a machine has as a
-//! disk.
+//! disk, with signed statements beside them and in their detached metadata.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -15,6 +15,7 @@ use super::{GUEST_PROGRAM, VENDOR_DISK};
 use crate::binaries::Program;
 use crate::disk::{Disk, Filesystem, succeed};
 use crate::need;
+use crate::release::write_keys;
 
 /// What runs the steps once all services are up, and shuts the machine down then. The target is
 /// none of Debian's own: what a unit wants that is ordered after the target it is part of may
@@ -33,6 +34,9 @@ const UNITS: [(&str, &str); 2] = [
          ExecStopPost=/bin/systemctl --no-block poweroff\n",
     ),
 ];
+
+/// Where the OS has the vendor's keyset.
+pub const KEYSET_PATH: &str = "/usr/lib/sealroot/vendor.keyset";
 
 /// What would only take time, or the console.
 const MASKED_UNITS: [&str; 7] = [
@@ -120,6 +124,8 @@ impl Vendor {
         ostree.run(&repository, &["config", "set", "archive.zlib-level", "1"])?;
         let added = path.join("added");
         add_programs(&added)?;
+        write_keys(path)?;
+        fs::copy(path.join("test.keyset"), added.join(&KEYSET_PATH[1..]))?;
         let mut trees = vec![format!("dir={}", ostree.os.display()), dir(&added)];
         for version in Version::ALL {
             let changed = path.join(version.name());
@@ -135,6 +141,7 @@ impl Vendor {
             arguments.extend(trees.iter().map(|tree| format!("--tree={tree}")));
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             ostree.run(&repository, &arguments)?;
+            sign(path, &repository, version)?;
             trees = vec![format!("ref={}", version.branch())];
         }
         ostree.run(&repository, &["summary", "--update"])?;
@@ -173,6 +180,32 @@ impl Vendor {
     pub(super) const fn ostree(&self) -> &Ostree {
         &self.ostree
     }
+}
+
+/// Signs a release, with a store in `directory` where the keys are, and publishes the statement.
+fn sign(directory: &Path, repository: &Path, version: Version) -> Result<()> {
+    let sealroot = || -> Result<Command> {
+        let mut command = Command::new(Program::Sealroot.build()?);
+        command.arg("--store").arg(directory.join("store"));
+        Ok(command)
+    };
+    let commit = |command: &mut Command| {
+        command
+            .arg("--ostree")
+            .arg(repository)
+            .arg(version.branch());
+    };
+    let mut build = sealroot()?;
+    build.args(["build", "--os", "debian", "--stream", "stable"]);
+    build.args(["--version", version.name(), "--index", version.name()]);
+    commit(&mut build);
+    succeed(&mut build)?;
+    let mut sign = sealroot()?;
+    sign.arg("sign")
+        .arg("--key")
+        .arg(directory.join("test.secret"));
+    commit(&mut sign);
+    succeed(&mut sign).map(drop)
 }
 
 /// The programs of this workspace and the units that run them.

@@ -4,6 +4,7 @@
 //! A short life of the first kind of machine is part of every run, the others are lived by
 //! `cargo xtask machines`.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -28,7 +29,7 @@ const READ: &str = "cat /etc/mine /etc/ostree-os.conf /var/data";
 #[test]
 #[ignore = "boots virtual machines: cargo xtask vm"]
 fn a_machine_is_updated_by_ostree() -> Result<()> {
-    let Some(vendor) = Vendor::create()? else {
+    let Some(vendor) = vendor()? else {
         return Ok(());
     };
     let Some(machine) = OstreeMachine::install(&vendor, Profile::Ext4, Version::V1)? else {
@@ -68,9 +69,21 @@ fn nightly_a_machine_with_a_bare_user_repository_lives_with_ostree() -> Result<(
     lives_with_ostree(Profile::BareUser)
 }
 
+/// The vendor, made once for all tests that run at the same time.
+fn vendor() -> Result<Option<Arc<Vendor>>> {
+    static SHARED: Mutex<Weak<Vendor>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(vendor) = shared.upgrade() {
+        return Ok(Some(vendor));
+    }
+    let vendor = Vendor::create()?.map(Arc::new);
+    *shared = vendor.as_ref().map_or_else(Weak::new, Arc::downgrade);
+    Ok(vendor)
+}
+
 /// Installs, updates, rolls back; what belongs to the machine stays.
 fn lives_with_ostree(profile: Profile) -> Result<()> {
-    let Some(vendor) = Vendor::create()? else {
+    let Some(vendor) = vendor()? else {
         return Ok(());
     };
     let Some(machine) = OstreeMachine::install(&vendor, profile, Version::V1)? else {
@@ -116,7 +129,7 @@ fn check(booted: &BootReport, version: Version) -> Result<()> {
 #[ignore = "takes long: cargo xtask machines"]
 fn nightly_the_power_fails_while_ostree_deploys() -> Result<()> {
     const DEPLOY: [&str; 1] = ["ostree admin deploy vendor:os/v2"];
-    let Some(vendor) = Vendor::create()? else {
+    let Some(vendor) = vendor()? else {
         return Ok(());
     };
     let Some(machine) = OstreeMachine::install(&vendor, Profile::Ext4, Version::V1)? else {
