@@ -20,7 +20,7 @@ pub(super) struct Plan {
     /// Whether nothing is known to boot, so that no deployment can be known to be unused.
     pub(super) is_boot_unknown: bool,
     /// Releases of packs that go.
-    pub(super) statements: Vec<(CommitId, Name)>,
+    pub(super) statements: Vec<(CommitId, Name, VerityDigest)>,
     /// Packs that nothing uses.
     pub(super) packs: Vec<VerityDigest>,
     /// Packs that stay and need their objects, and what needs them.
@@ -51,24 +51,27 @@ impl Plan {
             given_up.remove(&pack);
         }
 
-        let statements = read_statements(store)?;
+        plan.packs = store.list_packs()?;
         let mut live = used_packs(scan, &kept);
-        for (commit, stream, pack) in &statements {
-            let is_booted_from = kept.iter().any(|found| found.name.commit == *commit);
+        for (commit, stream, pack) in read_statements(store)? {
+            let is_booted_from = kept.iter().any(|found| found.name.commit == commit);
             let is_kept = match retention.releases {
-                Releases::OfDeployments => !given_up.contains(pack),
+                Releases::OfDeployments => !given_up.contains(&pack),
                 Releases::None => false,
             };
             if is_booted_from || is_kept {
-                let user = || format!("the release {commit} in stream {stream}");
-                live.entry(*pack).or_insert_with(user);
+                // One that was never fetched is needed by nothing.
+                if plan.packs.binary_search(&pack).is_ok() {
+                    let user = || format!("the release {commit} in stream {stream}");
+                    live.entry(pack).or_insert_with(user);
+                }
+            } else if !live.contains_key(&pack) {
+                plan.statements.push((commit, stream, pack));
             }
         }
-        plan.statements = (statements.into_iter())
-            .filter(|(_, _, pack)| !live.contains_key(pack))
-            .map(|(commit, stream, _)| (commit, stream))
-            .collect();
-        plan.packs = store.list_packs()?;
+        // A later statement may have kept the pack.
+        plan.statements
+            .retain(|(_, _, pack)| !live.contains_key(pack));
         plan.packs.retain(|pack| !live.contains_key(pack));
         plan.live = live;
         plan.given_up = given_up;
@@ -116,7 +119,7 @@ impl Plan {
 
     /// Whether nothing is to be done.
     pub(super) fn is_empty(&self) -> bool {
-        self.deployments.is_empty() && !self.is_sweep_due
+        self.deployments.is_empty() && self.statements.is_empty() && !self.is_sweep_due
     }
 }
 

@@ -132,7 +132,7 @@ fn put_aside<I: StoreIo>(
     };
     aside(&mut plan.deployments.iter().map(deployment_path))?;
     let statements = plan.statements.iter();
-    aside(&mut statements.map(|(commit, stream)| statement_path(commit, stream)))?;
+    aside(&mut statements.map(|(commit, stream, _)| statement_path(commit, stream)))?;
     aside(&mut plan.packs.iter().map(pack_path))?;
     put_objects_aside(transaction, &trash, dead)?;
     if plan.is_sweep_due {
@@ -173,7 +173,9 @@ fn report(plan: Plan, dead: &Dead) -> Pruned {
     Pruned {
         deployments: plan.deployments,
         is_boot_unknown: plan.is_boot_unknown,
-        statements: plan.statements,
+        statements: (plan.statements.into_iter())
+            .map(|(commit, stream, _)| (commit, stream))
+            .collect(),
         packs: plan.packs,
         objects: dead.objects.len() as u64,
         linked_elsewhere: dead.linked_elsewhere,

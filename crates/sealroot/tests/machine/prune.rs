@@ -377,3 +377,28 @@ fn what_has_other_names_elsewhere_frees_nothing() {
         content(1, 5000).0
     );
 }
+
+#[test]
+fn a_statement_whose_pack_was_never_fetched_is_no_obstacle() {
+    let machine = Machine::new(true);
+    let store = machine.open();
+    let other = release(9);
+    let transaction = store.begin(&Silent).expect("begun");
+    let (commit, stream) = (other.commit(), crate::store_support::stream());
+    let written = transaction.write_statement(&commit, &stream, other.file.as_bytes());
+    assert!(written.expect("written"));
+    transaction.finish().expect("finished");
+    let pruned = machine.prune(&[2, 1], NOTHING).expect("pruned");
+    assert_eq!(pruned.deployments, [machine.names[0]]);
+    assert_eq!(
+        pruned.statements,
+        [(machine.releases[0].commit(), stream.clone())]
+    );
+    let all = Retention {
+        releases: Releases::None,
+        ..NOTHING
+    };
+    let pruned = machine.prune(&[2, 1], all).expect("pruned");
+    assert_eq!(pruned.statements, [(commit, stream)]);
+    assert_eq!(pruned.packs, []);
+}
