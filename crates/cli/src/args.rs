@@ -170,6 +170,8 @@ pub(crate) enum Command {
     Status(cmd::status::Status),
     /// Check the store for damage.
     Check(cmd::check::Check),
+    /// Show what was changed in /etc, and take changes back.
+    Etc(cmd::etc::Etc),
     /// List the files of a pack.
     Ls(cmd::ls::Ls),
     /// Print a file of a pack.

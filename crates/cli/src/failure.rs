@@ -116,6 +116,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         sealroot::build::BuildError,
         sealroot::deploy::DeployError,
         sealroot::entry::EntryError,
+        sealroot::etc::EtcError,
         sealroot::import::ImportError,
         sealroot::initramfs::Error,
         sealroot::machine::MachineError,

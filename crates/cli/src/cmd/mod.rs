@@ -7,6 +7,7 @@ pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod dump;
+pub(crate) mod etc;
 pub(crate) mod image;
 pub(crate) mod import;
 pub(crate) mod initramfs;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Prune(prune) => prune.run(common, output),
         Command::Status(status) => status.run(common, output),
         Command::Check(check) => check.run(common, output),
+        Command::Etc(etc) => etc.run(common, output),
         Command::Ls(ls) => ls.run(common, output),
         Command::Cat(cat) => cat.run(common),
         Command::Dump(dump) => dump.run(common, output),

@@ -57,6 +57,20 @@ pub enum EtcError {
         /// The deployment.
         name: DeploymentName,
     },
+    /// The release has nothing of that name.
+    #[error("/etc/{path}: the release has no such file; if it is unwanted, remove it")]
+    NotInDefault {
+        /// Below `/etc`.
+        path: String,
+    },
+    /// A directory is to become something else, or the other way round.
+    #[error("/etc/{path}: it is {found} and the release's is not: move it away first")]
+    InTheWay {
+        /// Below `/etc`.
+        path: String,
+        /// What it is.
+        found: &'static str,
+    },
     /// The path is too long for a deployment.
     #[error("/etc{path}: the path is too long to be in a deployment")]
     TooLong {
@@ -108,10 +122,12 @@ impl EtcError {
             Self::Deploy(error) => error.class(),
             Self::Release(error) => error.class(),
             Self::Source(error) => error.class(),
-            Self::NoDefault => ErrorClass::NotFound,
+            Self::NoDefault | Self::NotInDefault { .. } => ErrorClass::NotFound,
             Self::TwoDefaults => ErrorClass::Corrupt,
             Self::TooDeep { .. } | Self::TooLong { .. } => ErrorClass::Unsupported,
-            Self::Clashes { .. } | Self::OwnSource { .. } => ErrorClass::Usage,
+            Self::Clashes { .. } | Self::OwnSource { .. } | Self::InTheWay { .. } => {
+                ErrorClass::Usage
+            }
             Self::Tree { source, .. } => source.class(),
             Self::Content { .. } => ErrorClass::Io,
         }

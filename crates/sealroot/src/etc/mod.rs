@@ -19,6 +19,7 @@ mod error;
 mod merge;
 mod node;
 mod plan;
+mod reset;
 mod write;
 
 pub use accounts::MissingAccounts;
@@ -31,3 +32,4 @@ pub use merge::{
     Merged, Source, check, default_in_pack, has_own, merge, open_own, path_of, read_own,
 };
 pub use plan::{Clash, ClashKind, Decision, MAX_DEPTH, Outcome, Plan, Sides, plan};
+pub use reset::reset;

@@ -6,9 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, lchown, sy
 use std::path::{Path, PathBuf};
 
 use rustix::fs::XattrFlags;
-use sealroot::etc::{self, Change, Merged, MissingAccounts, Source};
+use sealroot::etc::{self, Change, EtcError, Merged, MissingAccounts, Source};
 use sealroot::monitor::Silent;
-use sealroot::store::Store;
+use sealroot::store::{KernelIo, Store, StorePath};
 use sealroot_format::policy::{DeploymentName, Mode};
 use sealroot_format::tree::Tree;
 use sealroot_testkit::need;
@@ -226,4 +226,48 @@ fn an_etc_that_is_a_symlink_is_not_followed() {
     let transaction = machine.store.begin(&Silent).expect("begun");
     etc::merge(&transaction, one, None, &first.1).expect_err("a symlink");
     assert!(place.is_symlink());
+}
+
+#[test]
+fn a_reset_makes_it_the_default_again() {
+    if !need::root() {
+        return;
+    }
+    let machine = Machine::new();
+    let first = release(
+        1,
+        "/a file 1 mode=600\n/d dir mode=750\n/d/b file 1 label=b_t\n/l link a",
+    );
+    let one = machine.first(&first);
+    let at = |below: &str| machine.path(one, below);
+    fs::write(at("a"), "mine").expect("changed");
+    fs::set_permissions(at("a"), fs::Permissions::from_mode(0o666)).expect("set");
+    fs::remove_file(at("d/b")).expect("removed");
+    fs::set_permissions(at("d"), fs::Permissions::from_mode(0o700)).expect("set");
+    fs::remove_file(at("l")).expect("removed");
+    symlink("mine", at("l")).expect("changed");
+    fs::write(at("own"), "mine").expect("added");
+    let place = KernelIo::open(&at("")).expect("opened");
+    let reset = |path: &str| {
+        let path = StorePath::new(path).expect("a path");
+        etc::reset(&place, &first.1, &machine.store, &path)
+    };
+    for path in ["a", "d", "d/b", "l"] {
+        reset(path).expect(path);
+    }
+    let error = reset("own").expect_err("the release has none");
+    assert!(matches!(error, EtcError::NotInDefault { .. }), "{error}");
+    fs::create_dir(at("x")).expect("made");
+    let directory = etc::open_own(&machine.store, one).expect("opened");
+    let left = etc::diff(&first.1, &directory.tree(&Silent).expect("read"));
+    let left: Vec<_> = left
+        .iter()
+        .map(|found| found.path.escape_ascii().to_string())
+        .collect();
+    assert_eq!(left, ["/own", "/x"]);
+    // A directory is not replaced by a file, nor the other way round.
+    fs::remove_file(at("a")).expect("removed");
+    fs::create_dir(at("a")).expect("made");
+    let error = reset("a").expect_err("a directory");
+    assert!(matches!(error, EtcError::InTheWay { .. }), "{error}");
 }
