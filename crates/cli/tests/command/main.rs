@@ -7,6 +7,7 @@ mod busy;
 mod damage;
 mod disk;
 mod entries;
+mod etc;
 mod guard;
 mod help;
 mod json;
