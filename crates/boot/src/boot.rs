@@ -14,7 +14,7 @@ use crate::facts::Facts;
 use crate::layer::Metadata;
 use crate::overlay::{Enforcement, Layers};
 use crate::pack::Pack;
-use crate::plan::BootPlan;
+use crate::plan::{BootPlan, EtcPlan};
 use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::release::Release;
 use crate::root::Store;
@@ -101,7 +101,14 @@ fn verified_root(
         sysroot::private_directory(PLACE).and_then(|place| attach(root.as_fd(), place.as_fd()));
     place.or_refuse(Code::Overlay, PLACE, "a place to mount")?;
     overlay::read_back(root.as_fd(), plan.enforcement)?;
-    state::mount_etc(root.as_fd(), metadata.root(), &layers)?;
+    match plan.etc {
+        EtcPlan::Transient => {
+            state::mount_transient_etc(root.as_fd(), metadata.root(), &layers)?;
+        }
+        EtcPlan::OfDeployment(name) => {
+            state::mount_kept_etc(root.as_fd(), physical.as_fd(), &name)?;
+        }
+    }
     metadata.detach()?;
     state::mount_var_and_tmp(root.as_fd(), physical.as_fd(), plan)?;
     Ok(root)

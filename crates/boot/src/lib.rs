@@ -44,7 +44,7 @@ mod system;
 
 pub use facts::{Facts, FirmwareState};
 pub use overlay::Enforcement;
-pub use plan::{BootPlan, Choice, plan};
+pub use plan::{BootPlan, Choice, EtcPlan, plan};
 pub use refusal::{Code, Refusal};
 
 /// Opens and authenticates one pack of a directory, and mounts or unpacks it, as a boot does,

@@ -2,7 +2,9 @@
 //! What a boot will do, decided from the policy and the facts alone: no effects, no rights needed.
 
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::policy::{DeploymentName, Layer, Mode, Policy, RootDevice, SecureBoot, Var};
+use sealroot_format::policy::{
+    DeploymentName, EtcMode, Layer, Mode, Policy, RootDevice, SecureBoot, Var,
+};
 
 use crate::facts::{Facts, FirmwareState};
 use crate::overlay::Enforcement;
@@ -18,6 +20,15 @@ pub enum Choice {
     Deployment(DeploymentName),
 }
 
+/// What becomes `/etc`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EtcPlan {
+    /// The release's, under a tmpfs.
+    Transient,
+    /// The one that this deployment keeps.
+    OfDeployment(DeploymentName),
+}
+
 /// A boot, decided but for what only the disk can tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BootPlan {
@@ -31,6 +42,8 @@ pub struct BootPlan {
     pub root: RootDevice,
     /// Which release.
     pub choice: Choice,
+    /// How `/etc` is made.
+    pub etc: EtcPlan,
     /// How `/var` is made.
     pub var: Var,
     /// Whether programs on `/var` may be started directly.
@@ -63,11 +76,33 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<BootPlan, Refusal> {
         },
         root: policy.root.clone(),
         choice,
+        etc: plan_etc(policy, choice)?,
         var: policy.var.clone(),
         var_may_execute: policy.mode != Mode::Sealed,
         memory_limit_bytes: memory_limit_bytes(policy, facts),
         insecure: insecure(policy, facts)?,
     })
+}
+
+/// A kept `/etc` is a deployment's, so one must be named.
+fn plan_etc(policy: &Policy, choice: Choice) -> Result<EtcPlan, Refusal> {
+    match (policy.etc, choice) {
+        (EtcMode::Transient, _) => Ok(EtcPlan::Transient),
+        (EtcMode::Merge, Choice::Deployment(name)) => Ok(EtcPlan::OfDeployment(name)),
+        (EtcMode::Merge, Choice::Pinned(_)) => {
+            let expected = "the deployment whose /etc it is: sealroot= on the command line";
+            Err(Refusal::new(Code::CommandLine, "/etc", expected, "none"))
+        }
+        (EtcMode::Allowlist, _) => {
+            let expected = "transient or merge";
+            Err(Refusal::new(
+                Code::Policy,
+                "etc",
+                expected,
+                policy.etc.as_str(),
+            ))
+        }
+    }
 }
 
 /// What a pack may take of the memory: the policy's share for a tmpfs; a mounted pack is copied
@@ -85,6 +120,9 @@ fn insecure(policy: &Policy, facts: &Facts) -> Result<Vec<String>, Refusal> {
     let mut reasons = Vec::new();
     if policy.mode != Mode::Sealed {
         reasons.push(format!("the mode is {}", policy.mode));
+    }
+    if policy.etc == EtcMode::Merge {
+        reasons.push("/etc is kept and verified by nobody".to_owned());
     }
     if facts.firmware != FirmwareState::Enforcing {
         reasons.push(format!("Secure Boot is {}", facts.firmware.as_str()));

@@ -28,7 +28,7 @@ const MAGICS: [(u32, &str); 3] = [
     (0xF2F5_2010, "f2fs"),
 ];
 
-const STORE: &str = "ostree/verity";
+pub(crate) const STORE: &str = "ostree/verity";
 
 /// Where the physical root is until the verified root has a place for it.
 pub(crate) const PLACE: &str = "/physical";

@@ -8,14 +8,14 @@ use rustix::buffer::spare_capacity;
 use rustix::fs::{Gid, Mode, OFlags, Uid, XattrFlags};
 use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, UnmountFlags};
-use sealroot_format::policy::Var;
+use sealroot_format::policy::{DeploymentName, Var};
 use sealroot_format::text::Name;
 use sealroot_sys::mount::{FsContext, MountError, attach, clone_subtree, mount_setattr};
 
 use crate::overlay::{self, Layers};
 use crate::plan::BootPlan;
 use crate::refusal::{Code, OrRefuse as _, Refusal};
-use crate::root::PLACE as PHYSICAL_PLACE;
+use crate::root::{PLACE as PHYSICAL_PLACE, STORE};
 use crate::sysroot::{open_directory_beneath, private_directory};
 
 /// State gives no rights and is no device.
@@ -57,7 +57,7 @@ fn tmpfs(mode: &str, attributes: MountAttrFlags) -> Result<OwnedFd, MountError> 
 /// OSTree layout), otherwise `/etc`. The overlay is made of the same layers as the root itself
 /// rather than of the root: kernels stack overlays only two deep, and the verified bytes are the
 /// same.
-pub(crate) fn mount_etc(
+pub(crate) fn mount_transient_etc(
     root: BorrowedFd<'_>,
     metadata: BorrowedFd<'_>,
     layers: &Layers<'_>,
@@ -88,6 +88,23 @@ pub(crate) fn mount_etc(
     };
     let etc = overlay::mount(&layers, STATE).or_refuse(code, "/etc", expected)?;
     rustix::mount::unmount(ETC_PLACE, UnmountFlags::DETACH).or_refuse(code, "/etc", expected)?;
+    place(root, "etc", etc.as_fd())
+}
+
+/// `/etc` as the deployment keeps it, writable. It was made when the deployment was; a boot makes
+/// none, since that would be one without the changes that the machine had.
+pub(crate) fn mount_kept_etc(
+    root: BorrowedFd<'_>,
+    physical: BorrowedFd<'_>,
+    deployment: &DeploymentName,
+) -> Result<(), Refusal> {
+    let path = format!("{STORE}/deploy/{deployment}/etc");
+    let expected = "the /etc of the deployment, a directory through no symlink; without it boot \
+                    another deployment and deploy this one again";
+    let directory =
+        open_directory_beneath(physical, &path).or_refuse(Code::State, &path, expected)?;
+    make_writable(physical).or_refuse(Code::State, &path, WRITABLE)?;
+    let etc = writable_view(directory.as_fd(), STATE).or_refuse(Code::State, &path, WRITABLE)?;
     place(root, "etc", etc.as_fd())
 }
 
@@ -165,22 +182,30 @@ fn stateroot_var(
     let path = format!("ostree/deploy/{stateroot}/var");
     let expected = "a writable directory, through no symlink";
     let code = Code::State;
-    FsContext::pick(physical)
-        .and_then(|context| {
-            context.set_flag("rw")?;
-            context.reconfigure()
-        })
-        .or_refuse(code, &path, "a filesystem that can be written to")?;
+    make_writable(physical).or_refuse(code, &path, WRITABLE)?;
     let directory = match open_directory_beneath(physical, &path) {
         Err(Errno::NOENT) => make_directories(physical, &path),
         other => other,
     }
     .or_refuse(code, &path, expected)?;
-    let var = clone_subtree(directory.as_fd()).or_refuse(code, &path, expected)?;
+    writable_view(directory.as_fd(), attributes).or_refuse(code, &path, expected)
+}
+
+const WRITABLE: &str = "a filesystem that can be written to";
+
+/// Lets the physical root's filesystem be written to, through mounts that allow it.
+fn make_writable(physical: BorrowedFd<'_>) -> Result<(), MountError> {
+    let context = FsContext::pick(physical)?;
+    context.set_flag("rw")?;
+    context.reconfigure()
+}
+
+/// A writable mount of a directory of the physical root, with these attributes.
+fn writable_view(directory: BorrowedFd<'_>, attributes: MountAttrFlags) -> Result<OwnedFd, Errno> {
+    let view = clone_subtree(directory)?;
     let inherited = MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    mount_setattr(var.as_fd(), attributes, inherited.difference(attributes))
-        .or_refuse(code, &path, expected)?;
-    Ok(var)
+    mount_setattr(view.as_fd(), attributes, inherited.difference(attributes))?;
+    Ok(view)
 }
 
 /// Makes the directories of a path that are not there, each beneath the one before.

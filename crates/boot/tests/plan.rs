@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a boot decides from its policy and the machine, without a machine.
 
-use sealroot_boot::{BootPlan, Choice, Code, Enforcement, Facts, FirmwareState, Refusal, plan};
+use sealroot_boot::{
+    BootPlan, Choice, Code, Enforcement, EtcPlan, Facts, FirmwareState, Refusal, plan,
+};
 use sealroot_format::policy::{Mode, Policy};
 
 const PACK: &str = "sha256:4096:\
@@ -52,6 +54,32 @@ fn facts() -> Facts {
         kernel: "6.12.0".to_owned(),
         memory_bytes: 1_000_000_000,
     }
+}
+
+#[test]
+fn a_kept_etc_is_the_deployments() {
+    let merge = [
+        ("etc", "merge"),
+        ("mode", "verity"),
+        ("cmdline", "-"),
+        ("allow-insecure-boot", "yes"),
+    ];
+    let named = Facts {
+        cmdline: format!("quiet {}\n", deployment()).into_bytes(),
+        ..facts()
+    };
+    let text = policy(&merge);
+    let plan = planned(&merge, &named);
+    let Choice::Deployment(name) = plan.choice else {
+        panic!("a deployment")
+    };
+    assert_eq!(plan.etc, EtcPlan::OfDeployment(name));
+    assert_eq!(planned(&[], &facts()).etc, EtcPlan::Transient);
+    let reason = "/etc is kept and verified by nobody".to_owned();
+    assert!(plan.insecure.contains(&reason));
+    // The pack alone says nothing of whose /etc.
+    let refusal = sealroot_boot::plan(&text, &facts()).expect_err("no deployment");
+    assert_eq!(refusal.code, Code::CommandLine);
 }
 
 fn planned(changes: &[(&str, &str)], facts: &Facts) -> BootPlan {

@@ -6,6 +6,7 @@
 //!
 //! A *probe* is the same program as the init of a booted test OS: it says what it sees.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -54,6 +55,22 @@ pub struct ProbeJob {
     pub disk: String,
     /// Positions on the disk, each of a byte to be inverted.
     pub invert_bytes_at: Vec<u64>,
+    /// What root does in its `/etc`, by the name there.
+    #[serde(default)]
+    pub etc: BTreeMap<String, EtcChange>,
+}
+
+/// A change of something in `/etc`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum EtcChange {
+    /// It gets this content.
+    Write(String),
+    /// It goes.
+    Remove,
+    /// It gets this SELinux label.
+    Label(String),
+    /// It gets this mode.
+    Mode(u32),
 }
 
 /// What a probe, the init of the test OS, found itself booted on.
@@ -65,6 +82,8 @@ pub struct ProbeReport {
     pub tree_digest: Result<String, String>,
     /// The mounts, as in `/proc/self/mountinfo`.
     pub mountinfo: String,
+    /// What is in `/etc`: mode, label and content of each file, by name.
+    pub etc: BTreeMap<String, String>,
     /// What the boot program left in `/run/sealroot/booted.json`.
     pub booted: Option<String>,
     /// The root once more, after the [`ProbeJob`] and with empty caches.

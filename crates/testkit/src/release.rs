@@ -270,6 +270,15 @@ impl Release {
         Ok(path)
     }
 
+    /// An initramfs whose policy says `etc merge`.
+    pub fn merging_initramfs(&self, kernel: &GuestKernel) -> Result<PathBuf> {
+        let path = self.directory.path().join("initramfs-merge");
+        let keyset = fs::read(self.directory.path().join("test.keyset"))?;
+        let policy = policy(self.mode, Layer::Erofs).replace("etc transient", "etc merge");
+        build_initramfs(&path, kernel, &keyset, &policy)?;
+        Ok(path)
+    }
+
     /// The key that the release is signed with.
     pub fn secret_key(&self) -> Result<SecretKey> {
         Ok(SecretKey::parse(&fs::read(

@@ -7,6 +7,7 @@ mod vm {
     mod attacks;
     mod debian;
     mod entries;
+    mod etc;
     mod ostree_machine;
     mod race;
     mod shared;

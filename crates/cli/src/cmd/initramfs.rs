@@ -84,6 +84,10 @@ struct PolicyChoices {
     #[arg(long, value_name = "DEVICE", required_unless_present = "policy")]
     root: Option<RootDevice>,
 
+    /// What of /etc is kept: nothing, or all of it in the deployment.
+    #[arg(long, value_enum, default_value_t = EtcChoice::Transient)]
+    etc: EtcChoice,
+
     /// The stateroot whose /var is mounted; without it /var is in memory and lost at shutdown.
     #[arg(long, value_name = "NAME")]
     stateroot: Option<Name>,
@@ -129,6 +133,23 @@ enum LayerChoice {
     Tmpfs,
 }
 
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum EtcChoice {
+    /// The release's; changes end with the boot.
+    Transient,
+    /// The deployment's own, merged from one release to the next; never sealed.
+    Merge,
+}
+
+impl From<EtcChoice> for EtcMode {
+    fn from(choice: EtcChoice) -> Self {
+        match choice {
+            EtcChoice::Transient => Self::Transient,
+            EtcChoice::Merge => Self::Merge,
+        }
+    }
+}
+
 fn parse_digest(text: &str) -> Result<VerityDigest, String> {
     VerityDigest::from_hex(text)
         .ok_or_else(|| "expected the 64 lowercase hex digits of a pack's name".to_owned())
@@ -162,7 +183,7 @@ impl PolicyChoices {
             mode: self.mode.into(),
             layer,
             root: self.root.clone().ok_or_else(|| missing("--root"))?,
-            etc: EtcMode::Transient,
+            etc: self.etc.into(),
             var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
             pack: self.pack,
             os: self.os.clone().ok_or_else(|| missing("--os"))?,

@@ -36,6 +36,11 @@ impl CommandLine {
     pub fn as_str(&self) -> &str {
         &self.text
     }
+
+    /// The deployment it names.
+    pub const fn deployment(&self) -> Option<DeploymentName> {
+        self.deployment
+    }
 }
 
 impl FromStr for CommandLine {

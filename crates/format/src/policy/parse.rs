@@ -38,8 +38,31 @@ impl Policy {
             secure_boot: parse_secure_boot(&mut lines)?,
         };
         lines.end()?;
+        check_etc(&policy)?;
         Ok(policy)
     }
+}
+
+/// policy.md P10, P11: a kept `/etc` needs a deployment that keeps it, and is never sealed.
+fn check_etc(policy: &Policy) -> Result<(), Error> {
+    if policy.etc != EtcMode::Merge {
+        return Ok(());
+    }
+    if policy.mode == Mode::Sealed {
+        return Err(Error::Contradiction {
+            fields: "mode and etc",
+            reason: "what is kept in /etc can start programs and is verified by nobody, which \
+                     sealed rules out",
+        });
+    }
+    let line = policy.secure_boot.command_line();
+    if policy.pack.is_some() && line.is_some_and(|line| line.deployment().is_none()) {
+        return Err(Error::Contradiction {
+            fields: "etc, pack and cmdline",
+            reason: "a kept /etc is a deployment's, and the command line names none",
+        });
+    }
+    Ok(())
 }
 
 const MODES: &str = "sealed, verity or integrity";
@@ -81,11 +104,11 @@ fn parse_etc(lines: &mut Lines<'_>) -> Result<EtcMode, Error> {
         .field("etc")?
         .parse(EtcMode::EXPECTED, EtcMode::accept)?
     {
-        EtcMode::Transient => Ok(EtcMode::Transient),
-        reserved => Err(Error::NotSupported {
+        reserved @ EtcMode::Allowlist => Err(Error::NotSupported {
             key: "etc",
             found: reserved.to_string(),
         }),
+        mode => Ok(mode),
     }
 }
 

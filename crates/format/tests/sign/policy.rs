@@ -154,6 +154,28 @@ fn illegal_values_are_refused() {
     }
 }
 
+// Rules: P10, P11
+#[test]
+fn a_kept_etc_is_never_sealed_and_needs_a_deployment() {
+    let golden = golden_policy().to_string();
+    let merging = golden.replace("etc transient", "etc merge");
+    let error = Policy::parse(merging.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("policy: mode and etc: what is kept"),
+        "{error}"
+    );
+    for mode in ["verity", "integrity"] {
+        let text = merging.replace("mode sealed", &format!("mode {mode}"));
+        let error = Policy::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("etc, pack and cmdline"), "{error}");
+        let token = format!("lockdown=integrity sealroot={}.0", "ab".repeat(32));
+        let text = text.replace("lockdown=integrity", &token);
+        let policy = Policy::parse(text.as_bytes()).unwrap();
+        assert_eq!(policy.etc, sealroot_format::policy::EtcMode::Merge);
+        assert_eq!(policy.to_string(), text);
+    }
+}
+
 // Rules: P1, P4, P6
 #[test]
 fn contradictions_and_unsupported_values_say_so() {
@@ -165,10 +187,8 @@ fn contradictions_and_unsupported_values_say_so() {
         .replace("cmdline console=ttyS0 lockdown=integrity", "cmdline -");
     let policy = Policy::parse(both.as_bytes()).unwrap();
     assert_eq!(policy.secure_boot, SecureBoot::NotRequired(None));
-    for etc in ["allowlist", "merge"] {
-        let error = replaced("etc transient", &format!("etc {etc}")).unwrap_err();
-        assert_eq!(error.class(), ErrorClass::Unsupported, "{error}");
-    }
+    let error = replaced("etc transient", "etc allowlist").unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Unsupported, "{error}");
     let error = replaced("sealroot policy 1", "sealroot policy 2").unwrap_err();
     assert_eq!(error.class(), ErrorClass::Unsupported);
     let long = format!("{}{}", golden_policy(), "#".repeat(16 * 1024));

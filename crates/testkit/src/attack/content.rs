@@ -286,6 +286,7 @@ pub(super) fn invert(
     Ok(Some(ProbeJob {
         disk: Release::DISK_SERIAL.into(),
         invert_bytes_at: positions,
+        ..ProbeJob::default()
     }))
 }
 

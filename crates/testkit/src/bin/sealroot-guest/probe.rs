@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The init of the test OS: looks at the root it was booted on, and reports.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -12,7 +13,7 @@ use sealroot::source::{Devices, DirectoryOptions, read_directory};
 use sealroot::spool::Spool;
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
-use sealroot_testkit::guest::{PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
+use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 use sealroot_testkit::os_tree::{WHITEOUT_PARENT_XATTRS, WHITEOUT_XATTRS};
 
@@ -26,6 +27,7 @@ pub(crate) fn run() -> Result<()> {
         manifest: Manifest::read(&root.path()),
         tree_digest: tree_digest(&root.path()).map_err(|error| format!("{error:#}")),
         mountinfo: fs::read_to_string("/proc/self/mountinfo")?,
+        etc: read_etc()?,
         booted: fs::read_to_string("/run/sealroot/booted.json").ok(),
         manifest_after_job: None,
     };
@@ -37,7 +39,49 @@ pub(crate) fn run() -> Result<()> {
     machine::report(&serde_json::to_vec(&report)?)
 }
 
+/// All that is directly in `/etc`.
+fn read_etc() -> Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir("/etc")? {
+        let path = entry?.path();
+        let mode = fs::symlink_metadata(&path)?.permissions().mode() & 0o7777;
+        let mut label = [0; 256];
+        let label = match rustix::fs::lgetxattr(&path, LABEL, &mut label[..]) {
+            Ok(len) => String::from_utf8_lossy(&label[..len]).into_owned(),
+            Err(_) => "-".to_owned(),
+        };
+        let content = fs::read_to_string(&path).unwrap_or_else(|_| "-".to_owned());
+        let name = path.file_name().context("an entry has a name")?;
+        let name = name.to_string_lossy().into_owned();
+        found.insert(name, format!("{mode:o} {label} {content}"));
+    }
+    Ok(found)
+}
+
+const LABEL: &str = "security.selinux";
+
+fn change_etc(name: &str, change: &EtcChange) -> Result<()> {
+    let path = Path::new("/etc").join(name);
+    match change {
+        EtcChange::Write(content) => fs::write(&path, content)?,
+        EtcChange::Remove => fs::remove_file(&path)?,
+        EtcChange::Label(label) => {
+            let flags = rustix::fs::XattrFlags::empty();
+            rustix::fs::lsetxattr(&path, LABEL, label.as_bytes(), flags)?;
+        }
+        EtcChange::Mode(mode) => fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?,
+    }
+    Ok(())
+}
+
 fn do_job(job: &ProbeJob) -> Result<()> {
+    for (name, change) in &job.etc {
+        change_etc(name, change).with_context(|| format!("changing /etc/{name}"))?;
+    }
+    if job.disk.is_empty() {
+        rustix::fs::sync();
+        return Ok(());
+    }
     let path = machine::find_disk(&job.disk).with_context(|| format!("no disk {}", job.disk))?;
     let disk = File::options().read(true).write(true).open(&path)?;
     for position in &job.invert_bytes_at {
