@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `build` of a directory into an empty store, beside what others do to keep such a tree.
 
+use std::env;
 use std::path::Path;
 use std::process::Command;
 
@@ -14,8 +15,9 @@ use crate::setting::Setting;
 const CFSCTL: &str = "cfsctl create-image";
 const MKCOMPOSEFS: &str = "mkcomposefs --digest-store (Rust)";
 const OSTREE: &str = "ostree commit + checkout -H";
+const FLOOR: &str = "floor: keep";
 
-const LIMITS: [Limit<'_>; 3] = [
+const LIMITS: [Limit<'_>; 4] = [
     Limit {
         other: CFSCTL,
         cpu: Some(0.25),
@@ -29,6 +31,11 @@ const LIMITS: [Limit<'_>; 3] = [
     Limit {
         other: OSTREE,
         cpu: Some(0.35),
+        wall: None,
+    },
+    Limit {
+        other: FLOOR,
+        cpu: Some(1.3),
         wall: None,
     },
 ];
@@ -57,13 +64,20 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     if need::find_tool("ostree").is_some() {
         contestants.push(Contestant::new(OSTREE, |place| ostree(setting, place)));
     }
+    contestants.push(Contestant::new(FLOOR, |place| {
+        let mut command = Command::new(env::current_exe()?);
+        command.arg("floor").arg(&setting.directory).arg("keep");
+        command.arg("--into").arg(place.join("objects"));
+        Ok(vec![command])
+    }));
     let rounds = setting.rounds(ROUNDS);
     let scratch = setting.scratch()?;
     measure(&mut contestants, rounds, scratch.path())?;
 
     report.section("Build into an empty store");
     report.line(format_args!(
-        "Warm; medians of {rounds} rounds. On a filesystem without fs-verity.\n"
+        "Warm; medians of {rounds} rounds. On a filesystem without fs-verity. The floor reads, hashes, \
+         writes, syncs and names on one thread, and builds nothing.\n"
     ));
     report.times("build", &contestants, &LIMITS);
     report.line("How often each waits for the disk (`strace`, one more run):\n");

@@ -1,22 +1,29 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The least that any tool must do on the way to a digest: walk, read, hash.
+//! The least that any tool must do on the way to a digest: walk, read, hash. And on the way to a
+//! store: also keep.
 //!
 //! On one thread, with no metadata kept, nothing checked and nothing built. Files that would lie
 //! inside the image are read but not hashed, as in ours.
 
+use std::collections::HashSet;
 use std::ffi::CString;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::{Args, ValueEnum};
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, openat, statx};
-use sealroot_format::digest::{VerityBatch, VerityHasher};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RawDir, StatxFlags, linkat, openat, statx, syncfs,
+};
+use sealroot_format::digest::{VerityBatch, VerityDigest, VerityHasher};
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_sha::Engine;
 
 /// Bytes that are hashed together, and the piece in which larger files are read.
 const BATCH_BYTES: usize = 512 * 1024;
+
+/// Files that are synced together.
+const SYNC_FILES: usize = 256;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -26,6 +33,9 @@ pub(crate) struct Options {
     work: Work,
     /// With what to hash
     engine: Option<String>,
+    /// Where to keep; is made
+    #[arg(long, required_if_eq("work", "keep"))]
+    into: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -36,6 +46,8 @@ enum Work {
     Read,
     /// Also hash those above the threshold
     Hash,
+    /// Also write these, each once, into unnamed files, sync many together and name them then
+    Keep,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
@@ -50,10 +62,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         engine,
         batch: VerityBatch::with_engine(engine),
         piece: vec![0; BATCH_BYTES],
+        keep: None,
     };
+    if let (Work::Keep, Some(into)) = (options.work, &options.into) {
+        floor.keep = Some(Keep::new(into)?);
+    }
     floor.walk(&root)?;
-    floor.hash_batch();
-    Ok(())
+    floor.hash_batch()?;
+    floor.keep.map_or(Ok(()), |mut keep| keep.name_all())
 }
 
 struct Floor {
@@ -61,6 +77,7 @@ struct Floor {
     engine: Engine,
     batch: VerityBatch,
     piece: Vec<u8>,
+    keep: Option<Keep>,
 }
 
 impl Floor {
@@ -92,17 +109,23 @@ impl Floor {
         Ok(())
     }
 
-    fn hash_batch(&mut self) {
-        drop(self.batch.finish());
+    fn hash_batch(&mut self) -> Result<()> {
+        for (digest, content) in self.batch.finish() {
+            if let Some(keep) = &mut self.keep {
+                keep.add(digest, content)?;
+            }
+        }
+        Ok(())
     }
 
     fn read(&mut self, file: &OwnedFd, len_bytes: usize) -> Result<()> {
-        let is_hashed = self.work == Work::Hash && len_bytes > DEFAULT_THRESHOLD_BYTES as usize;
-        if is_hashed && len_bytes <= BATCH_BYTES {
+        let is_hashed = self.work >= Work::Hash && len_bytes > DEFAULT_THRESHOLD_BYTES as usize;
+        // What is kept must be in memory, or be read twice.
+        if is_hashed && (len_bytes <= BATCH_BYTES || self.keep.is_some()) {
             self.batch
                 .push_with(len_bytes, |place| read_exact(file, place))?;
             if self.batch.used_bytes() >= BATCH_BYTES {
-                self.hash_batch();
+                self.hash_batch()?;
             }
             return Ok(());
         }
@@ -118,6 +141,49 @@ impl Floor {
         }
         if is_hashed {
             hasher.finish();
+        }
+        Ok(())
+    }
+}
+
+/// Files on their way into a directory.
+struct Keep {
+    directory: OwnedFd,
+    known: HashSet<VerityDigest>,
+    waiting: Vec<(OwnedFd, VerityDigest)>,
+}
+
+impl Keep {
+    fn new(directory: &Path) -> Result<Self> {
+        std::fs::create_dir(directory)?;
+        Ok(Self {
+            directory: open(CWD, directory, OFlags::DIRECTORY)?,
+            known: HashSet::new(),
+            waiting: Vec::new(),
+        })
+    }
+
+    fn add(&mut self, digest: VerityDigest, mut content: &[u8]) -> Result<()> {
+        if !self.known.insert(digest) {
+            return Ok(());
+        }
+        let flags = OFlags::WRONLY | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let file = openat(&self.directory, ".", flags, Mode::RUSR | Mode::WUSR)?;
+        while !content.is_empty() {
+            content = &content[rustix::io::write(&file, content)?..];
+        }
+        self.waiting.push((file, digest));
+        if self.waiting.len() >= SYNC_FILES {
+            self.name_all()?;
+        }
+        Ok(())
+    }
+
+    fn name_all(&mut self) -> Result<()> {
+        syncfs(&self.directory)?;
+        for (file, digest) in self.waiting.drain(..) {
+            let name = digest.to_hex();
+            linkat(&file, "", &self.directory, name, AtFlags::EMPTY_PATH)?;
         }
         Ok(())
     }
