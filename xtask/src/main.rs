@@ -47,7 +47,7 @@ fn main() -> Result<()> {
         }
         ["machines"] => {
             setup::setup(Needs::Tests)?;
-            check::virtual_machines(&["ostree_machine::"], &[])
+            check::virtual_machines(&["ostree_machine::", "dracut::"], &[])
         }
         ["demo"] => {
             setup::setup(Needs::Demo)?;

@@ -26,16 +26,38 @@ use crate::{
 /// Where the verified root is until it is `/`.
 const PLACE: &str = "/verified";
 
+/// Where an initramfs of another maker wants the root.
+const FOREIGN_PLACE: &str = "/sysroot";
+
 /// Boots. Gives back only why not.
 pub(crate) fn boot() -> Refusal {
-    match verify_and_mount() {
-        Ok((root, init)) => switch::switch(&root, PLACE, init),
+    let verified = system::mount_kernel_filesystems()
+        .and_then(|()| verify_and_mount(PLACE))
+        .and_then(|verified| {
+            switch::move_kernel_filesystems(verified.root.as_fd())?;
+            Ok(verified)
+        });
+    match verified {
+        Ok(verified) => switch::switch(&verified.root, PLACE, verified.init),
         Err(refusal) => refusal,
     }
 }
 
-fn verify_and_mount() -> Result<(OwnedFd, &'static str), Refusal> {
-    system::mount_kernel_filesystems()?;
+/// Verifies and mounts at `/sysroot` for the init of another's initramfs, which switches to it.
+pub(crate) fn mount_for_another() -> Result<(), Refusal> {
+    system::prepare_anothers_initramfs(FOREIGN_PLACE)?;
+    verify_and_mount(FOREIGN_PLACE)?;
+    system::restore_mask();
+    Ok(())
+}
+
+/// A root that has been verified and mounted, with everything in it but the kernel's filesystems.
+struct VerifiedRoot {
+    root: OwnedFd,
+    init: &'static str,
+}
+
+fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
     let (policy, keyset) = read_orders()?;
     modules::load_all()?;
     system::harden();
@@ -47,13 +69,12 @@ fn verify_and_mount() -> Result<(OwnedFd, &'static str), Refusal> {
     let physical = root::mount(&device)?;
     let store = Store::open(physical.as_fd())?;
     let release = release::choose(plan.choice, &policy, &keyset, store.as_fd(), &facts.kernel)?;
-    let root = verified_root(&plan, &release, &store, &physical)?;
+    let root = verified_root(&plan, &release, &store, &physical, place)?;
     let init = switch::find_init(root.as_fd())?;
     report::write(&plan, &release)?;
     announce(&plan, &release);
     state::move_physical(root.as_fd(), physical.as_fd())?;
-    switch::move_kernel_filesystems(root.as_fd())?;
-    Ok((root, init))
+    Ok(VerifiedRoot { root, init })
 }
 
 /// The policy and the keyset, which are trusted because the initramfs is.
@@ -75,6 +96,7 @@ fn verified_root(
     release: &Release,
     store: &Store,
     physical: &OwnedFd,
+    place: &str,
 ) -> Result<OwnedFd, Refusal> {
     let packs = store.directory("pack")?;
     let pack = pack::open(plan, release, packs.as_fd())?;
@@ -97,9 +119,9 @@ fn verified_root(
         "verified root",
         "to be mounted",
     )?;
-    let place =
-        sysroot::private_directory(PLACE).and_then(|place| attach(root.as_fd(), place.as_fd()));
-    place.or_refuse(Code::Overlay, PLACE, "a place to mount")?;
+    sysroot::private_directory(place)
+        .and_then(|directory| attach(root.as_fd(), directory.as_fd()))
+        .or_refuse(Code::Overlay, place, "a place to mount")?;
     overlay::read_back(root.as_fd(), plan.enforcement)?;
     match plan.etc {
         EtcPlan::Transient => {

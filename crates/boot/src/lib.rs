@@ -46,6 +46,7 @@ pub use facts::{Facts, FirmwareState};
 pub use overlay::Enforcement;
 pub use plan::{BootPlan, Choice, EtcPlan, plan};
 pub use refusal::{Code, Refusal};
+pub use system::is_initramfs;
 
 /// Opens and authenticates one pack of a directory, and mounts or unpacks it, as a boot does,
 /// detached: for tests that change the directory meanwhile.
@@ -63,6 +64,15 @@ pub fn mount_pack(
     match plan.layer {
         Layer::Erofs => layer::mount_detached(&pack),
         Layer::Tmpfs(_) => layer::unpack_into_tmpfs(&pack, plan.memory_limit_bytes, None)?.detach(),
+    }
+}
+
+/// Verifies and mounts the release at `/sysroot`, for the init of an initramfs that another has
+/// made and that will switch to it. Powers the machine off where it refuses.
+pub fn run_for_another() {
+    console::stop_on_panic();
+    if let Err(refusal) = boot::mount_for_another() {
+        console::stop(&refusal);
     }
 }
 

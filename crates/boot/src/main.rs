@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! `/init` of an initramfs. It does nothing on a machine that is up already.
+//! `/init` of an initramfs, or with `--sysroot` a step in the initramfs of another maker. It does
+//! nothing on a machine that is up already.
 
 #![forbid(unsafe_code)]
 
@@ -9,9 +10,13 @@ fn main() -> ExitCode {
     if std::process::id() == 1 {
         sealroot_boot::run();
     }
+    if std::env::args_os().skip(1).eq(["--sysroot"]) && sealroot_boot::is_initramfs() {
+        sealroot_boot::run_for_another();
+        return ExitCode::SUCCESS;
+    }
     let _ = std::io::Write::write_all(
         &mut std::io::stderr(),
-        b"sealroot-boot: this is /init of an initramfs and runs only as process 1\n",
+        b"sealroot-boot: this runs only in an initramfs: as process 1, or with --sysroot\n",
     );
     ExitCode::from(2)
 }

@@ -6,15 +6,23 @@ use std::fs;
 use std::os::fd::AsFd as _;
 
 use rustix::fs::{CWD, Mode};
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use sealroot_sys::mount::FsContext;
 
+use crate::overlay::mount_id;
 use crate::refusal::{Code, OrRefuse as _, Refusal};
-use crate::sysroot::open_directory;
+use crate::sysroot::{open_directory, private_directory};
 
 const PSEUDO: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID
     .union(MountAttrFlags::MOUNT_ATTR_NODEV)
     .union(MountAttrFlags::MOUNT_ATTR_NOEXEC);
+
+/// Filesystems in memory (`linux/magic.h`).
+const RAMFS_MAGIC: u32 = 0x8584_58F6;
+const TMPFS_MAGIC: u32 = 0x0102_1994;
+
+/// What an initramfs has by convention (systemd, dracut, mkinitcpio).
+const INITRAMFS_MARK: &str = "/etc/initrd-release";
 
 /// A filesystem of the kernel's that the verified root gets too.
 struct KernelFilesystem {
@@ -79,6 +87,33 @@ pub(crate) fn mount_kernel_filesystems() -> Result<(), Refusal> {
         )?;
     }
     Ok(())
+}
+
+/// Whether the program runs in an initramfs: on a root in memory, and not in a system that only
+/// looks like one to a careless caller.
+pub fn is_initramfs() -> bool {
+    let is_in_memory = rustix::fs::statfs("/").is_ok_and(|root| {
+        u32::try_from(root.f_type).is_ok_and(|magic| matches!(magic, RAMFS_MAGIC | TMPFS_MAGIC))
+    });
+    is_in_memory && fs::exists(INITRAMFS_MARK).unwrap_or(false)
+}
+
+/// Makes an initramfs of another maker fit: nothing is mounted at `place`, and mounts can be moved
+/// about, which they cannot where the parent is shared. The init makes them so again.
+pub(crate) fn prepare_anothers_initramfs(place: &str) -> Result<(), Refusal> {
+    let expected = "an empty directory of the initramfs";
+    let code = Code::System;
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    rustix::mount::mount_change("/", private).or_refuse(code, "/", "private mounts")?;
+    let ids = private_directory(place)
+        .and_then(|directory| Ok((mount_id(directory.as_fd())?, open_directory("/")?)))
+        .and_then(|(id, root)| Ok((id, mount_id(root.as_fd())?)));
+    let (id, root_id) = ids.or_refuse(code, place, expected)?;
+    if id == root_id {
+        return Ok(());
+    }
+    let found = "a filesystem that is mounted there";
+    Err(Refusal::new(code, place, expected, found))
 }
 
 /// Sets what must hold while the root is being verified.

@@ -182,7 +182,7 @@ impl Disk {
 }
 
 /// Runs a command; an error with its output unless it succeeds.
-pub(crate) fn succeed(command: &mut Command) -> Result<Vec<u8>> {
+pub fn succeed(command: &mut Command) -> Result<Vec<u8>> {
     let output = command
         .stdin(Stdio::null())
         .output()

@@ -279,6 +279,14 @@ impl Release {
         Ok(path)
     }
 
+    /// Writes the policy and the keyset that an initramfs for a layer has.
+    pub fn write_orders(&self, directory: &Path, layer: Layer) -> Result<()> {
+        fs::write(directory.join("policy"), policy(self.mode, layer))?;
+        let keyset = self.directory.path().join("test.keyset");
+        fs::copy(keyset, directory.join("keyset"))?;
+        Ok(())
+    }
+
     /// The key that the release is signed with.
     pub fn secret_key(&self) -> Result<SecretKey> {
         Ok(SecretKey::parse(&fs::read(

@@ -6,6 +6,7 @@
 mod vm {
     mod attacks;
     mod debian;
+    mod dracut;
     mod entries;
     mod etc;
     mod ostree_machine;

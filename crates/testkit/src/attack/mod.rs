@@ -8,7 +8,7 @@
 mod content;
 pub mod hostile;
 mod integrity;
-mod judge;
+pub mod judge;
 mod metadata;
 mod names;
 mod policy;
