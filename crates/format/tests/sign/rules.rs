@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "tests/sign/keys.rs",
     "tests/sign/keyset.rs",
     "tests/sign/policy.rs",
@@ -13,6 +13,7 @@ const SOURCES: [&str; 9] = [
     "../sealroot/tests/ostree/import.rs",
     "../sealroot/tests/ostree/publish.rs",
     "../sealroot/tests/ostree/publish_crash.rs",
+    "../testkit/tests/vm/etc.rs",
 ];
 
 const PAGES: [&str; 3] = ["statement.md", "keyset.md", "policy.md"];

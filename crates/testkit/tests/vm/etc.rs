@@ -140,6 +140,7 @@ fn write(content: &str) -> EtcChange {
     EtcChange::Write(content.to_owned())
 }
 
+// Rules: P12
 #[test]
 #[ignore = "boots virtual machines: cargo xtask vm"]
 fn a_kept_etc_moves_to_the_next_deployment() -> Result<()> {
