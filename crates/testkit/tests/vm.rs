@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod vm {
+    mod adopt;
     mod attacks;
     mod debian;
     mod dracut;

@@ -114,6 +114,14 @@ fn a_deployed_commit_is_adopted_and_given_back() {
     assert_eq!(again["done"]["linked_objects"], 0);
     assert_eq!(again["done"]["is_new"], false);
 
+    let line = format!(
+        "deploy {} --mode integrity --stateroot exampleos",
+        machine.commit
+    );
+    let deployed = machine.run(&line);
+    assert_eq!(deployed.code, 0, "{}", deployed.err);
+    assert_eq!(deployed.json()["is_reused"], true);
+
     let asked = machine.run("revert --run run");
     assert_eq!(asked.code, i32::from(ErrorClass::Usage.exit_code()));
     assert!(asked.err.contains(&machine.commit), "{}", asked.err);
@@ -143,8 +151,25 @@ fn without_a_statement_it_must_be_said_and_nothing_is_deployed() {
     );
     assert!(refused.err.contains("--unsigned"), "{}", refused.err);
     assert!(!machine.scratch.path("root/ostree/verity").exists());
-    let unsigned = machine.run("adopt --unsigned --threshold 0").json();
+    let unsigned = machine.run("adopt --unsigned").json();
     assert!(unsigned["done"]["deployment"].is_null());
+    machine.fsck();
+    // One's own word for it: nothing is written twice.
+    let built = machine
+        .run("build --ostree root/ostree/repo main --os exampleos --stream stable --index 1");
+    assert_eq!(built.code, 0, "{}", built.err);
+    let built = built.json();
+    assert_eq!(built["pack"], unsigned["done"]["pack"]);
+    assert_eq!(built["added_objects"], 0);
+    let commit = &machine.commit;
+    for line in [
+        format!("sign {commit} --key vendor.secret"),
+        format!("deploy {commit} --mode integrity"),
+        "adopt --unsigned --threshold 0".into(),
+    ] {
+        let ran = machine.run(&line);
+        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+    }
     machine.fsck();
 }
 

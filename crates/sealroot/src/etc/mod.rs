@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `/etc` from one release to the next (docs/design/etc.md).
 //!
-//! A release has a default `/etc` ([`default_of`]); a machine has changes to it ([`diff`]). For a new
+//! A release has a default `/etc` ([`default_of`]); a machine has changes to it ([`diff()`]). For a new
 //! release the changes are merged with its default ([`plan()`]): OSTree's three-way rules, where
 //! they hurt made better. [`merge()`] does it for a deployment of a store:
 //!

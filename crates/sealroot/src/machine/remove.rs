@@ -38,7 +38,7 @@ pub fn unpin<I: StoreIo>(
 }
 
 /// Removes the boot entries of a deployment, then puts it aside. Refused while it runs, is pinned or
-/// mounted, or if no entry would be left to boot. Its release goes with the next [`super::prune`],
+/// mounted, or if no entry would be left to boot. Its release goes with the next [`super::prune()`],
 /// unless something else needs it.
 pub fn undeploy<I: StoreIo, B: BootIo>(
     store: &Store<I>,
