@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line: what every command shares, and the list of commands.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use sealroot::keys;
+use sealroot::machine;
 use sealroot::store::{KernelIo, Store, StoreError};
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Keyset, Verified};
@@ -59,6 +60,9 @@ Files:
   /run/sealroot/booted.json        what the boot program says of this boot
   /run/sealroot/mounts             what is mounted for a look";
 
+/// Where a system has its keyset.
+const KEYSETS: [&str; 2] = ["etc/sealroot/keyset", "usr/lib/sealroot/keyset"];
+
 /// Options of every command.
 #[derive(Debug, Args)]
 pub(crate) struct Common {
@@ -70,7 +74,8 @@ pub(crate) struct Common {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) store: Option<PathBuf>,
 
-    /// The keys to trust and how many must sign [default: <sysroot>/etc/sealroot/keyset].
+    /// The keys to trust and how many must sign [default: <sysroot>/etc/sealroot/keyset, else
+    /// <sysroot>/usr/lib/sealroot/keyset].
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) keyset: Option<PathBuf>,
 
@@ -89,27 +94,54 @@ impl Common {
         }
     }
 
+    /// The root that holds `ostree` itself: on a booted machine `/sysroot`, and `/ostree` is only a
+    /// link into that.
+    pub(crate) fn physical_root(&self) -> PathBuf {
+        let usual = Path::new("/sysroot");
+        if self.sysroot == Path::new("/") && usual.join("ostree").is_dir() {
+            return usual.to_owned();
+        }
+        self.sysroot.clone()
+    }
+
     /// Opens the store.
     pub(crate) fn open_store(&self) -> Result<Store, StoreError> {
         match &self.store {
             Some(location) => Store::open(location),
-            None => Store::open_in_sysroot(&self.sysroot),
+            None => Store::open_in_sysroot(&self.physical_root()),
         }
     }
 
-    /// Opens the store, making it first if there is none.
-    pub(crate) fn open_or_create_store(&self) -> Result<Store, StoreError> {
-        match &self.store {
-            Some(location) => Store::open_or_create(location),
-            None => Store::open_or_create_in_sysroot(&self.sysroot),
+    /// Opens the store to change it: where the sysroot is mounted read-only, as on a booted machine,
+    /// this process alone sees it writable.
+    pub(crate) fn open_store_for_change(&self) -> anyhow::Result<Store> {
+        self.make_writable()?;
+        Ok(self.open_store()?)
+    }
+
+    /// Lets this process alone write to the sysroot, if it is mounted read-only.
+    pub(crate) fn make_writable(&self) -> anyhow::Result<()> {
+        let ostree = self.physical_root().join("ostree");
+        if self.store.is_none() && ostree.is_dir() {
+            machine::make_writable(&ostree)?;
         }
+        Ok(())
+    }
+
+    /// Opens the store, making it first if there is none.
+    pub(crate) fn open_or_create_store(&self) -> anyhow::Result<Store> {
+        self.make_writable()?;
+        Ok(match &self.store {
+            Some(location) => Store::open_or_create(location),
+            None => Store::open_or_create_in_sysroot(&self.physical_root()),
+        }?)
     }
 
     /// Where the store is, or will be.
     pub(crate) fn store_path(&self) -> PathBuf {
         self.store
             .clone()
-            .unwrap_or_else(|| self.sysroot.join(KernelIo::STORE_IN_SYSROOT))
+            .unwrap_or_else(|| self.physical_root().join(KernelIo::STORE_IN_SYSROOT))
     }
 
     /// Reads the keyset, which is trusted because the user named it or the administrator
@@ -125,11 +157,22 @@ impl Common {
         Ok(keys::read_trusted_keyset(&path)?)
     }
 
-    /// Where the keyset is.
+    /// Where the keyset is: the administrator's, else the one that the OS brings.
     pub(crate) fn keyset_path(&self) -> PathBuf {
-        self.keyset
-            .clone()
-            .unwrap_or_else(|| self.sysroot.join("etc/sealroot/keyset"))
+        if let Some(path) = &self.keyset {
+            return path.clone();
+        }
+        let root = if self.sysroot == Path::new("/sysroot") {
+            Path::new("/")
+        } else {
+            &*self.sysroot
+        };
+        let [administrators, vendors] = KEYSETS.map(|path| root.join(path));
+        if !administrators.exists() && vendors.exists() {
+            vendors
+        } else {
+            administrators
+        }
     }
 }
 
@@ -154,6 +197,12 @@ pub(crate) enum Command {
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.
     Deploy(cmd::deploy::Deploy),
+    /// Boot next the newest release of another stream.
+    Switch(cmd::switch::Switch),
+    /// Do what `deploy --stage` has left for the shutdown.
+    Finalize(cmd::finalize::Finalize),
+    /// Declare the boot that runs good: its boot entry is no longer counted.
+    Bless(cmd::bless::Bless),
     /// Boot next what booted before.
     Rollback(cmd::rollback::Rollback),
     /// Show or change the kernel arguments of what boots next.

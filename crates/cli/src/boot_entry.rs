@@ -1,50 +1,144 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The boot entry of a new deployment: its kernel, initramfs and arguments.
+//! A release deployed and made what boots next: what all commands that do so have in common.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
-use clap::Args;
-use sealroot::entry::{Added, Entry, Files, KernelArguments, NewEntry};
-use sealroot::machine::{self, Runtime};
+use clap::{Args, ValueEnum};
+use sealroot::activate::{self, Activated, Aim, Initramfs, Machine, Parts, Staged, Wishes};
+use sealroot::deploy::{self, Request};
+use sealroot::entry::{Added, Boot, Origin};
+use sealroot::etc::Merged;
+use sealroot::initramfs;
+use sealroot::machine;
 use sealroot::release;
-use sealroot::store::{Store, Transaction};
+use sealroot::store::Transaction;
 use sealroot_format::ErrorClass;
-use sealroot_format::erofs::ReadAt;
-use sealroot_format::policy::DeploymentName;
-use sealroot_format::sign::Statement;
-use sealroot_format::tree::{FileContent, Kind, Tree};
+use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
+use sealroot_format::sign::{Name, Statement, Verified, Word};
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
+use crate::files;
 use crate::machine::{BootArgs, BootPlace};
-use crate::output::Report;
+use crate::output::{Report, counted};
+use crate::time;
 
 /// What a new deployment boots with.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct EntryArgs {
-    /// Make it the default of the boot loader, with this initramfs (`sealroot initramfs`).
+    /// Boot it with this initramfs [default: the release's own if it carries the boot program, else
+    /// one that is made here].
     #[arg(long, value_name = "FILE")]
     initramfs: Option<PathBuf>,
 
     /// Make no boot entry, and say nothing of it.
-    #[arg(long, conflicts_with_all = ["initramfs", "kargs", "tries"])]
+    #[arg(long, conflicts_with_all = ["initramfs", "kargs", "tries", "root"])]
     no_entry: bool,
 
     /// Add kernel arguments to those of the default so far. May be given again.
-    #[arg(long = "karg", value_name = "ARG", requires = "initramfs")]
+    #[arg(long = "karg", value_name = "ARG")]
     kargs: Vec<String>,
 
     /// Let the boot loader try it that often; if it was not blessed by then, the entry before it
     /// boots again. Only systemd-boot counts.
-    #[arg(long, value_name = "N", requires = "initramfs")]
+    #[arg(long, value_name = "N")]
     tries: Option<u32>,
+
+    /// For an initramfs that is made here, the device of the physical root: PARTUUID=, UUID= or
+    /// LABEL= [default: the UUID of its filesystem].
+    #[arg(long, value_name = "DEVICE", conflicts_with = "initramfs")]
+    root: Option<RootDevice>,
 
     #[command(flatten)]
     boot: BootArgs,
+}
+
+/// What a deployment is for, where it is not what the one before was for.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct AimArgs {
+    /// What the machine will enforce at boot [default: as the deployment before, else verity].
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeChoice>,
+
+    /// What of /etc is kept [default: as the deployment before].
+    #[arg(long, value_enum)]
+    pub(crate) etc: Option<EtcChoice>,
+
+    /// The stateroot it is for: its /var is made in the sysroot where it is missing [default: that
+    /// of the deployment before].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) stateroot: Option<Name>,
+}
+
+/// What becomes of changes to `/etc`.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum EtcChoice {
+    /// The release's; changes end with the boot.
+    Transient,
+    /// The deployment's own, merged from one release to the next; never sealed.
+    Merge,
+}
+
+impl From<EtcChoice> for EtcMode {
+    fn from(choice: EtcChoice) -> Self {
+        match choice {
+            EtcChoice::Transient => Self::Transient,
+            EtcChoice::Merge => Self::Merge,
+        }
+    }
+}
+
+impl AimArgs {
+    /// What is wished for: what was said, else what was so far, else `usual`.
+    pub(crate) fn aim(&self, so_far: Option<Aim>, usual: impl FnOnce(Mode) -> EtcMode) -> Aim {
+        let mode = self.mode.map(Mode::from);
+        let mode = mode.or(so_far.as_ref().map(|aim| aim.mode));
+        let mode = mode.unwrap_or(Mode::Verity);
+        let before = so_far.as_ref().map(|aim| aim.etc);
+        Aim {
+            mode,
+            etc: self
+                .etc
+                .map_or_else(|| before.unwrap_or_else(|| usual(mode)), Into::into),
+            stateroot: self
+                .stateroot
+                .clone()
+                .or(so_far.and_then(|aim| aim.stateroot)),
+        }
+    }
+
+    /// That what was said of it is what the initramfs will do.
+    fn check(&self, aim: &Aim) -> anyhow::Result<()> {
+        let differ = |option: &str, said: String, found: String| {
+            let message = format!(
+                "--{option} {said}: the policy in the initramfs says {found}, and it decides"
+            );
+            Failure::new(ErrorClass::Usage, message)
+                .hint(format!("leave out --{option}, or name another --initramfs"))
+        };
+        match (self.mode, self.etc, &self.stateroot) {
+            (Some(mode), ..) if Mode::from(mode) != aim.mode => {
+                let found = ModeChoice::from(aim.mode).to_string();
+                Err(differ("mode", mode.to_string(), found).into())
+            }
+            (_, Some(etc), _) if EtcMode::from(etc) != aim.etc => {
+                let said = EtcMode::from(etc).as_str().to_owned();
+                Err(differ("etc", said, aim.etc.as_str().to_owned()).into())
+            }
+            (.., Some(name)) if Some(name) != aim.stateroot.as_ref() => {
+                let found = aim.stateroot.as_ref().map(ToString::to_string);
+                let found = found.unwrap_or_else(|| "that /var is in memory".into());
+                Err(differ("stateroot", name.to_string(), found).into())
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A boot entry that was made.
@@ -88,12 +182,143 @@ impl Report for EntryReport {
     }
 }
 
+/// What became of the changes to `/etc`.
+#[derive(Serialize)]
+pub(crate) struct EtcReport {
+    /// Where the new `/etc` is not the release's.
+    kept: Vec<String>,
+    /// Local sockets, fifos and devices that were left behind.
+    left_behind: Vec<String>,
+    /// New system users and groups that a kept file lacks.
+    missing_accounts: Vec<MissingReport>,
+}
+
+#[derive(Serialize)]
+struct MissingReport {
+    /// `passwd` or `group`.
+    file: &'static str,
+    names: Vec<String>,
+}
+
+impl EtcReport {
+    fn new(merged: &Merged) -> Self {
+        let path = |path: &[u8]| format!("/etc{}", path.escape_ascii());
+        Self {
+            kept: merged
+                .decisions
+                .iter()
+                .map(|kept| path(&kept.path))
+                .collect(),
+            left_behind: merged.skipped.iter().map(|skipped| path(skipped)).collect(),
+            missing_accounts: (merged.missing_accounts.iter())
+                .map(|missing| MissingReport {
+                    file: missing.file,
+                    names: missing.names.clone(),
+                })
+                .collect(),
+        }
+    }
+}
+
+/// A deployment, and what it boots with.
+#[derive(Serialize)]
+pub(crate) struct DeployedReport {
+    pub(crate) deployment: String,
+    pub(crate) commit: String,
+    pub(crate) serial: u32,
+    pub(crate) karg: String,
+    pub(crate) is_reused: bool,
+    /// The boot entry, where one was made.
+    pub(crate) entry: Option<EntryReport>,
+    /// Why none was.
+    pub(crate) no_entry_because: Option<String>,
+    /// Whether it becomes what boots next when the machine goes down.
+    pub(crate) is_staged: bool,
+    /// `release`, `made`, or null where one was named or none is needed.
+    pub(crate) initramfs: Option<&'static str>,
+    /// Where the deployment keeps its own `/etc`.
+    pub(crate) etc: Option<EtcReport>,
+}
+
+impl Report for DeployedReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let was = if self.is_reused {
+            "was deployed already as"
+        } else {
+            "deployed as"
+        };
+        writeln!(out, "{was} {}", self.deployment)?;
+        if let Some(etc) = &self.etc {
+            etc.write_text(out)?;
+        }
+        if self.initramfs == Some(MADE) {
+            writeln!(
+                out,
+                "its initramfs is made on this machine: the release brings none with sealroot-boot"
+            )?;
+        }
+        match (&self.entry, self.is_staged) {
+            (_, true) => writeln!(out, "it boots next once the machine goes down in order")?,
+            (Some(entry), _) => entry.write_text(out)?,
+            (None, _) => writeln!(out, "boot it with {}", self.karg)?,
+        }
+        match &self.no_entry_because {
+            Some(reason) => writeln!(out, "no boot entry was made: {reason}"),
+            None => Ok(()),
+        }
+    }
+}
+
+const MADE: &str = "made";
+
+fn word(origin: &Origin) -> &'static str {
+    match origin {
+        Origin::Release => "release",
+        Origin::Made { .. } => MADE,
+    }
+}
+
+impl EtcReport {
+    pub(crate) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        for path in &self.left_behind {
+            writeln!(
+                out,
+                "{path} was left behind: it is no file, directory or symlink"
+            )?;
+        }
+        for MissingReport { file, names } in &self.missing_accounts {
+            let names = names.join(", ");
+            writeln!(
+                out,
+                "/etc/{file} is the local one and lacks what the release adds: {names}"
+            )?;
+        }
+        writeln!(
+            out,
+            "/etc keeps {}",
+            counted(self.kept.len() as u64, "local change")
+        )
+    }
+}
+
+/// What to do with a release.
+pub(crate) struct Deploying<'d> {
+    pub(crate) statement: &'d Verified<Statement>,
+    pub(crate) origin: Option<Word>,
+    pub(crate) aim: &'d AimArgs,
+    /// What becomes of `/etc` where nothing was said and nothing of ours was there before.
+    pub(crate) usual_etc: fn(Mode) -> EtcMode,
+    /// Whether what boots changes only when the machine goes down.
+    pub(crate) is_staged: bool,
+}
+
 impl EntryArgs {
-    /// Finds the boot partition; it must be there if an entry is wanted.
+    /// Finds the boot partition; it must be there if anything was said of an entry.
     pub(crate) fn find(&self, common: &Common) -> anyhow::Result<BootPlace> {
-        let place = self.boot.find(common)?;
-        match (&self.initramfs, place.reason()) {
-            (Some(_), Some(reason)) => {
+        let place = self.boot.find_for_change(common)?;
+        let is_wanted = self.initramfs.is_some() || self.tries.is_some() || !self.kargs.is_empty();
+        match place.reason() {
+            Some(reason) if is_wanted => {
                 let message = format!("no boot entry can be made: {reason}");
                 Err(Failure::new(ErrorClass::NotFound, message)
                     .hint("name the boot partition with --boot DIR and --boot-loader NAME")
@@ -103,97 +328,196 @@ impl EntryArgs {
         }
     }
 
-    /// Why no entry was made, if that is worth a line.
-    pub(crate) fn reason(&self, place: &BootPlace) -> Option<String> {
-        if self.no_entry {
-            return None;
+    /// Deploys a verified release and makes it what boots next, or stages that.
+    pub(crate) fn deploy(
+        &self,
+        common: &Common,
+        transaction: &Transaction<'_>,
+        what: &Deploying<'_>,
+    ) -> anyhow::Result<DeployedReport> {
+        let place = self.find(common)?;
+        let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
+        if let Some(boot) = place.found().filter(|_| !self.no_entry) {
+            let machine = Machine {
+                sysroot: &sysroot,
+                boot,
+                runtime: &runtime,
+            };
+            return self.deploy_on(common, transaction, &machine, what);
         }
-        let reason = place.reason().map(str::to_owned);
-        Some(reason.unwrap_or_else(|| "no --initramfs was named".to_owned()))
+        if what.is_staged {
+            let reason = place.reason().unwrap_or("--no-entry was said");
+            let message = format!("there is nothing to stage without a boot entry: {reason}");
+            return Err(Failure::new(ErrorClass::Usage, message).into());
+        }
+        let aim = what.aim.aim(None, |_| EtcMode::Transient);
+        let tree = release::check_pack(transaction.store(), what.statement)?;
+        let etc = what.aim.etc.map(Into::into);
+        let (_, mut report) = self.link(common, transaction, what, &aim, etc, &tree)?;
+        if !self.no_entry {
+            report.no_entry_because = place.reason().map(str::to_owned);
+        }
+        Ok(report)
     }
 
-    /// Makes the entry, if one is wanted.
-    pub(crate) fn make(
+    fn deploy_on(
         &self,
+        common: &Common,
         transaction: &Transaction<'_>,
-        place: &BootPlace,
-        statement: &Statement,
-        tree: &Tree,
-        deployment: DeploymentName,
-    ) -> anyhow::Result<Option<EntryReport>> {
-        let (Some(initramfs), Some(boot)) = (&self.initramfs, place.found()) else {
+        machine: &Machine<'_>,
+        what: &Deploying<'_>,
+    ) -> anyhow::Result<DeployedReport> {
+        let (store, monitor) = (transaction.store(), transaction.monitor());
+        let statement = what.statement;
+        let tree = release::check_pack(store, statement)?;
+        let bytes = release::open_pack_bytes(store, &statement.pack_digest)?;
+        let pack = activate::pack_of(&bytes, &statement.pack_digest)?;
+        let wished = what.aim.aim(Aim::so_far(store, machine)?, what.usual_etc);
+        let given = self.given()?;
+        let boot_program = initramfs::installed_boot_program();
+        let keyset = files::read(&common.keyset_path())?;
+        let initramfs = match &given {
+            Some((file, policy)) => Initramfs::Given {
+                file,
+                policy: policy.as_ref(),
+            },
+            None => Initramfs::OfRelease(Parts {
+                boot_program: boot_program.as_deref(),
+                keyset: &keyset,
+                root: self.root.as_ref(),
+            }),
+        };
+        let wishes = Wishes {
+            kernel_arguments: &self.kargs,
+            tries: self.tries,
+            initramfs,
+        };
+        let prepared =
+            activate::prepare(store, &pack, machine, statement, &wished, &wishes, monitor)?;
+        let aim = &prepared.aim;
+        what.aim.check(aim)?;
+        activate::check(store, machine, None, &tree, &prepared, monitor)?;
+        let (name, mut report) = self.link(common, transaction, what, aim, Some(aim.etc), &tree)?;
+        report.initramfs = prepared.origin.as_ref().map(word);
+        if what.is_staged {
+            let staged = Staged::now(self.kargs.clone(), self.tries)?;
+            activate::stage(transaction, name, &staged)?;
+            report.is_staged = true;
+            return Ok(report);
+        }
+        let Activated { added, etc, .. } =
+            activate::activate(transaction, machine, name, &tree, &prepared)?;
+        report.entry = Some(EntryReport::new(&added));
+        report.etc = etc.as_ref().map(EtcReport::new);
+        Ok(report)
+    }
+
+    /// The deployment itself, without anything that boots.
+    fn link(
+        &self,
+        common: &Common,
+        transaction: &Transaction<'_>,
+        what: &Deploying<'_>,
+        aim: &Aim,
+        etc: Option<EtcMode>,
+        tree: &sealroot_format::tree::Tree,
+    ) -> anyhow::Result<(DeploymentName, DeployedReport)> {
+        let store = transaction.store();
+        let place = self.boot.find(common)?;
+        let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
+        let untouched = match place.found() {
+            Some(boot) if aim.etc == EtcMode::Merge => {
+                let (sysroot, runtime) = (&*sysroot, &runtime);
+                let machine = Machine {
+                    sysroot,
+                    boot,
+                    runtime,
+                };
+                activate::with_wanted_etc(store, &machine)?
+            }
+            _ => BTreeSet::new(),
+        };
+        if let (Some(stateroot), None) = (&aim.stateroot, &common.store) {
+            let first = Some((tree, store));
+            machine::make_stateroot(&sysroot, stateroot, first, transaction.monitor())?;
+        }
+        let request = Request {
+            statement: what.statement,
+            mode: aim.mode,
+            origin: what.origin.clone(),
+            stateroot: aim.stateroot.clone(),
+            etc,
+            untouched,
+            now: time::now(),
+        };
+        let deployed = deploy::deploy(transaction, &request, release::objects(tree))?;
+        let name = deployed.name;
+        let report = DeployedReport {
+            deployment: name.to_string(),
+            commit: name.commit.to_string(),
+            serial: name.serial,
+            karg: format!("sealroot={name}"),
+            is_reused: deployed.is_reused,
+            entry: None,
+            no_entry_because: None,
+            is_staged: false,
+            initramfs: None,
+            etc: None,
+        };
+        Ok((name, report))
+    }
+
+    /// The initramfs that was named, and the policy that it carries.
+    fn given(&self) -> anyhow::Result<Option<(File, Option<Policy>)>> {
+        let Some(path) = &self.initramfs else {
             return Ok(None);
         };
-        let initrd = File::open(initramfs)
-            .with_context(|| format!("cannot read {}", initramfs.display()))?;
-        let linux = kernel(transaction.store(), statement, tree)?;
-        let entries = boot.entries()?;
-        let before = entries.default_entry().and_then(Entry::ours);
-        let mut arguments =
-            before.map_or_else(KernelArguments::default, |ours| ours.text.arguments.clone());
-        for argument in &self.kargs {
-            if !arguments.contains(argument) {
-                arguments.append(argument)?;
-            }
-        }
-        let new = NewEntry {
-            deployment,
-            title: title(statement, &deployment),
-            arguments,
-            files: Files::Content {
-                linux: &*linux,
-                initrd: &initrd,
-            },
-            tries: self.tries,
-        };
-        let runtime: Runtime = self.boot.runtime();
-        let added = machine::make_default(transaction, &runtime, boot, &new)?;
-        Ok(Some(EntryReport::new(&added)))
+        let open = || File::open(path).with_context(|| format!("cannot read {}", path.display()));
+        // One that is put together in a way that we do not know may boot all the same.
+        let carried = initramfs::scan(&mut open()?).ok();
+        let policy = carried.and_then(|carried| carried.policy);
+        let policy = policy.and_then(|bytes| Policy::parse(&bytes).ok());
+        Ok(Some((open()?, policy)))
     }
 }
 
-/// What people see in the menu.
-fn title(statement: &Statement, deployment: &DeploymentName) -> String {
-    let version = match &statement.version {
-        Some(version) => version.to_string(),
-        None => statement.index.to_string(),
+/// Makes a deployment that is there what boots next.
+pub(crate) fn activate_staged(
+    common: &Common,
+    transaction: &Transaction<'_>,
+    boot: &Boot,
+    args: &BootArgs,
+    name: DeploymentName,
+    statement: &Verified<Statement>,
+    staged: &Staged,
+) -> anyhow::Result<(EntryReport, Option<EtcReport>)> {
+    let store = transaction.store();
+    let (sysroot, runtime) = (common.physical_root(), args.runtime());
+    let machine = Machine {
+        sysroot: &sysroot,
+        boot,
+        runtime: &runtime,
     };
-    let commit = deployment.commit.to_hex();
-    let commit = commit.get(..8).unwrap_or_default();
-    let mut title = format!(
-        "{} {version} ({}, {commit}.{})",
-        statement.os, statement.stream, deployment.serial
-    );
-    if title.len() > sealroot_format::limits::MAX_BOOT_TITLE_BYTES {
-        title = format!("{} ({commit}.{})", statement.os, deployment.serial);
-    }
-    title
-}
-
-/// The kernel of a release.
-fn kernel<'s>(
-    store: &'s Store,
-    statement: &Statement,
-    tree: &Tree,
-) -> anyhow::Result<Box<dyn ReadAt + 's>> {
-    let Some(release) = &statement.kernel else {
-        let message = "the release names no kernel, so there is none to boot";
-        return Err(Failure::new(ErrorClass::NotFound, message)
-            .hint("`build` finds it in usr/lib/modules/<kernel>/vmlinuz of the tree")
-            .into());
+    let tree = release::check_pack(store, statement)?;
+    let bytes = release::open_pack_bytes(store, &statement.pack_digest)?;
+    let pack = activate::pack_of(&bytes, &statement.pack_digest)?;
+    let aim = Aim::of_record(&deploy::read_record(store, name)?);
+    let boot_program = initramfs::installed_boot_program();
+    let keyset = files::read(&common.keyset_path())?;
+    let wishes = Wishes {
+        kernel_arguments: &staged.kernel_arguments,
+        tries: staged.tries,
+        initramfs: Initramfs::OfRelease(Parts {
+            boot_program: boot_program.as_deref(),
+            keyset: &keyset,
+            root: None,
+        }),
     };
-    let path = format!("usr/lib/modules/{release}/vmlinuz");
-    let inode = tree.lookup(path.split('/').map(str::as_bytes));
-    match inode.map(|id| &tree.inode(id).kind) {
-        Some(Kind::Regular(FileContent::Inline(content))) => Ok(Box::new(content.read()?)),
-        Some(Kind::Regular(FileContent::External { digest, size_bytes })) => Ok(Box::new(
-            release::open_verified_object(store, digest, *size_bytes)?,
-        )),
-        _ => {
-            let message = format!("the release has no regular file {path}");
-            Err(Failure::new(ErrorClass::NotFound, message)
-                .hint("the kernel must be in the tree that is built")
-                .into())
-        }
-    }
+    let monitor = transaction.monitor();
+    let prepared = activate::prepare(store, &pack, &machine, statement, &aim, &wishes, monitor)?;
+    let done = activate::activate(transaction, &machine, name, &tree, &prepared)?;
+    Ok((
+        EntryReport::new(&done.added),
+        done.etc.as_ref().map(EtcReport::new),
+    ))
 }

@@ -112,12 +112,14 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         return Some(failure.class);
     }
     first_class!(
+        sealroot::activate::ActivateError,
         sealroot::adopt::AdoptError,
         sealroot::build::BuildError,
         sealroot::deploy::DeployError,
         sealroot::entry::EntryError,
         sealroot::etc::EtcError,
         sealroot::import::ImportError,
+        sealroot::entry::InitrdError,
         sealroot::initramfs::Error,
         sealroot::machine::MachineError,
         sealroot::mount::MountError,

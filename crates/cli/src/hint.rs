@@ -5,9 +5,11 @@ use std::error::Error;
 use std::io;
 use std::path::Path;
 
+use sealroot::activate::ActivateError;
 use sealroot::adopt::AdoptError;
 use sealroot::build::BuildError;
 use sealroot::deploy::DeployError;
+use sealroot::entry::InitrdError;
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
@@ -59,10 +61,53 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         return failure.own_hint().map(str::to_owned);
     }
     first_hint!(
-        of_adopt, of_build, of_deploy, of_keys, of_machine, of_mount, of_release, of_sign,
-        of_source, of_store, of_unpack
+        of_activate,
+        of_adopt,
+        of_build,
+        of_deploy,
+        of_keys,
+        of_machine,
+        of_mount,
+        of_release,
+        of_sign,
+        of_source,
+        of_store,
+        of_unpack
     );
     None
+}
+
+fn of_activate(error: &ActivateError) -> Option<String> {
+    match error {
+        ActivateError::Store(error) => of_store(error),
+        ActivateError::Deploy(error) => of_deploy(error),
+        ActivateError::Release(error) => of_release(error),
+        ActivateError::Adopt(error) => of_adopt(error),
+        ActivateError::Machine(error) => of_machine(error),
+        ActivateError::Initrd(error) => of_initrd(error),
+        ActivateError::NoRootDevice { .. } => {
+            Some("name it with --root UUID=, PARTUUID= or LABEL=".into())
+        }
+        ActivateError::Flag { name, .. } => {
+            let commit = name.commit.to_hex();
+            Some(format!("`sealroot deploy {commit}` does all of it now"))
+        }
+        _ => None,
+    }
+}
+
+fn of_initrd(error: &InitrdError) -> Option<String> {
+    match error {
+        InitrdError::NoBootProgram => Some(
+            "install sealroot-boot there; or name an initramfs with --initramfs FILE, or make no \
+             entry with --no-entry"
+                .into(),
+        ),
+        InitrdError::CarriedPolicy { .. } => {
+            Some("name another initramfs with --initramfs FILE".into())
+        }
+        _ => None,
+    }
 }
 
 fn of_adopt(error: &AdoptError) -> Option<String> {
@@ -143,8 +188,8 @@ fn of_machine(error: &MachineError) -> Option<String> {
             "if this system was not booted by sealroot, remove {}",
             path.display()
         )),
-        MachineError::NoRollback | MachineError::NoDefault => {
-            Some("`sealroot deploy --initramfs FILE` makes a boot entry".into())
+        MachineError::NothingRuns | MachineError::NoRollback | MachineError::NoDefault => {
+            Some("`sealroot deploy COMMIT` makes a boot entry".into())
         }
         MachineError::MissingPack { .. } | MachineError::BadPack { .. } => Some(format!(
             "{BUILD_AGAIN}, or `sealroot undeploy` what needs it; then prune"

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use clap::{Args, ValueEnum};
 use sealroot::deploy;
 use sealroot::entry::{Boot, EntryError, Loader, Places};
-use sealroot::machine::Runtime;
+use sealroot::machine::{Booted, Runtime, make_writable};
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::DeploymentName;
@@ -49,6 +49,18 @@ impl RunArgs {
     /// The records of this boot.
     pub(crate) fn runtime(&self) -> Runtime {
         Runtime::new(&self.run)
+    }
+
+    /// The deployment that runs.
+    pub(crate) fn running(&self) -> anyhow::Result<DeploymentName> {
+        let booted = Booted::read(&self.runtime())?;
+        let name = booted.and_then(|booted| booted.deployment);
+        name.ok_or_else(|| {
+            let message = "no deployment of sealroot runs here";
+            Failure::new(ErrorClass::NotFound, message)
+                .hint("name what is meant; `sealroot status` lists what is there")
+                .into()
+        })
     }
 }
 
@@ -110,7 +122,7 @@ impl BootArgs {
             let reason = "a store was named, not a sysroot, and no --boot";
             return Ok(BootPlace::None(reason.to_owned()));
         }
-        match Boot::find(&Places::of(&common.sysroot)) {
+        match Boot::find(&Places::of(&common.physical_root())) {
             Ok(boot) => Ok(BootPlace::Found(boot)),
             Err(
                 error @ (EntryError::NoBootLoader { .. }
@@ -118,6 +130,25 @@ impl BootArgs {
                 | EntryError::SeveralLoaders { .. }),
             ) => Ok(BootPlace::None(error.to_string())),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Finds the boot partition to change what is on it: see [`Common::open_store_for_change`].
+    pub(crate) fn find_for_change(&self, common: &Common) -> anyhow::Result<BootPlace> {
+        let place = self.find(common)?;
+        match place.found() {
+            Some(boot) if make_writable(boot.location())? => self.find(common),
+            _ => Ok(place),
+        }
+    }
+
+    /// Finds the boot partition, which must be there, to change what is on it.
+    pub(crate) fn require_for_change(&self, common: &Common) -> anyhow::Result<Boot> {
+        let boot = self.require(common)?;
+        if make_writable(boot.location())? {
+            self.require(common)
+        } else {
+            Ok(boot)
         }
     }
 

@@ -19,11 +19,13 @@
 //! * [`machine`]: which deployments there are, what uses them, what can go;
 //! * [`etc`]: `/etc` from one release to the next;
 //! * [`adopt`]: a commit of OSTree on this machine taken over in place, and the way back;
+//! * [`activate`]: a deployment made what boots next, with its `/etc`, initramfs and entry;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
 #![forbid(unsafe_code)]
 
+pub mod activate;
 pub mod adopt;
 pub mod build;
 pub mod check;

@@ -4,33 +4,30 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
 use clap::Args;
 use sealroot::adopt::{
     self, Adopted, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
-    make_writable,
 };
-use sealroot::deploy;
 use sealroot::entry::Places;
 use sealroot::import::{self, FoundStatement, ImportError};
-use sealroot::monitor::Silent;
 use sealroot::ostree::Repository;
-use sealroot::release;
 use sealroot::store::{KernelIo, Store, VeritySupport};
 use sealroot_format::digest::CommitId;
-use sealroot_format::policy::Mode;
+use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::{Name, Unverified};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::boot_entry::{AimArgs, DeployedReport, Deploying, EntryArgs};
 use crate::cmd::build::threshold_parser;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
-use crate::time;
 
 /// Take over a commit that OSTree has on this machine, without storing its content twice.
 ///
@@ -41,14 +38,19 @@ use crate::time;
 /// A ref in the repository keeps the commit from OSTree's prune. `sealroot revert` is the way back.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of the command line"
+)]
 pub(crate) struct Adopt {
     /// The commit: a checksum, a ref or remote:ref [default: what OSTree boots].
     #[arg(value_name = "REV")]
     rev: Option<String>,
 
-    /// Whose /var the release is for [default: that of OSTree's deployment of the commit].
-    #[arg(long, value_name = "NAME")]
-    stateroot: Option<Name>,
+    /// First have `ostree pull` fetch REV, which is then REMOTE:REF. It checks GPG signatures too, where
+    /// the remote demands them.
+    #[arg(long, requires = "rev", conflicts_with = "dry_run")]
+    pull: bool,
 
     /// The stream it was released in; needed where there are several.
     #[arg(long, value_name = "NAME")]
@@ -59,7 +61,7 @@ pub(crate) struct Adopt {
     statement: Option<PathBuf>,
 
     /// Do without a statement: pack and objects are made, nothing is deployed.
-    #[arg(long, conflicts_with_all = ["statement", "stream", "mode"])]
+    #[arg(long, conflicts_with_all = ["statement", "stream", "mode", "etc", "initramfs", "kargs", "tries"])]
     unsigned: bool,
 
     /// With --unsigned: files up to this many bytes go inside the pack (0 to 65536).
@@ -72,9 +74,15 @@ pub(crate) struct Adopt {
     )]
     threshold: u32,
 
-    /// What the machine will enforce at boot.
-    #[arg(long, value_enum, default_value_t = ModeChoice::Verity)]
-    mode: ModeChoice,
+    /// Make the change of what boots only when the machine goes down, with /etc as it is then.
+    #[arg(long, conflicts_with_all = ["unsigned", "initramfs", "no_entry", "root"])]
+    stage: bool,
+
+    #[command(flatten)]
+    aim: AimArgs,
+
+    #[command(flatten)]
+    entry: EntryArgs,
 
     /// Only look: what would be done, what it costs, what stands against it.
     #[arg(long)]
@@ -85,6 +93,7 @@ const EXAMPLES: &str = "\
 Examples:
   sealroot --sysroot /sysroot adopt --dry-run
   sealroot --sysroot /sysroot --keyset vendor.keyset adopt
+  sealroot adopt --pull vendor:exampleos/x86_64/stable --stage       # an update
   sealroot --sysroot /sysroot adopt --unsigned vendor:exampleos/x86_64/stable
 
 Without a statement there is no release. Make one of your own from the same commit, which writes
@@ -128,6 +137,8 @@ struct DoneReport {
     is_new: bool,
     /// The deployment; `null` for an unsigned adoption.
     deployment: Option<String>,
+    /// What it boots with.
+    deployed: Option<DeployedReport>,
     extra_pack_bytes: u64,
     extra_verity_bytes: u64,
     extra_own_bytes: u64,
@@ -218,8 +229,8 @@ impl DoneReport {
             self.extra_verity_bytes,
             self.extra_own_bytes
         )?;
-        match &self.deployment {
-            Some(name) => writeln!(out, "deployed as {name}; boot it with sealroot={name}"),
+        match &self.deployed {
+            Some(deployed) => deployed.write_text(out),
             None => writeln!(
                 out,
                 "not signed: pack {} is there, and nothing is deployed",
@@ -235,19 +246,14 @@ struct Target {
     stateroot: Name,
 }
 
-/// Where OSTree is: on a booted machine `/sysroot`, and `/ostree` is only a link into that.
-pub(crate) fn physical_root(common: &Common) -> PathBuf {
-    let usual = Path::new("/sysroot");
-    if common.sysroot == Path::new("/") && usual.join("ostree/repo").is_dir() {
-        return usual.to_owned();
-    }
-    common.sysroot.clone()
-}
-
 impl Adopt {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let sysroot = physical_root(common);
+        let sysroot = common.physical_root();
         let path = sysroot.join("ostree/repo");
+        if let (Some(rev), true) = (&self.rev, self.pull) {
+            common.make_writable()?;
+            pull(&path, rev)?;
+        }
         let repository = Repository::open(&path)?;
         let target = self.target(&repository, &sysroot)?;
         let found = match self.unsigned {
@@ -276,7 +282,6 @@ impl Adopt {
         survey.check().map_err(|error| blocked(error, &survey))?;
         self.check_mode(&survey)?;
         drop(repository);
-        make_writable(&sysroot.join("ostree"))?;
         report.done =
             Some(self.adopt(common, &sysroot, &location, &target, found.as_ref(), output)?);
         output.emit(&report)
@@ -297,7 +302,7 @@ impl Adopt {
         };
         let of_commit = |theirs: &&Theirs| theirs.name.commit == commit;
         let deployed = theirs.iter().find(of_commit).or(theirs.first());
-        let named = self.stateroot.clone();
+        let named = self.aim.stateroot.clone();
         let stateroot = match (named, deployed) {
             (Some(stateroot), _) => stateroot,
             (None, Some(theirs)) => theirs.stateroot.parse()?,
@@ -342,16 +347,20 @@ impl Adopt {
         })
     }
 
+    fn mode(&self) -> ModeChoice {
+        self.aim.mode.unwrap_or(ModeChoice::Verity)
+    }
+
     /// That what is to be enforced can be, before anything is done.
     fn check_mode(&self, survey: &Survey) -> anyhow::Result<()> {
-        let mode = Mode::from(self.mode);
+        let mode = Mode::from(self.mode());
         if self.unsigned || mode == Mode::Integrity || survey.verity == VeritySupport::Kernel {
             return Ok(());
         }
         let reasons = survey.findings.first().map(|finding| finding.text.clone());
         let message = format!(
             "the mode {} needs fs-verity: {}",
-            self.mode,
+            self.mode(),
             reasons.unwrap_or_else(|| "the store has none".into())
         );
         let way_out = survey.findings.iter().find_map(|f| f.way_out.as_deref());
@@ -372,11 +381,9 @@ impl Adopt {
         found: Option<&FoundStatement>,
         output: Output,
     ) -> anyhow::Result<DoneReport> {
+        let store = common.open_or_create_store()?;
+        // Opened when it can be written to: files are linked within one mount only.
         let repository = Repository::open(&sysroot.join("ostree/repo"))?;
-        let store = match &common.store {
-            Some(location) => Store::open_or_create(location)?,
-            None => Store::open_or_create_in_sysroot(sysroot)?,
-        };
         {
             let _lock = repository.lock_exclusively()?;
             let io = KernelIo::open(repository.path())?;
@@ -390,7 +397,7 @@ impl Adopt {
         };
         let adopted = adopt::adopt(&store, &request, &Progress::new(output))?;
         let deployment = match found {
-            Some(found) => Some(self.deploy(&store, target, found)?),
+            Some(found) => Some(self.deploy(common, &store, target, found, output)?),
             None => None,
         };
         Ok(DoneReport::new(
@@ -400,31 +407,61 @@ impl Adopt {
         ))
     }
 
-    /// Deploys what is in the store; the deployment's name.
+    /// Deploys what is in the store.
     fn deploy(
         &self,
+        common: &Common,
         store: &Store,
         target: &Target,
         found: &FoundStatement,
-    ) -> anyhow::Result<String> {
-        let transaction = store.begin(&Silent)?;
-        let tree = release::check_pack(store, &found.statement)?;
-        let request = deploy::Request {
+        output: Output,
+    ) -> anyhow::Result<DeployedReport> {
+        let progress = Progress::new(output);
+        let transaction = store.begin(&progress)?;
+        let mut aim = self.aim.clone();
+        aim.stateroot = Some(target.stateroot.clone());
+        let what = Deploying {
             statement: &found.statement,
-            mode: self.mode.into(),
             origin: None,
-            stateroot: Some(target.stateroot.clone()),
-            etc: None,
-            now: time::now(),
+            aim: &aim,
+            usual_etc: as_with_ostree,
+            is_staged: self.stage,
         };
-        let deployed = deploy::deploy(&transaction, &request, release::objects(&tree))?;
+        let deployed = self.entry.deploy(common, &transaction, &what)?;
         transaction.finish()?;
-        Ok(deployed.name.to_string())
+        Ok(deployed)
+    }
+}
+
+/// Has OSTree pull a ref of a remote into the repository.
+fn pull(repository: &Path, rev: &str) -> anyhow::Result<()> {
+    let Some((remote, branch)) = rev.split_once(':') else {
+        let message = format!("{rev} names no remote to pull from: expected REMOTE:REF");
+        return Err(Failure::new(ErrorClass::Usage, message).into());
+    };
+    let mut ostree = Command::new("ostree");
+    ostree.arg(format!("--repo={}", repository.display()));
+    ostree.args(["pull", "--", remote, branch]);
+    // What it tells of its progress is for people, as ours is.
+    ostree.stdin(Stdio::null()).stdout(io::stderr());
+    let status = ostree.status().context("cannot start `ostree pull`")?;
+    if status.success() {
+        return Ok(());
+    }
+    let message = format!("`ostree pull {remote} {branch}` ended with {status}");
+    Err(Failure::new(ErrorClass::Io, message).into())
+}
+
+/// OSTree keeps /etc, so it is kept; where all is sealed it cannot be.
+fn as_with_ostree(mode: Mode) -> EtcMode {
+    match mode {
+        Mode::Sealed => EtcMode::Transient,
+        _ => EtcMode::Merge,
     }
 }
 
 impl DoneReport {
-    fn new(adopted: &Adopted, deployment: Option<String>, footprint: Footprint) -> Self {
+    fn new(adopted: &Adopted, deployed: Option<DeployedReport>, footprint: Footprint) -> Self {
         let objects = &adopted.objects;
         Self {
             pack: adopted.pack.digest.to_string(),
@@ -436,7 +473,10 @@ impl DoneReport {
                 .collect(),
             added_bytes: objects.added_bytes,
             is_new: adopted.is_new,
-            deployment,
+            deployment: deployed
+                .as_ref()
+                .map(|deployed| deployed.deployment.clone()),
+            deployed,
             extra_pack_bytes: footprint.pack_bytes,
             extra_verity_bytes: footprint.verity_bytes,
             extra_own_bytes: footprint.own_bytes,

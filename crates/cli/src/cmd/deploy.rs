@@ -2,30 +2,27 @@
 //! `sealroot deploy`
 
 use std::fmt;
-use std::io::{self, Write};
 
 use clap::{Args, ValueEnum};
-use sealroot::deploy::{self, Request};
-use sealroot::{machine, release};
-use sealroot_format::policy::Mode;
+use sealroot::release;
+use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::{Name, Word};
-use serde::Serialize;
 
 use crate::args::Common;
-use crate::boot_entry::{EntryArgs, EntryReport};
+use crate::boot_entry::{AimArgs, Deploying, EntryArgs};
 use crate::commit::CommitPrefix;
-use crate::output::{Output, Report};
+use crate::output::Output;
 use crate::progress::Progress;
-use crate::time;
 
 /// Make a signed release of the store bootable.
 ///
 /// Verifies the release, measures all its objects and links them into a directory of their own,
 /// so that nothing that happens to other releases concerns it. Costs no space but for the links.
 ///
-/// With --initramfs it is made the default of the boot loader as well: the kernel is that of the
-/// release. Only when all is durable, one new boot entry makes the change; kernel arguments are
-/// those of the default so far.
+/// Where a boot loader that reads boot entries is found, it becomes what boots next: with the
+/// release's kernel, the kernel arguments and the /var of what booted so far, and an /etc that is
+/// merged or not. The initramfs is the release's own if it carries the boot program; otherwise one is
+/// made here. Only when all is durable, one new boot entry makes the change.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Deploy {
@@ -37,18 +34,18 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
 
-    /// What the machine will enforce at boot.
-    #[arg(long, value_enum, default_value_t = ModeChoice::Verity)]
-    mode: ModeChoice,
-
     /// Where the release came from, for people: a URL or a path, say. Printable ASCII without
     /// spaces, at most 255 characters.
     #[arg(long, value_name = "WORD")]
     origin: Option<Word>,
 
-    /// The stateroot it is for: its /var is made in the sysroot where it is missing.
-    #[arg(long, value_name = "NAME")]
-    stateroot: Option<Name>,
+    /// Make the change of what boots only when the machine goes down, with /etc as it is then. What
+    /// would stand against it is told now.
+    #[arg(long, conflicts_with_all = ["initramfs", "no_entry", "root"])]
+    stage: bool,
+
+    #[command(flatten)]
+    aim: AimArgs,
 
     #[command(flatten)]
     entry: EntryArgs,
@@ -61,8 +58,10 @@ Example:
 It prints the deployment's name; the kernel command line then says which one to boot:
   sealroot=<commit>.<serial>
 
-With an initramfs it becomes what boots next; what runs now stays as the way back:
-  sealroot deploy COMMIT --initramfs initramfs.img --karg quiet";
+On a machine it becomes what boots next; what runs now stays as the way back:
+  sealroot deploy COMMIT && reboot
+  sealroot deploy COMMIT --stage                  # merges the last changes to /etc too
+  sealroot deploy COMMIT --tries 3                # systemd-boot: back by itself if it fails";
 
 /// The boot modes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,78 +104,27 @@ impl fmt::Display for ModeChoice {
     }
 }
 
-#[derive(Serialize)]
-struct DeployedReport {
-    deployment: String,
-    commit: String,
-    serial: u32,
-    karg: String,
-    is_reused: bool,
-    /// The boot entry, where one was made.
-    entry: Option<EntryReport>,
-    /// Why none was.
-    no_entry_because: Option<String>,
-}
-
-impl Report for DeployedReport {
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let was = if self.is_reused {
-            "was deployed already as"
-        } else {
-            "deployed as"
-        };
-        writeln!(out, "{was} {}", self.deployment)?;
-        match &self.entry {
-            Some(entry) => entry.write_text(out)?,
-            None => writeln!(out, "boot it with {}", self.karg)?,
-        }
-        match &self.no_entry_because {
-            Some(reason) => writeln!(out, "no boot entry was made: {reason}"),
-            None => Ok(()),
-        }
-    }
-}
-
 impl Deploy {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
+        let store = common.open_store_for_change()?;
         let keyset = common.trusted_keyset()?;
-        let place = self.entry.find(common)?;
-        if let (Some(stateroot), None) = (&self.stateroot, &common.store) {
-            machine::make_stateroot(&common.sysroot, stateroot)?;
-        }
-        let progress = Progress::new(output);
-        let transaction = store.begin(&progress)?;
-        let stream = self.stream.as_ref();
-        let commit = self.commit.find(&store)?;
-        let statement = release::verify_statement(&store, &keyset, commit, stream)?;
-        let tree = release::check_pack(&store, &statement)?;
-        let request = Request {
-            statement: &statement,
-            mode: self.mode.into(),
-            origin: self.origin.clone(),
-            stateroot: self.stateroot.clone(),
-            etc: None,
-            now: time::now(),
+        let report = {
+            let progress = Progress::new(output);
+            let transaction = store.begin(&progress)?;
+            let commit = self.commit.find(&store)?;
+            let stream = self.stream.as_ref();
+            let statement = release::verify_statement(&store, &keyset, commit, stream)?;
+            let what = Deploying {
+                statement: &statement,
+                origin: self.origin.clone(),
+                aim: &self.aim,
+                usual_etc: |_| EtcMode::Transient,
+                is_staged: self.stage,
+            };
+            let report = self.entry.deploy(common, &transaction, &what)?;
+            transaction.finish()?;
+            report
         };
-        let deployed = deploy::deploy(&transaction, &request, release::objects(&tree))?;
-        let name = deployed.name;
-        let entry = self
-            .entry
-            .make(&transaction, &place, &statement, &tree, name)?;
-        transaction.finish()?;
-        drop(progress);
-        output.emit(&DeployedReport {
-            deployment: name.to_string(),
-            commit: name.commit.to_string(),
-            serial: name.serial,
-            karg: format!("sealroot={name}"),
-            is_reused: deployed.is_reused,
-            no_entry_because: match entry {
-                Some(_) => None,
-                None => self.entry.reason(&place),
-            },
-            entry,
-        })
+        output.emit(&report)
     }
 }

@@ -9,7 +9,6 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use sealroot::deploy::read_record;
 use sealroot::etc::{self, Change, EtcDirectory};
-use sealroot::machine::Booted;
 use sealroot::monitor::Silent;
 use sealroot::store::{KernelIo, Store, StorePath};
 use sealroot_format::ErrorClass;
@@ -139,18 +138,6 @@ impl Etc {
     }
 }
 
-/// The deployment that runs.
-fn running(run: &RunArgs) -> anyhow::Result<DeploymentName> {
-    let booted = Booted::read(&run.runtime())?;
-    let name = booted.and_then(|booted| booted.deployment);
-    name.ok_or_else(|| {
-        let message = "no deployment of sealroot runs here";
-        Failure::new(ErrorClass::NotFound, message)
-            .hint("name a deployment that keeps its own /etc; `sealroot status` lists them")
-            .into()
-    })
-}
-
 /// What the release of a deployment has.
 fn default_of(store: &Store, name: DeploymentName) -> anyhow::Result<Tree> {
     let record = read_record(store, name)?;
@@ -162,7 +149,7 @@ impl Diff {
         let store = common.open_store()?;
         let name = match &self.deployment {
             Some(choice) => choice.find(&store)?,
-            None => running(&self.run)?,
+            None => self.run.running()?,
         };
         let is_kept = etc::has_own(&store, name)?;
         let directory = if is_kept {
@@ -207,7 +194,7 @@ impl Diff {
 impl Reset {
     fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
-        let name = running(&self.run)?;
+        let name = self.run.running()?;
         if !etc::has_own(&store, name)? {
             let message = format!("the deployment {name} keeps no /etc of its own");
             return Err(Failure::new(ErrorClass::Unsupported, message)

@@ -11,12 +11,13 @@ use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, EtcMode, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
 };
 use sealroot_format::sign::Name;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::boot_entry::EtcChoice;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
@@ -131,23 +132,6 @@ enum LayerChoice {
     Erofs,
     /// The pack is unpacked into memory.
     Tmpfs,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum EtcChoice {
-    /// The release's; changes end with the boot.
-    Transient,
-    /// The deployment's own, merged from one release to the next; never sealed.
-    Merge,
-}
-
-impl From<EtcChoice> for EtcMode {
-    fn from(choice: EtcChoice) -> Self {
-        match choice {
-            EtcChoice::Transient => Self::Transient,
-            EtcChoice::Merge => Self::Merge,
-        }
-    }
 }
 
 fn parse_digest(text: &str) -> Result<VerityDigest, String> {

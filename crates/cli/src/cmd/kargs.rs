@@ -55,12 +55,12 @@ impl Report for ArgumentsReport {
 
 impl Kargs {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
-        let boot = self.boot.require(common)?;
         if self.delete.is_empty() && self.replace.is_empty() && self.append.is_empty() {
-            let kernel_arguments = machine::arguments(&boot)?.to_string();
+            let kernel_arguments = machine::arguments(&self.boot.require(common)?)?.to_string();
             return output.emit(&ArgumentsReport { kernel_arguments });
         }
+        let store = common.open_store_for_change()?;
+        let boot = self.boot.require_for_change(common)?;
         let change = |arguments: &mut KernelArguments| -> Result<(), EntryError> {
             for argument in &self.delete {
                 arguments.delete(argument)?;

@@ -2,12 +2,14 @@
 //! One module a command: its arguments and what it does.
 
 pub(crate) mod adopt;
+pub(crate) mod bless;
 pub(crate) mod build;
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod deploy;
 pub(crate) mod dump;
 pub(crate) mod etc;
+pub(crate) mod finalize;
 pub(crate) mod image;
 pub(crate) mod import;
 pub(crate) mod initramfs;
@@ -21,6 +23,7 @@ pub(crate) mod revert;
 pub(crate) mod rollback;
 pub(crate) mod sign;
 pub(crate) mod status;
+pub(crate) mod switch;
 pub(crate) mod undeploy;
 pub(crate) mod unpack;
 pub(crate) mod verify;
@@ -42,6 +45,9 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Sign(sign) => sign.run(common, output),
         Command::Verify(verify) => verify.run(common, output),
         Command::Deploy(deploy) => deploy.run(common, output),
+        Command::Switch(switch) => switch.run(common, output),
+        Command::Finalize(finalize) => finalize.run(common, output),
+        Command::Bless(bless) => bless.run(common, output),
         Command::Rollback(rollback) => rollback.run(common, output),
         Command::Kargs(kargs) => kargs.run(common, output),
         Command::Undeploy(undeploy) => undeploy.run(common, output),

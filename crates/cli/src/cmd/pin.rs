@@ -53,7 +53,7 @@ impl Report for PinReport {
 
 impl Pin {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
+        let store = common.open_store_for_change()?;
         let name = self.deployment.find(&store)?;
         let is_changed = machine::pin(&store, &name, &Silent)?;
         output.emit(&PinReport {
@@ -66,7 +66,7 @@ impl Pin {
 
 impl Unpin {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
+        let store = common.open_store_for_change()?;
         let name = self.deployment.find(&store)?;
         let is_changed = machine::unpin(&store, &name, &Silent)?;
         output.emit(&PinReport {

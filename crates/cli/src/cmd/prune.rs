@@ -146,8 +146,8 @@ impl Report for PrunedReport {
 
 impl Prune {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
-        let place = self.boot.find(common)?;
+        let store = common.open_store_for_change()?;
+        let place = self.boot.find_for_change(common)?;
         let runtime = self.boot.runtime();
         let choices = || BootChoices::of(place.found());
         let retention = Retention {

@@ -6,14 +6,14 @@ use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use sealroot::adopt::{self, AdoptError, Left, Theirs, deployments_of_ostree, make_writable};
+use sealroot::adopt::{self, AdoptError, Left, Theirs, deployments_of_ostree};
 use sealroot::entry::Places;
-use sealroot::machine::Booted;
+use sealroot::machine::{Booted, make_writable};
 use sealroot_format::ErrorClass;
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::cmd::adopt::physical_root;
+
 use crate::failure::Failure;
 use crate::machine::{BootArgs, BootPlace};
 use crate::output::{Output, Report, counted};
@@ -88,7 +88,7 @@ impl Revert {
             let message = "a store by itself has nothing to go back to: name the --sysroot";
             return Err(Failure::new(ErrorClass::Usage, message).into());
         }
-        let sysroot = physical_root(common);
+        let sysroot = common.physical_root();
         let places = Places::of(&sysroot).directories;
         let theirs = whole(&sysroot, deployments_of_ostree(&sysroot, &places)?)?;
         let place = self.boot.find(common)?;

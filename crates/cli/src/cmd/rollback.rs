@@ -23,8 +23,8 @@ pub(crate) struct Rollback {
 
 impl Rollback {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
-        let boot = self.boot.require(common)?;
+        let store = common.open_store_for_change()?;
+        let boot = self.boot.require_for_change(common)?;
         let added = {
             let progress = Progress::new(output);
             machine::rollback(&store, &boot, &progress)?

@@ -187,7 +187,7 @@ impl Sign {
     }
 
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
+        let store = common.open_store_for_change()?;
         let (repository, commit) = self.find(&store)?;
         let keyset = match common.keyset {
             Some(_) => Some(common.trusted_keyset()?),

@@ -54,9 +54,9 @@ impl Report for UndeployedReport {
 
 impl Undeploy {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
+        let store = common.open_store_for_change()?;
         let name = self.deployment.find(&store)?;
-        let place = self.boot.find(common)?;
+        let place = self.boot.find_for_change(common)?;
         let runtime = self.boot.runtime();
         let undeployed = {
             let progress = Progress::new(output);

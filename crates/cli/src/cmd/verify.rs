@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::Args;
+use sealroot::deploy::read_record;
 use sealroot::release::{self, ObjectCheck};
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
@@ -17,6 +18,7 @@ use crate::args::Common;
 use crate::commit::CommitPrefix;
 use crate::failure::{Failure, class_of};
 use crate::hint;
+use crate::machine::RunArgs;
 use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
@@ -37,6 +39,13 @@ pub(crate) struct Verify {
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
 
+    /// Only the release that runs.
+    #[arg(long, conflicts_with_all = ["commits", "stream"])]
+    booted: bool,
+
+    #[command(flatten)]
+    run: RunArgs,
+
     /// Also read every object to its end and hash it. A store without fs-verity is always verified
     /// so.
     #[arg(long)]
@@ -46,7 +55,8 @@ pub(crate) struct Verify {
 const EXAMPLES: &str = "\
 Examples:
   sealroot --keyset vendor.keyset verify
-  sealroot --store ./store --keyset vendor.keyset verify COMMIT --full";
+  sealroot --store ./store --keyset vendor.keyset verify COMMIT --full
+  sealroot verify --booted --full";
 
 /// Words of `objects_checked`.
 const MEASURED: &str = "measured";
@@ -150,6 +160,10 @@ impl Verify {
         let store = common.open_store()?;
         let keyset = common.trusted_keyset()?;
         let wanted: Vec<(CommitId, Option<Name>)> = match &*self.commits {
+            _ if self.booted => {
+                let record = read_record(&store, self.run.running()?)?;
+                vec![(record.commit, Some(record.stream))]
+            }
             [] => {
                 let all = store.list_statements()?.into_iter();
                 all.map(|(commit, stream)| (commit, Some(stream))).collect()

@@ -13,7 +13,6 @@ mod linker;
 mod revert;
 mod survey;
 mod theirs;
-mod writable;
 
 use std::io;
 
@@ -34,8 +33,7 @@ pub use keep::{keep_on, release_on};
 pub use linker::{Copied, Reason};
 pub use revert::{Left, Reverted, revert_on, undo};
 pub use survey::{Cost, Finding, FindingCode, Severity, Survey, survey};
-pub use theirs::{Theirs, deployments_of_ostree};
-pub use writable::make_writable;
+pub use theirs::{Running, Theirs, deployments_of_ostree, running_of_ostree};
 
 use linker::Linker;
 

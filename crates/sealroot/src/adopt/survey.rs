@@ -15,7 +15,7 @@ use sealroot_sys::verity::{MeasureVerityError, measure_verity};
 
 use super::AdoptError;
 use super::error::failed;
-use super::writable::mount_id;
+use crate::machine::mount_id;
 use crate::monitor::{Monitor, Unit};
 use crate::ostree::{Mode, OstreeError, Repository};
 use crate::store::{KernelIo, Store, VeritySupport};

@@ -61,6 +61,36 @@ pub fn deployments_of_ostree(sysroot: &Path, boots: &[PathBuf]) -> Result<Vec<Th
     Ok(found)
 }
 
+/// A deployment of OSTree that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// Whose `/var` it has.
+    pub stateroot: String,
+    /// Commit and serial.
+    pub name: DeploymentName,
+}
+
+/// The deployment of OSTree that is the root of this system; `None` if none is, or the sysroot is
+/// not this machine's.
+pub fn running_of_ostree(sysroot: &Path) -> Result<Option<Running>, AdoptError> {
+    const CMDLINE: &str = "/proc/cmdline";
+    if ![Path::new("/"), Path::new("/sysroot")].contains(&sysroot) {
+        return Ok(None);
+    }
+    let cmdline = fs::read_to_string(CMDLINE).map_err(failed("read", CMDLINE))?;
+    let Some(link) = argument(&cmdline) else {
+        return Ok(None);
+    };
+    let (stateroot, name) = follow(sysroot, link).map_err(failed("follow", link))?;
+    Ok(Some(Running { stateroot, name }))
+}
+
+/// OSTree's argument on a kernel command line: which deployment is to boot.
+fn argument(options: &str) -> Option<&str> {
+    let mut words = options.split_ascii_whitespace();
+    words.find_map(|word| word.strip_prefix("ostree="))
+}
+
 fn is_absent(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -82,11 +112,10 @@ fn read(sysroot: &Path, boot: &Path, path: &Path) -> Result<Option<Theirs>, Adop
         })
     };
     let options = value("options").unwrap_or_default();
-    let argument = |word: &'_ str| word.strip_prefix("ostree=").map(str::to_owned);
-    let Some(link) = options.split_whitespace().find_map(argument) else {
+    let Some(link) = argument(options) else {
         return Ok(None);
     };
-    let Ok((stateroot, name)) = follow(sysroot, &link) else {
+    let Ok((stateroot, name)) = follow(sysroot, link) else {
         return Ok(None);
     };
     let fault = fault_of(sysroot, boot, &stateroot, name, |key| value(key));

@@ -21,17 +21,20 @@ pub enum Flag {
     Pinned,
     /// Not set up to boot yet; its content says what is still to be done.
     Staged,
+    /// Its initramfs was made on this machine; its content names the kernel modules in it.
+    MadeInitramfs,
 }
 
 impl Flag {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Pinned, Self::Staged];
+    pub const ALL: [Self; 3] = [Self::Pinned, Self::Staged, Self::MadeInitramfs];
 
     /// The name of the file.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Pinned => "pinned",
             Self::Staged => "staged",
+            Self::MadeInitramfs => "made-initramfs",
         }
     }
 

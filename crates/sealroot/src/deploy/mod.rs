@@ -10,6 +10,8 @@ mod flags;
 mod layer;
 mod record;
 
+use std::collections::BTreeSet;
+
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::limits::MAX_DEPLOYMENT_RECORD_BYTES;
 use sealroot_format::policy::{DeploymentName, Mode};
@@ -52,6 +54,9 @@ pub struct Request<'r> {
     pub stateroot: Option<Name>,
     /// How `/etc` is made, if the boot policy alone does not say.
     pub etc: Option<EtcMode>,
+    /// Deployments that stay as they are, so that a further one is made instead of using one of
+    /// them again.
+    pub untouched: BTreeSet<DeploymentName>,
     /// The time, seconds since 1970.
     pub now: u64,
 }
@@ -94,7 +99,7 @@ pub fn deploy<I: StoreIo>(
         let objects = Objects::collect(objects, request.statement)?;
         transaction.barrier()?;
         let newest = newest_of(store, &request.statement.commit)?;
-        if let Some(name) = newest
+        if let Some(name) = newest.filter(|name| !request.untouched.contains(name))
             && let Some(record) = reusable(store, name, request, &objects)?
         {
             return Ok(Deployed {

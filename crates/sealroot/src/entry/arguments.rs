@@ -87,7 +87,7 @@ impl KernelArguments {
     }
 
     /// The first argument that GRUB would not hand on as it is, if there is one.
-    pub(super) fn special_in_grub(&self) -> Option<&str> {
+    pub(crate) fn special_in_grub(&self) -> Option<&str> {
         let is_special = |argument: &&str| {
             matches!(*argument, "{" | "}" | "[[" | "]]" | "!")
                 || argument.starts_with('#')

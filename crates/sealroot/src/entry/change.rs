@@ -109,6 +109,24 @@ impl Removed {
     }
 }
 
+/// Whether something fits.
+enum Room {
+    /// There is space.
+    There,
+    /// There is once the expendable entries are gone.
+    WithoutExpendable,
+}
+
+/// What may go to make room: what is not kept, but never the present default or the new kernel.
+fn expendable<'e>(
+    found: &Entries,
+    keep: &'e dyn Fn(&OurEntry) -> bool,
+    files: &'e Sha256Digest,
+) -> impl Fn(&OurEntry) -> bool + use<'e> {
+    let default = found.ours().next().map(|(_, ours)| ours.id);
+    move |ours| !keep(ours) && Some(ours.id) != default && ours.text.files != *files
+}
+
 impl<I: BootIo> Boot<I> {
     /// Makes `new` the newest entry, so the default, and then removes the entries of ours for
     /// which `keep` is false, and kernels that no entry names any more.
@@ -321,6 +339,28 @@ impl<I: BootIo> Boot<I> {
         })
     }
 
+    /// That there would be space for a new entry, as [`Boot::add`] would find out.
+    pub fn check_room(
+        &self,
+        new: &NewEntry<'_>,
+        keep: &dyn Fn(&OurEntry) -> bool,
+    ) -> Result<(), EntryError> {
+        self.check(new)?;
+        let (files, content) = match new.files {
+            Files::Present(files) => (files, None),
+            Files::Content { linux, initrd } => {
+                let content = BootFiles { linux, initrd };
+                (content.digest()?, Some(content))
+            }
+        };
+        let content = match self.fault(&files)? {
+            Some(_) => content,
+            None => None,
+        };
+        let found = self.entries()?;
+        self.room(&found, content.as_ref(), keep, &files).map(drop)
+    }
+
     /// Makes sure that a new kernel and entry fit, removing first what is not kept if it must.
     fn make_room(
         &self,
@@ -329,6 +369,23 @@ impl<I: BootIo> Boot<I> {
         keep: &dyn Fn(&OurEntry) -> bool,
         files: &Sha256Digest,
     ) -> Result<Removed, EntryError> {
+        match self.room(found, content, keep, files)? {
+            Room::There => Ok(Removed::default()),
+            Room::WithoutExpendable => {
+                self.settle()?;
+                let is_expendable = expendable(found, keep, files);
+                self.retire(found, &is_expendable)
+            }
+        }
+    }
+
+    fn room(
+        &self,
+        found: &Entries,
+        content: Option<&BootFiles<'_>>,
+        keep: &dyn Fn(&OurEntry) -> bool,
+        files: &Sha256Digest,
+    ) -> Result<Room, EntryError> {
         let space = again(|| self.io.space());
         let root = crate::store::StorePath::root();
         let BootSpace {
@@ -343,11 +400,9 @@ impl<I: BootIo> Boot<I> {
             }
         }
         if needed_bytes <= available_bytes {
-            return Ok(Removed::default());
+            return Ok(Room::There);
         }
-        let default = found.ours().next().map(|(_, ours)| ours.id);
-        let is_expendable =
-            |ours: &OurEntry| !keep(ours) && Some(ours.id) != default && ours.text.files != *files;
+        let is_expendable = expendable(found, keep, files);
         let freeable_bytes = self.freeable_bytes(found, &is_expendable, block_bytes)?;
         if needed_bytes > available_bytes.saturating_add(freeable_bytes) {
             return Err(EntryError::NoSpace {
@@ -357,8 +412,7 @@ impl<I: BootIo> Boot<I> {
                 freeable_bytes,
             });
         }
-        self.settle()?;
-        self.retire(found, &is_expendable)
+        Ok(Room::WithoutExpendable)
     }
 
     /// What removing expendable entries would free.

@@ -20,3 +20,15 @@ pub fn default_of(tree: &Tree) -> Result<Tree, EtcError> {
     };
     collect(Node::of_default(tree, id))
 }
+
+/// What a release has in a directory at the top of its tree, as a tree of its own; `None` where
+/// there is no such directory or nothing in it.
+pub(crate) fn part_of(tree: &Tree, name: &[u8]) -> Result<Option<Tree>, EtcError> {
+    let found = tree.lookup([name]).filter(|id| {
+        let directory = tree.inode(*id).as_directory();
+        directory.is_some_and(|directory| !directory.is_empty())
+    });
+    found
+        .map(|id| collect(Node::of_default(tree, id)))
+        .transpose()
+}

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::DeploymentName;
@@ -31,6 +32,14 @@ pub enum EtcError {
     /// The present `/etc` cannot be read.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A directory that should hold an `/etc` cannot be opened.
+    #[error("cannot open {}", path.display())]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
     /// A release has neither `/usr/etc` nor `/etc`.
     #[error("the release has no /etc: neither /usr/etc nor /etc is a directory with files in it")]
     NoDefault,
@@ -129,7 +138,7 @@ impl EtcError {
                 ErrorClass::Usage
             }
             Self::Tree { source, .. } => source.class(),
-            Self::Content { .. } => ErrorClass::Io,
+            Self::Content { .. } | Self::Directory { .. } => ErrorClass::Io,
         }
     }
 }

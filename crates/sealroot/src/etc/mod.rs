@@ -26,6 +26,7 @@ pub use accounts::MissingAccounts;
 pub use compare::Aspect;
 pub use current::{Current, EtcDirectory};
 pub use default::default_of;
+pub(crate) use default::part_of;
 pub use diff::{Change, Difference, diff};
 pub use error::EtcError;
 pub use merge::{

@@ -10,7 +10,9 @@ use sealroot_format::policy::DeploymentName;
 use super::booted::Booted;
 use super::{MachineError, Runtime};
 use crate::deploy::{self, Flag};
-use crate::entry::{Added, Boot, BootIo, Entry, KernelArguments, NewEntry, OurEntry};
+use crate::entry::{
+    Added, Boot, BootIo, Entry, EntryId, KernelArguments, NewEntry, OurEntry, Removed,
+};
 use crate::monitor::Monitor;
 use crate::store::{Store, StoreIo, Transaction};
 
@@ -25,7 +27,17 @@ pub fn make_default<I: StoreIo, B: BootIo>(
     new: &NewEntry<'_>,
 ) -> Result<Added, MachineError> {
     transaction.barrier()?;
-    let store = transaction.store();
+    let kept = kept_entries(transaction.store(), runtime, boot)?;
+    let keep = |ours: &OurEntry| kept.contains(&ours.text.deployment);
+    Ok(boot.add(new, &keep, transaction.monitor())?)
+}
+
+/// The deployments whose entries stay when a new one becomes the default.
+pub fn kept_entries<I: StoreIo, B: BootIo>(
+    store: &Store<I>,
+    runtime: &Runtime,
+    boot: &Boot<B>,
+) -> Result<BTreeSet<DeploymentName>, MachineError> {
     let entries = boot.entries()?;
     let mut kept = BTreeSet::new();
     for (_, ours) in entries.ours() {
@@ -37,8 +49,7 @@ pub fn make_default<I: StoreIo, B: BootIo>(
     let ours: Vec<&OurEntry> = entries.ours().map(|(_, ours)| ours).collect();
     let default = entries.default_entry().and_then(Entry::deployment);
     kept.extend(running(runtime, store, &ours)?.or(default));
-    let keep = |ours: &OurEntry| kept.contains(&ours.text.deployment);
-    Ok(boot.add(new, &keep, transaction.monitor())?)
+    Ok(kept)
 }
 
 /// The deployment that runs, if an entry of ours is of it.
@@ -75,6 +86,44 @@ pub fn rollback<I: StoreIo, B: BootIo>(
     let added = boot.add(&NewEntry::again(ours), &|_| true, monitor)?;
     transaction.finish()?;
     Ok(added)
+}
+
+/// What [`bless`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blessed {
+    /// The entry that is good now.
+    pub entry: EntryId,
+    /// Whether it was counted before.
+    pub is_changed: bool,
+    /// What it replaced.
+    pub removed: Removed,
+}
+
+/// Declares the newest entry of the deployment that runs good: the loader no longer counts it.
+pub fn bless<I: StoreIo, B: BootIo>(
+    store: &Store<I>,
+    runtime: &Runtime,
+    boot: &Boot<B>,
+    monitor: &dyn Monitor,
+) -> Result<Blessed, MachineError> {
+    let transaction = store.begin(monitor)?;
+    let entries = boot.entries()?;
+    let ours: Vec<&OurEntry> = entries.ours().map(|(_, ours)| ours).collect();
+    let name = running(runtime, store, &ours)?.ok_or(MachineError::NothingRuns)?;
+    let entry = entries.of(&name).ok_or(MachineError::NothingRuns)?;
+    let is_changed = entry.tries.is_some();
+    let id = entry.ours().ok_or(MachineError::NothingRuns)?.id;
+    let removed = if is_changed {
+        boot.bless(&id, monitor)?
+    } else {
+        Removed::default()
+    };
+    transaction.finish()?;
+    Ok(Blessed {
+        entry: id,
+        is_changed,
+        removed,
+    })
 }
 
 /// The kernel arguments of the default entry, which must be ours.

@@ -12,7 +12,9 @@ use sealroot_format::policy::DeploymentName;
 use super::State;
 use crate::deploy::DeployError;
 use crate::entry::EntryError;
+use crate::etc::EtcError;
 use crate::store::StoreError;
+use crate::unpack::UnpackError;
 
 /// Why the deployments of a machine could not be looked at or changed.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +29,12 @@ pub enum MachineError {
     /// The boot entries could not be read or changed.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// The first content of a `/var` could not be found.
+    #[error(transparent)]
+    Etc(#[from] EtcError),
+    /// The first content of a `/var` could not be written.
+    #[error(transparent)]
+    Unpack(#[from] UnpackError),
     /// What the boot program wrote cannot be read.
     #[error("{} does not say which deployment runs: {reason}", path.display())]
     Booted {
@@ -45,6 +53,9 @@ pub enum MachineError {
         /// The refusal.
         source: io::Error,
     },
+    /// What runs is none of ours, or no entry names it.
+    #[error("no deployment runs here that a boot entry of sealroot's names")]
+    NothingRuns,
     /// There is no entry to go back to.
     #[error("there is no older boot entry of sealroot's to go back to")]
     NoRollback,
@@ -93,12 +104,29 @@ impl MachineError {
             Self::Store(error) => error.class(),
             Self::Deploy(error) => error.class(),
             Self::Entry(error) => error.class(),
+            Self::Etc(error) => error.class(),
+            Self::Unpack(error) => error.class(),
             Self::Booted { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
             Self::InUse { .. } => ErrorClass::Usage,
-            Self::NoRollback | Self::NoDefault | Self::MissingPack { .. } => ErrorClass::NotFound,
+            Self::NothingRuns | Self::NoRollback | Self::NoDefault | Self::MissingPack { .. } => {
+                ErrorClass::NotFound
+            }
             Self::BadPack { source, .. } => source.class(),
             Self::ForeignMount { .. } => ErrorClass::Busy,
         }
+    }
+}
+
+/// An error of the system, of an operation on a path.
+pub(super) fn failed(
+    operation: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> MachineError {
+    let path = path.into();
+    move |source| MachineError::Runtime {
+        operation,
+        path,
+        source,
     }
 }

@@ -17,8 +17,9 @@ mod remove;
 mod runtime;
 mod scan;
 mod stateroot;
+mod writable;
 
-pub use boot::{arguments, change_arguments, make_default, rollback};
+pub use boot::{Blessed, arguments, bless, change_arguments, kept_entries, make_default, rollback};
 pub use booted::Booted;
 pub use choices::BootChoices;
 pub use error::MachineError;
@@ -28,3 +29,5 @@ pub use remove::{Undeployed, pin, undeploy, unpin};
 pub use runtime::Runtime;
 pub use scan::{Found, Scan, State, scan};
 pub use stateroot::make_stateroot;
+pub(crate) use writable::mount_id;
+pub use writable::{filesystem_of, make_writable};

@@ -208,7 +208,8 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         Ok(true)
     }
 
-    pub(crate) fn monitor(&self) -> &'s dyn Monitor {
+    /// What is told how the work goes on.
+    pub fn monitor(&self) -> &'s dyn Monitor {
         self.monitor
     }
 

@@ -208,6 +208,7 @@ impl Released {
             origin: None,
             stateroot: Some("debian".parse().expect("a name")),
             etc: Some(EtcMode::Merge),
+            untouched: std::collections::BTreeSet::new(),
             now: 1_700_000_100,
         };
         let deployed = deploy::deploy(&transaction, &request, []).expect("deployed");

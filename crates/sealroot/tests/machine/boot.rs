@@ -31,6 +31,7 @@ fn deploy_and_boot(
         origin: None,
         stateroot: None,
         etc: None,
+        untouched: std::collections::BTreeSet::new(),
         now: 0,
     };
     let name = deploy::deploy(&transaction, &request, release.object_list())?.name;

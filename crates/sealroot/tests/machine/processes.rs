@@ -168,6 +168,7 @@ fn deploy_pinned(store: &Store, release: &Release) -> Result<DeploymentName, Dep
         origin: None,
         stateroot: None,
         etc: None,
+        untouched: std::collections::BTreeSet::new(),
         now: 0,
     };
     let deployed = deploy::deploy(&transaction, &request, release.object_list())?;

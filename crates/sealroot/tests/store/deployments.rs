@@ -200,6 +200,7 @@ fn deploying_needs_statement_pack_and_objects() {
         origin: None,
         stateroot: None,
         etc: None,
+        untouched: std::collections::BTreeSet::new(),
         now: 0,
     };
     let error = deploy::deploy(&transaction, &request, release.object_list().skip(1))

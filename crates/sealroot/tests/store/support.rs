@@ -189,6 +189,7 @@ impl Release {
             origin: None,
             stateroot: None,
             etc: None,
+            untouched: std::collections::BTreeSet::new(),
             now: 1_700_000_100,
         };
         let deployed = deploy::deploy(&transaction, &request, self.object_list())?;

@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 use std::error::Error;
 
 use clap::Args;
-use sealroot::deploy::Record;
+use sealroot::deploy::{self, Flag, Record};
 use sealroot::entry::{Entry, Owner};
 use sealroot::machine::{self, BootChoices, Booted, Found, Scan, State};
 use sealroot::release::{self, ReleaseError};
@@ -25,6 +25,10 @@ use report::{BootReport, DeploymentReport, ReleaseReport, StatusReport};
 
 /// Secure Boot proves nothing as long as the firmware trusts others' keys too.
 const FIRMWARE_KEYS: &str = "whose keys the firmware trusts is not looked at yet";
+
+/// Nobody but this machine vouches for what decides at boot.
+const MADE_INITRAMFS: &str = "the initramfs was made on this machine, the release brings none with \
+                              sealroot-boot";
 
 /// Show releases and deployments, and whether this system is sealed.
 ///
@@ -60,6 +64,13 @@ impl Status {
         let releases = releases(&store, keyset.as_ref())?;
         let scan = machine::scan(&store, &runtime, &choices)?;
         not_sealed_because.extend(scan.booted.as_ref().err().map(|error| explain(error)));
+        for found in &scan.deployments {
+            if found.states.contains(&State::Booted)
+                && deploy::has_flag(&store, &found.name, Flag::MadeInitramfs)?
+            {
+                not_sealed_because.push(MADE_INITRAMFS.to_owned());
+            }
+        }
         output.emit(&StatusReport {
             sealed: not_sealed_because.is_empty(),
             not_sealed_because,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, StatVfsMountFlags, StatxFlags};
 use rustix::mount::{MountFlags, MountPropagationFlags};
 
-use super::AdoptError;
+use super::MachineError;
 use super::error::failed;
 
 /// Where the kernel lists this thread's mounts.
@@ -20,7 +20,7 @@ const LIST: &str = "/proc/self/mountinfo";
 ///
 /// The namespace is the calling thread's and those that it starts from then on: call it before
 /// there are others, and open files after it.
-pub fn make_writable(path: &Path) -> Result<bool, AdoptError> {
+pub fn make_writable(path: &Path) -> Result<bool, MachineError> {
     if !is_read_only(path)? {
         return Ok(false);
     }
@@ -42,27 +42,45 @@ pub fn make_writable(path: &Path) -> Result<bool, AdoptError> {
     Err(failed("mount writable", &point)(read_only))
 }
 
-fn is_read_only(path: &Path) -> Result<bool, AdoptError> {
+fn is_read_only(path: &Path) -> Result<bool, MachineError> {
     let stat = rustix::fs::statvfs(path);
     let stat = stat.map_err(|errno| failed("look at", path)(errno.into()))?;
     Ok(stat.f_flag.contains(StatVfsMountFlags::RDONLY))
 }
 
+/// The type of the filesystem that `path` is on, as the kernel calls it.
+pub fn filesystem_of(path: &Path) -> Result<String, MachineError> {
+    let line = mount_line(path)?;
+    let mut fields = line.split(|byte| *byte == b' ');
+    // proc_pid_mountinfo(5): optional fields end with a dash, then comes the type.
+    let kind = fields
+        .by_ref()
+        .find(|field| *field == b"-")
+        .and_then(|_| fields.next());
+    Ok(String::from_utf8_lossy(kind.unwrap_or_default()).into_owned())
+}
+
 /// Where the mount that `path` is in is mounted.
-fn mount_point(path: &Path) -> Result<PathBuf, AdoptError> {
+fn mount_point(path: &Path) -> Result<PathBuf, MachineError> {
+    let line = mount_line(path)?;
+    let point = line.split(|byte| *byte == b' ').nth(4);
+    Ok(unescape(point.unwrap_or_default()))
+}
+
+/// What mountinfo says of the mount that `path` is in.
+fn mount_line(path: &Path) -> Result<Vec<u8>, MachineError> {
     let look = |errno: rustix::io::Errno| failed("look at", path)(errno.into());
     let file = std::fs::File::open(path).map_err(failed("open", path))?;
-    let id = mount_id(&file).map_err(look)?;
+    let id = mount_id(&file).map_err(look)?.to_string();
     let list = std::fs::read(LIST).map_err(failed("read", LIST))?;
-    let point = list.split(|byte| *byte == b'\n').find_map(|line| {
-        let mut fields = line.split(|byte| *byte == b' ');
-        (fields.next()? == id.to_string().as_bytes()).then(|| fields.nth(3).map(unescape))?
-    });
-    point.ok_or_else(|| failed("find the mount of", path)(std::io::ErrorKind::NotFound.into()))
+    let mut lines = list.split(|byte| *byte == b'\n');
+    let line = lines.find(|line| line.split(|byte| *byte == b' ').next() == Some(id.as_bytes()));
+    let missing = || failed("find the mount of", path)(std::io::ErrorKind::NotFound.into());
+    Ok(line.ok_or_else(missing)?.to_vec())
 }
 
 /// Tells mounts apart: files can be linked only within one.
-pub(super) fn mount_id(file: impl AsFd) -> rustix::io::Result<u64> {
+pub(crate) fn mount_id(file: impl AsFd) -> rustix::io::Result<u64> {
     let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     Ok(stat.stx_mnt_id)
 }

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot switch`
+
+use clap::Args;
+use sealroot::release;
+use sealroot::store::Store;
+use sealroot_format::ErrorClass;
+use sealroot_format::policy::EtcMode;
+use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
+
+use crate::args::Common;
+use crate::boot_entry::{AimArgs, Deploying, EntryArgs};
+use crate::failure::Failure;
+use crate::output::Output;
+use crate::progress::Progress;
+
+/// Boot next the newest release of another stream.
+///
+/// Of the signed releases of that stream in the store the one with the highest index is deployed,
+/// with the /etc, /var and kernel arguments of what boots now. `rollback` goes back.
+#[derive(Debug, Args)]
+#[command(after_long_help = "Example:\n  sealroot switch testing && reboot")]
+pub(crate) struct Switch {
+    /// The stream.
+    #[arg(value_name = "STREAM")]
+    stream: Name,
+
+    /// Make the change when the machine goes down.
+    #[arg(long, conflicts_with_all = ["initramfs", "no_entry", "root"])]
+    stage: bool,
+
+    /// Where its releases come from, for people: a URL or a path, say.
+    #[arg(long, value_name = "WORD")]
+    origin: Option<Word>,
+
+    #[command(flatten)]
+    aim: AimArgs,
+
+    #[command(flatten)]
+    entry: EntryArgs,
+}
+
+impl Switch {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let store = common.open_store_for_change()?;
+        let keyset = common.trusted_keyset()?;
+        let report = {
+            let progress = Progress::new(output);
+            let transaction = store.begin(&progress)?;
+            let statement = newest(&store, &keyset, &self.stream)?;
+            let what = Deploying {
+                statement: &statement,
+                origin: self.origin.clone(),
+                aim: &self.aim,
+                usual_etc: |_| EtcMode::Transient,
+                is_staged: self.stage,
+            };
+            let report = self.entry.deploy(common, &transaction, &what)?;
+            transaction.finish()?;
+            report
+        };
+        output.emit(&report)
+    }
+}
+
+/// The signed release of a stream with the highest index.
+fn newest(
+    store: &Store,
+    keyset: &Verified<Keyset>,
+    stream: &Name,
+) -> anyhow::Result<Verified<Statement>> {
+    let mut newest: Option<Verified<Statement>> = None;
+    let mut streams = Vec::new();
+    let mut refused = None;
+    for (commit, found) in store.list_statements()? {
+        if found != *stream {
+            streams.push(found.to_string());
+            continue;
+        }
+        match release::verify_statement(store, keyset, commit, Some(stream)) {
+            Ok(statement)
+                if newest
+                    .as_ref()
+                    .is_none_or(|best| best.index < statement.index) =>
+            {
+                newest = Some(statement);
+            }
+            Ok(_) => {}
+            Err(error) => refused = Some(error),
+        }
+    }
+    if let Some(newest) = newest {
+        return Ok(newest);
+    }
+    if let Some(error) = refused {
+        return Err(error.into());
+    }
+    streams.dedup();
+    let message = format!("the store has no release of the stream {stream}");
+    Err(Failure::new(ErrorClass::NotFound, message)
+        .hint(format!("it has releases of: {}", streams.join(", ")))
+        .into())
+}

@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A deployment made what boots next: its `/etc`, kernel, initramfs, arguments and boot entry
+//! (docs/design/machine.md, "What boots").
+//!
+//! Everything that can fail is looked at before anything is written ([`prepare`], [`check`]). Then
+//! the order is: `/etc`, durable; one new boot entry, which is the change; the flag that said it was
+//! still to be done. An interrupted run leaves the old default, and the same once more ends in the
+//! same state.
+//!
+//! [`stage`] notes that all of this is to be done when the machine goes down, so that the last
+//! changes to `/etc` are merged too.
+
+mod arguments;
+mod error;
+mod etc_source;
+mod prepare;
+mod staged;
+
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::erofs::ReadAt;
+use sealroot_format::pack::Pack;
+use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, Var};
+use sealroot_format::sign::Name;
+use sealroot_format::tree::Tree;
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::deploy::{self, DeployError, Flag, Record};
+use crate::entry::{Added, Boot, Origin};
+use crate::etc::{self, Merged};
+use crate::machine::{self, BootChoices, Booted, Runtime};
+use crate::release::{self, PackBytes};
+use crate::store::{Store, Transaction};
+
+pub use error::ActivateError;
+pub use prepare::{Initramfs, Parts, Prepared, Wishes, check, prepare};
+pub use staged::{Staged, forget_if_running, stage, staged};
+
+/// Where the parts of a machine are.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine<'m> {
+    /// Its physical root.
+    pub sysroot: &'m Path,
+    /// Its boot partition.
+    pub boot: &'m Boot,
+    /// What this boot's programs have written.
+    pub runtime: &'m Runtime,
+}
+
+/// What a deployment is for: what its record says and a policy enforces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aim {
+    /// What is enforced.
+    pub mode: Mode,
+    /// Whose `/var`; `None`: it is in memory.
+    pub stateroot: Option<Name>,
+    /// How `/etc` is made.
+    pub etc: EtcMode,
+}
+
+impl Aim {
+    /// What a policy says.
+    pub fn of_policy(policy: &Policy) -> Self {
+        Self {
+            mode: policy.mode,
+            stateroot: match &policy.var {
+                Var::Volatile => None,
+                Var::Stateroot(name) => Some(name.clone()),
+            },
+            etc: policy.etc,
+        }
+    }
+
+    /// What a record says.
+    pub fn of_record(record: &Record) -> Self {
+        Self {
+            mode: record.mode,
+            stateroot: record.stateroot.clone(),
+            etc: record.etc.unwrap_or(EtcMode::Transient),
+        }
+    }
+
+    /// That of the deployment that runs, else of the one that boots by default; `None` where neither
+    /// is one of ours.
+    pub fn so_far(store: &Store, machine: &Machine<'_>) -> Result<Option<Self>, ActivateError> {
+        let running = Booted::read(machine.runtime)?.and_then(|booted| booted.deployment);
+        let default = BootChoices::of(Some(machine.boot))?.default;
+        for name in running.into_iter().chain(default) {
+            match deploy::read_record(store, name) {
+                Ok(record) => return Ok(Some(Self::of_record(&record))),
+                Err(DeployError::NoDeployment { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What [`activate`] did.
+#[derive(Debug)]
+pub struct Activated {
+    /// The boot entry.
+    pub added: Added,
+    /// What became of `/etc`, where the deployment keeps its own.
+    pub etc: Option<Merged>,
+    /// Where the initramfs comes from; `None` if one was given.
+    pub initramfs: Option<Origin>,
+}
+
+/// Makes a deployment what boots next, after everything of the transaction is durable.
+pub fn activate(
+    transaction: &Transaction<'_>,
+    machine: &Machine<'_>,
+    name: DeploymentName,
+    tree: &Tree,
+    prepared: &Prepared<'_>,
+) -> Result<Activated, ActivateError> {
+    let store = transaction.store();
+    let record = deploy::read_record(store, name)?;
+    let merged = merge_etc(transaction, machine, name, &record, tree)?;
+    match &prepared.origin {
+        Some(Origin::Made { modules }) => {
+            let content = modules.join("\n");
+            let limit = sealroot_format::limits::MAX_DEPLOYMENT_FLAG_BYTES;
+            let len = usize::try_from(limit)
+                .unwrap_or(usize::MAX)
+                .min(content.len());
+            let content = content.as_bytes().get(..len).unwrap_or_default();
+            deploy::raise_flag(transaction, &name, Flag::MadeInitramfs, content)?;
+        }
+        _ => {
+            deploy::lower_flag(transaction, &name, Flag::MadeInitramfs)?;
+        }
+    }
+    let new = prepared.entry(name);
+    let added = machine::make_default(transaction, machine.runtime, machine.boot, &new)?;
+    deploy::lower_flag(transaction, &name, Flag::Staged)?;
+    Ok(Activated {
+        added,
+        etc: merged,
+        initramfs: prepared.origin.clone(),
+    })
+}
+
+fn merge_etc(
+    transaction: &Transaction<'_>,
+    machine: &Machine<'_>,
+    name: DeploymentName,
+    record: &Record,
+    tree: &Tree,
+) -> Result<Option<Merged>, ActivateError> {
+    let running = Booted::read(machine.runtime)?.and_then(|booted| booted.deployment);
+    // What runs has its /etc already, and nobody may take it away from under it.
+    if record.etc != Some(EtcMode::Merge) || running == Some(name) {
+        return Ok(None);
+    }
+    let new = etc::default_of(tree)?;
+    let found = etc_source::find(
+        transaction.store(),
+        machine,
+        Some(name),
+        transaction.monitor(),
+    )?;
+    let source = found.as_ref().map(etc_source::Found::as_source);
+    Ok(Some(etc::merge(transaction, name, source, &new)?))
+}
+
+/// Deployments that keep an `/etc` of their own which is still wanted: what boots if the default is
+/// given up, what is pinned. They are not deployed once more, but a further deployment is made.
+pub fn with_wanted_etc(
+    store: &Store,
+    machine: &Machine<'_>,
+) -> Result<BTreeSet<DeploymentName>, ActivateError> {
+    let choices = BootChoices::of(Some(machine.boot))?;
+    let running = Booted::read(machine.runtime)?.and_then(|booted| booted.deployment);
+    let mut wanted = BTreeSet::new();
+    for found in deploy::deployments(store)? {
+        let name = found.name;
+        let is_named = choices.named.contains_key(&name) && choices.default != Some(name);
+        let is_wanted = is_named || deploy::has_flag(store, &name, Flag::Pinned)?;
+        if is_wanted && running != Some(name) && etc::has_own(store, name)? {
+            wanted.insert(name);
+        }
+    }
+    Ok(wanted)
+}
+
+/// Opens the pack of a release, for [`prepare`].
+pub fn pack_of<'b>(
+    bytes: &'b PackBytes,
+    digest: &VerityDigest,
+) -> Result<Pack<&'b dyn ReadAt>, ActivateError> {
+    let bytes: &dyn ReadAt = bytes;
+    Pack::open(bytes).map_err(|source| {
+        ActivateError::from(release::ReleaseError::Pack {
+            digest: *digest,
+            source,
+        })
+    })
+}

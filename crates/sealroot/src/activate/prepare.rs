@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a new boot entry is made of, put together before anything is written.
+
+use std::path::Path;
+
+use sealroot_format::erofs::ReadAt;
+use sealroot_format::limits::MAX_BOOT_TITLE_BYTES;
+use sealroot_format::pack::Pack;
+use sealroot_format::policy::{DeploymentName, EtcMode, Policy, RootDevice};
+use sealroot_format::sign::{Statement, Verified};
+use sealroot_format::tree::Tree;
+
+use super::{ActivateError, Aim, Machine, arguments, etc_source};
+use crate::entry::{
+    Files, Initrd, KernelArguments, MachinePolicy, Making, NewEntry, Origin, initrd_for,
+    root_device,
+};
+use crate::etc;
+use crate::initramfs::ModuleRequest;
+use crate::machine;
+use crate::monitor::Monitor;
+use crate::release::{ReleaseFile, ReleaseFiles};
+use crate::store::Store;
+
+/// Filesystems whose modules an initramfs made here carries only where the root needs them.
+const FURTHER_FILESYSTEMS: [&str; 2] = ["btrfs", "f2fs"];
+
+/// What is wished for of a new boot entry.
+#[derive(Clone, Copy)]
+pub struct Wishes<'w> {
+    /// Kernel arguments to add to those of the default so far, unless they are there.
+    pub kernel_arguments: &'w [String],
+    /// How often the loader tries the entry before it goes back; `None`: it does not count.
+    pub tries: Option<u32>,
+    /// What it boots with.
+    pub initramfs: Initramfs<'w>,
+}
+
+/// Which initramfs.
+#[derive(Clone, Copy)]
+pub enum Initramfs<'w> {
+    /// This one.
+    Given {
+        /// The file.
+        file: &'w dyn ReadAt,
+        /// The policy in it, where it could be found.
+        policy: Option<&'w Policy>,
+    },
+    /// The release's own where it carries the boot program, else one made here.
+    OfRelease(Parts<'w>),
+}
+
+/// What an initramfs is made of, besides the release and the deployment's record.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'w> {
+    /// The static boot program, if it is installed.
+    pub boot_program: Option<&'w Path>,
+    /// The keyset file.
+    pub keyset: &'w [u8],
+    /// The filesystem with the store; `None`: the one that the sysroot is on.
+    pub root: Option<&'w RootDevice>,
+}
+
+impl std::fmt::Debug for Wishes<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wishes")
+            .field("kernel_arguments", &self.kernel_arguments)
+            .field("tries", &self.tries)
+            .field("initramfs", &self.initramfs)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Initramfs<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Given { policy, .. } => f.debug_tuple("Given").field(policy).finish(),
+            Self::OfRelease(parts) => f.debug_tuple("OfRelease").field(parts).finish(),
+        }
+    }
+}
+
+/// A boot entry, complete but for its place.
+pub struct Prepared<'p> {
+    /// Where the initramfs comes from; `None` if it was given.
+    pub origin: Option<Origin>,
+    /// What the policy in the initramfs says; as was wished where that is not known.
+    pub aim: Aim,
+    statement: &'p Verified<Statement>,
+    linux: ReleaseFile<'p>,
+    initrd: Source<'p>,
+    arguments: KernelArguments,
+    tries: Option<u32>,
+}
+
+enum Source<'p> {
+    Given(&'p dyn ReadAt),
+    Found(Box<Initrd<'p>>),
+}
+
+impl std::fmt::Debug for Prepared<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Prepared")
+            .field("origin", &self.origin)
+            .field("arguments", &self.arguments)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prepared<'_> {
+    /// The entry that boots a deployment of the release.
+    pub(super) fn entry(&self, deployment: DeploymentName) -> NewEntry<'_> {
+        let initrd: &dyn ReadAt = match &self.initrd {
+            Source::Given(file) => *file,
+            Source::Found(initrd) => &**initrd,
+        };
+        NewEntry {
+            deployment,
+            title: title(self.statement, &deployment),
+            arguments: self.arguments.clone(),
+            files: Files::Content {
+                linux: &self.linux,
+                initrd,
+            },
+            tries: self.tries,
+        }
+    }
+}
+
+/// Puts together what boots a deployment with this record: nothing is written.
+pub fn prepare<'p>(
+    store: &'p Store,
+    pack: &'p Pack<&'p dyn ReadAt>,
+    machine: &Machine<'_>,
+    statement: &'p Verified<Statement>,
+    aim: &Aim,
+    wishes: &Wishes<'p>,
+    monitor: &dyn Monitor,
+) -> Result<Prepared<'p>, ActivateError> {
+    let files = ReleaseFiles::new(store, pack);
+    let version = statement.kernel.as_ref().map(ToString::to_string);
+    let mut kernel = files.kernel(version.as_deref())?;
+    let (initrd, origin, policy) = match wishes.initramfs {
+        Initramfs::Given { file, policy } => (Source::Given(file), None, policy.cloned()),
+        Initramfs::OfRelease(parts) => {
+            let root = match parts.root {
+                Some(root) => Some(root.clone()),
+                None => root_device(machine.sysroot),
+            };
+            let wished = MachinePolicy {
+                mode: aim.mode,
+                root: root.ok_or_else(|| ActivateError::NoRootDevice {
+                    sysroot: machine.sysroot.to_owned(),
+                })?,
+                stateroot: aim.stateroot.clone(),
+                etc: aim.etc,
+                epoch_floor: 0,
+            };
+            let filesystem = machine::filesystem_of(machine.sysroot)?;
+            let further = FURTHER_FILESYSTEMS
+                .iter()
+                .filter(|name| **name == filesystem);
+            let extra_modules: Vec<_> = further.map(|name| ModuleRequest::required(name)).collect();
+            let making = Making {
+                boot_program: parts.boot_program,
+                keyset: parts.keyset,
+                policy: &wished,
+                extra_modules: &extra_modules,
+            };
+            let initrd = initrd_for(&mut kernel, statement, &making)?;
+            let (origin, policy) = (initrd.origin.clone(), initrd.policy.clone());
+            (Source::Found(initrd.into()), Some(origin), Some(policy))
+        }
+    };
+    let entries = machine.boot.entries()?;
+    let mut arguments = arguments::inherited(&entries, machine.boot.loader(), monitor);
+    for argument in wishes.kernel_arguments {
+        if !arguments.contains(argument) {
+            arguments.append(argument)?;
+        }
+    }
+    Ok(Prepared {
+        origin,
+        aim: policy.as_ref().map_or_else(|| aim.clone(), Aim::of_policy),
+        statement,
+        linux: kernel.linux,
+        initrd,
+        arguments,
+        tries: wishes.tries,
+    })
+}
+
+/// Finds out what would stand against a deployment's becoming what boots next: clashes in `/etc`, no
+/// space for its kernel. `name` is the deployment's, if it is there already. Nothing is written.
+pub fn check(
+    store: &Store,
+    machine: &Machine<'_>,
+    name: Option<DeploymentName>,
+    tree: &Tree,
+    prepared: &Prepared<'_>,
+    monitor: &dyn Monitor,
+) -> Result<(), ActivateError> {
+    if prepared.aim.etc == EtcMode::Merge {
+        let new = etc::default_of(tree)?;
+        if let Some(found) = etc_source::find(store, machine, name, monitor)? {
+            etc::check(found.sides(&new))?;
+        }
+    }
+    let keep = machine::kept_entries(store, machine.runtime, machine.boot)?;
+    let name = name.unwrap_or(DeploymentName {
+        commit: prepared.statement.commit,
+        serial: 0,
+    });
+    let new = prepared.entry(name);
+    let is_kept = |ours: &crate::entry::OurEntry| keep.contains(&ours.text.deployment);
+    Ok(machine.boot.check_room(&new, &is_kept)?)
+}
+
+/// What people see in the menu.
+fn title(statement: &Statement, deployment: &DeploymentName) -> String {
+    let version = match &statement.version {
+        Some(version) => version.to_string(),
+        None => statement.index.to_string(),
+    };
+    let commit = deployment.commit.to_hex();
+    let commit = commit.get(..8).unwrap_or_default();
+    let mut title = format!(
+        "{} {version} ({}, {commit}.{})",
+        statement.os, statement.stream, deployment.serial
+    );
+    if title.len() > MAX_BOOT_TITLE_BYTES {
+        title = format!("{} ({commit}.{})", statement.os, deployment.serial);
+    }
+    title
+}
