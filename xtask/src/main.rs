@@ -47,7 +47,7 @@ fn main() -> Result<()> {
         }
         ["machines"] => {
             setup::setup(Needs::Tests)?;
-            check::virtual_machines(&["ostree_machine::", "dracut::"], &[])
+            check::virtual_machines(&["ostree_machine::", "life::", "power::", "dracut::"], &[])
         }
         ["demo"] => {
             setup::setup(Needs::Demo)?;

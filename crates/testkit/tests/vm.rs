@@ -10,7 +10,9 @@ mod vm {
     mod dracut;
     mod entries;
     mod etc;
+    mod life;
     mod ostree_machine;
+    mod power;
     mod race;
     mod shared;
     mod store;

@@ -55,6 +55,7 @@ if [ "$FSTAB" ]; then
         printf '%s' "$FSTAB" > "$deployment/etc/fstab"
     done
 fi
+if [ "$GRUB" ]; then cp -r "$GRUB" "$AT/boot/grub"; fi
 cp -rL "$AT/boot/ostree" "$AT/boot/loader" "$COPY"
 "#;
 
@@ -114,6 +115,7 @@ fn deploy(
     copy: &Path,
 ) -> Result<()> {
     let at = copy.with_file_name("mounted");
+    let grub = make_grub_directory(&copy.with_file_name("grub"), profile)?;
     let prefix = profile.has_boot_prefix().to_string();
     // In a mount namespace of its own: what is mounted is gone with it.
     let mut command = Command::new("unshare");
@@ -130,8 +132,27 @@ fn deploy(
         .env("VENDOR", vendor.repository())
         .env("BRANCH", version.branch())
         .env("KARGS", KERNEL_ARGUMENTS.join(" "))
-        .env("FSTAB", profile.fstab());
+        .env("FSTAB", profile.fstab())
+        .env("GRUB", grub.as_deref().unwrap_or(Path::new("")));
     succeed(&mut command).map(drop)
+}
+
+/// What GRUB has in `/boot/grub`: what to do, and what it loads for that besides what is built into
+/// it. `None` where it is not the boot loader.
+fn make_grub_directory(path: &Path, profile: Profile) -> Result<Option<PathBuf>> {
+    const MODULE: &str = "blsuki.mod";
+    let Some(configs) = profile.grub_configs() else {
+        return Ok(None);
+    };
+    let modules = path.join("x86_64-efi");
+    fs::create_dir_all(&modules)?;
+    fs::copy(grub_files().join(MODULE), modules.join(MODULE))?;
+    fs::write(path.join("grub.cfg"), configs.main)?;
+    Ok(Some(path.to_owned()))
+}
+
+fn grub_files() -> PathBuf {
+    need::cache().join("grub/usr/lib/grub/x86_64-efi")
 }
 
 /// The partition that the firmware looks for boot loaders on. `boot` is what OSTree has written
@@ -148,16 +169,11 @@ fn make_esp(path: &Path, os: &Ostree, profile: Profile, boot: &Path) -> Result<P
             fs::rename(boot.join(name), files.join(name))?;
         }
         fs::write(files.join("loader/loader.conf"), "timeout 0\n")?;
-    } else {
-        let grub = need::cache().join("grub/usr/lib/grub/x86_64-efi");
-        let loader = grub.join("monolithic/grubx64.efi");
+    } else if let Some(configs) = profile.grub_configs() {
+        let loader = grub_files().join("monolithic/grubx64.efi");
         fs::copy(&loader, default).with_context(|| format!("copying {}", loader.display()))?;
-        let directory = files.join("EFI/debian/x86_64-efi");
-        fs::create_dir_all(&directory)?;
-        for name in GRUB_MODULES {
-            fs::copy(grub.join(name), directory.join(name))?;
-        }
-        fs::write(files.join("EFI/debian/grub.cfg"), profile.grub_config())?;
+        fs::create_dir_all(files.join("EFI/debian"))?;
+        fs::write(files.join("EFI/debian/grub.cfg"), configs.first)?;
     }
     fs::File::create(path)?.set_len(ESP_MIB << 20)?;
     let mkfs = need::find_tool("mkfs.vfat").context("mkfs.vfat is missing")?;
@@ -170,9 +186,6 @@ fn make_esp(path: &Path, os: &Ostree, profile: Profile, boot: &Path) -> Result<P
     succeed(copy.arg("::/"))?;
     Ok(path.to_owned())
 }
-
-/// What GRUB loads besides what is built into it.
-const GRUB_MODULES: [&str; 1] = ["blsuki.mod"];
 
 /// One disk of partitions: content, size, type.
 fn assemble(path: &Path, partitions: &[(PathBuf, u64, &str)]) -> Result<Disk> {

@@ -19,6 +19,14 @@ pub enum Profile {
     BareUser,
 }
 
+/// What GRUB is told.
+pub(super) struct GrubConfigs {
+    /// Beside its program.
+    pub(super) first: String,
+    /// In `/boot/grub`.
+    pub(super) main: String,
+}
+
 impl Profile {
     /// All kinds.
     pub const ALL: [Self; 5] = [
@@ -62,20 +70,27 @@ impl Profile {
         }
     }
 
-    /// The configuration of GRUB; empty where it is not the boot loader.
-    pub(super) fn grub_config(self) -> String {
-        let (label, entries) = match self {
-            Self::Ext4 | Self::Btrfs | Self::BareUser => ("root", "/boot/loader/entries"),
-            Self::SeparateBoot => ("boot", "/loader/entries"),
-            Self::SystemdBoot => return String::new(),
+    /// The configurations of GRUB, as Debian installs it: one beside its program, which finds the
+    /// other in `/boot/grub`. None where it is not the boot loader.
+    pub(super) fn grub_configs(self) -> Option<GrubConfigs> {
+        let (label, boot) = match self {
+            Self::Ext4 | Self::Btrfs | Self::BareUser => ("root", "/boot"),
+            Self::SeparateBoot => ("boot", ""),
+            Self::SystemdBoot => return None,
         };
-        format!(
-            "serial --unit=0 --speed=115200\n\
-             terminal_output serial\n\
-             search --no-floppy --label {label} --set=root\n\
-             insmod blsuki\n\
-             blscfg --path {entries}\n\
-             set timeout=0\n"
-        )
+        Some(GrubConfigs {
+            first: format!(
+                "search --no-floppy --label {label} --set=root\n\
+                 set prefix=($root){boot}/grub\n\
+                 configfile $prefix/grub.cfg\n"
+            ),
+            main: format!(
+                "serial --unit=0 --speed=115200\n\
+                 terminal_output serial\n\
+                 insmod blsuki\n\
+                 blscfg --path {boot}/loader/entries\n\
+                 set timeout=0\n"
+            ),
+        })
     }
 }

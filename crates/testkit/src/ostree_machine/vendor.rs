@@ -35,8 +35,18 @@ const UNITS: [(&str, &str); 2] = [
     ),
 ];
 
+/// Sealroot's own units, and where they are enabled.
+const OUR_UNITS: [(&str, &str); 3] = [
+    ("sealroot-finalize.service", "multi-user.target.wants"),
+    (
+        "sealroot-boot-complete.service",
+        "boot-complete.target.requires",
+    ),
+    ("sealroot-bless.service", "multi-user.target.wants"),
+];
+
 /// Where the OS has the vendor's keyset.
-pub const KEYSET_PATH: &str = "/usr/lib/sealroot/vendor.keyset";
+pub const KEYSET_PATH: &str = "/usr/lib/sealroot/keyset";
 
 /// What would only take time, or the console.
 const MASKED_UNITS: [&str; 7] = [
@@ -224,6 +234,14 @@ fn add_programs(tree: &Path) -> Result<()> {
         write(&units.join(name), text)?;
     }
     symlink(UNITS[0].0, units.join("default.target"))?;
+    // Installed as `systemctl enable` would.
+    for (name, wanted_by) in OUR_UNITS {
+        let from = need::repository().join("integration/systemd").join(name);
+        write(&units.join(name), &fs::read_to_string(from)?)?;
+        let wants = units.join(wanted_by);
+        fs::create_dir_all(&wants)?;
+        symlink(format!("../{name}"), wants.join(name))?;
+    }
     let own_units = tree.join("usr/etc/systemd/system");
     fs::create_dir_all(&own_units)?;
     for name in MASKED_UNITS {

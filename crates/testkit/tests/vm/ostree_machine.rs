@@ -70,7 +70,7 @@ fn nightly_a_machine_with_a_bare_user_repository_lives_with_ostree() -> Result<(
 }
 
 /// The vendor, made once for all tests that run at the same time.
-fn vendor() -> Result<Option<Arc<Vendor>>> {
+pub(super) fn vendor() -> Result<Option<Arc<Vendor>>> {
     static SHARED: Mutex<Weak<Vendor>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(vendor) = shared.upgrade() {
