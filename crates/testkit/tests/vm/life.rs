@@ -24,6 +24,9 @@ const IS_THERE: &str = "grep -qx mine /etc/mine && grep -qx 'own = 1' /etc/ostre
 /// OSTree's own word that its repository is whole.
 const FSCK: &str = "ostree --repo=/sysroot/ostree/repo fsck --quiet";
 
+/// That what changed after an update was staged is in it as well.
+const LATE: &str = "grep -qx late /etc/late";
+
 const CHECK: &str = "sealroot check";
 
 #[test]
@@ -34,7 +37,7 @@ fn a_machine_is_taken_over_updated_and_given_back() -> Result<()> {
     };
     machine.is_taken_over()?;
     machine.is_updated_when_it_goes_down(Version::V1, Version::V2)?;
-    machine.is_given_back()
+    machine.is_given_back(Version::V2)
 }
 
 #[test]
@@ -76,7 +79,7 @@ fn whole_life(profile: Profile) -> Result<()> {
     machine.is_updated(Version::V2, Version::V3)?;
     machine.is_rolled_back(Version::V3, Version::V2)?;
     machine.is_cleaned_up()?;
-    machine.is_given_back()
+    machine.is_given_back(Version::V2)
 }
 
 struct Life {
@@ -159,7 +162,7 @@ impl Life {
         let update = format!("sealroot --json adopt --pull vendor:{}{tries}", to.branch());
         let booted = self.machine.boot(&[
             IS_THERE,
-            "grep -qx late /etc/late",
+            LATE,
             MOUNT_VENDOR,
             &update,
             "sealroot --json status",
@@ -215,10 +218,11 @@ impl Life {
     }
 
     /// The way back: first what boots, then, when OSTree runs, all that was sealroot's.
-    fn is_given_back(&self) -> Result<()> {
+    fn is_given_back(&self, from: Version) -> Result<()> {
         let booted = self
             .machine
-            .boot(&["sealroot --json revert --yes", "mount"])?;
+            .boot(&["sealroot --json revert --yes", IS_THERE, LATE])?;
+        self.runs(&booted, from)?;
         let reverted = json(&booted, 0)?;
         ensure!(reverted["is_store_in_use"] == true, "{reverted}");
         let booted = self.machine.boot(&[
