@@ -23,7 +23,7 @@ const USAGE: &str = "usage: cargo xtask TASK
                   set up, then play all attacks on a release, of which `test` plays a part, or
                   those with a WORD in id or name
   machines        set up, then play whole lives of machines that run OSTree, of which `test` plays
-                  one
+                  one, and boot what other makers of initramfs make
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
   dist            build the static programs to install, into target/dist
@@ -38,7 +38,7 @@ fn main() -> Result<()> {
         ["test"] => check::all(),
         ["dist"] => dist::dist(),
         ["vm", filters @ ..] => {
-            setup::setup(Needs::Tests)?;
+            setup::setup_for_machines()?;
             check::virtual_machines(filters, &[])
         }
         ["attack", words @ ..] => {
@@ -46,8 +46,15 @@ fn main() -> Result<()> {
             attacks::play(words)
         }
         ["machines"] => {
-            setup::setup(Needs::Tests)?;
-            check::virtual_machines(&["ostree_machine::", "life::", "power::", "dracut::"], &[])
+            setup::setup_for_machines()?;
+            let filters = [
+                "ostree_machine::",
+                "life::",
+                "power::",
+                "dracut::",
+                "initramfs_tools::",
+            ];
+            check::virtual_machines(&filters, &[])
         }
         ["demo"] => {
             setup::setup(Needs::Demo)?;

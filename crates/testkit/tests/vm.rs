@@ -10,6 +10,8 @@ mod vm {
     mod dracut;
     mod entries;
     mod etc;
+    mod foreign;
+    mod initramfs_tools;
     mod life;
     mod ostree_machine;
     mod power;

@@ -7,6 +7,7 @@
 mod apt;
 mod debian;
 mod erofs_utils;
+mod initramfs_tools;
 mod kernel;
 mod later;
 mod ostree_os;
@@ -48,6 +49,12 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
         ostree_os::fetch_grub(&cache)?;
     }
     Ok(())
+}
+
+/// What the tests of the night need on top: another tool that makes an initramfs.
+pub(crate) fn setup_for_machines() -> Result<()> {
+    setup(Needs::Tests)?;
+    initramfs_tools::fetch(&cache())
 }
 
 /// What the benches need on top: a larger Debian, and the mkcomposefs written in C.

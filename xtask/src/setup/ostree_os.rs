@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use super::{apt, fill_directory, kernel, later, say};
 use crate::run::{root_command, run_quietly};
 
-const RELEASE: &str = "trixie";
+pub(super) const RELEASE: &str = "trixie";
 const INCLUDED: &str = "systemd,systemd-sysv,udev,dbus,kmod,zstd,e2fsprogs,ostree,ostree-boot,\
     dracut-core,systemd-boot-efi";
 
