@@ -13,6 +13,7 @@ mod vm {
     mod foreign;
     mod initramfs_tools;
     mod life;
+    mod mkinitcpio;
     mod ostree_machine;
     mod power;
     mod race;
