@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot switch`
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 use sealroot::release;
 use sealroot::store::Store;
@@ -70,11 +72,11 @@ fn newest(
     stream: &Name,
 ) -> anyhow::Result<Verified<Statement>> {
     let mut newest: Option<Verified<Statement>> = None;
-    let mut streams = Vec::new();
+    let mut others = BTreeSet::new();
     let mut refused = None;
     for (commit, found) in store.list_statements()? {
         if found != *stream {
-            streams.push(found.to_string());
+            others.insert(found.to_string());
             continue;
         }
         match release::verify_statement(store, keyset, commit, Some(stream)) {
@@ -95,9 +97,9 @@ fn newest(
     if let Some(error) = refused {
         return Err(error.into());
     }
-    streams.dedup();
+    let others: Vec<_> = others.into_iter().collect();
     let message = format!("the store has no release of the stream {stream}");
     Err(Failure::new(ErrorClass::NotFound, message)
-        .hint(format!("it has releases of: {}", streams.join(", ")))
+        .hint(format!("it has releases of: {}", others.join(", ")))
         .into())
 }

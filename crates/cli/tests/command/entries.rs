@@ -5,6 +5,8 @@ use std::fs;
 
 use sealroot_format::ErrorClass;
 
+use sealroot_testkit::need;
+
 use crate::support::{STORE, Scratch};
 
 /// A boot partition and records of their own.
@@ -223,4 +225,110 @@ fn a_stateroot_is_made_and_recorded() {
         status.contains(" main ") && status.contains(" other "),
         "{status}"
     );
+}
+
+#[test]
+fn a_stateroot_begins_with_what_the_release_has_in_var() {
+    if !need::root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    scratch.ok("keys new vendor");
+    fs::create_dir(scratch.path("root")).expect("made");
+    scratch.write("tree/var/lib/app/seed", b"first");
+    scratch.write("tree/var/lib/app/large", vec![7; 100_000]);
+    let root = "--sysroot root --keyset vendor.keyset";
+    let release = "--dir tree --os exampleos --stream stable --index 1";
+    let built = scratch.ok(&format!("{root} --json build {release}")).json();
+    let commit = built["commit"].as_str().expect("a commit").to_owned();
+    scratch.ok(&format!("{root} sign {commit} --key vendor.secret"));
+    let deploy = format!("{root} deploy {commit} --mode integrity --stateroot main");
+    scratch.ok(&deploy);
+    let var = scratch.path("root/ostree/deploy/main/var/lib/app");
+    assert_eq!(fs::read(var.join("seed")).expect("read"), b"first");
+    assert_eq!(fs::read(var.join("large")).expect("read"), vec![7; 100_000]);
+    fs::write(var.join("seed"), b"changed").expect("written");
+    scratch.ok(&deploy);
+    assert_eq!(fs::read(var.join("seed")).expect("read"), b"changed");
+}
+
+#[test]
+fn the_newest_release_of_another_stream_is_switched_to() {
+    let scratch = Scratch::new();
+    let first = release(&scratch, 1);
+    scratch.ok(&format!("{STORE} deploy {first} {DEPLOY} {BOOT}"));
+    let testing = |number: u8| {
+        scratch.write("tree/usr/lib/modules/6.12.1/vmlinuz", vec![number; 50_000]);
+        let build = "build --dir tree --os exampleos --stream testing --json";
+        let built = scratch
+            .ok(&format!("{STORE} {build} --index {number}"))
+            .json();
+        let commit = built["commit"].as_str().expect("a commit").to_owned();
+        scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+        commit
+    };
+    let [_, newest] = [2, 3].map(testing);
+    let switch = format!("{STORE} switch testing {DEPLOY} {BOOT}");
+    let switched = scratch.ok(&switch).text();
+    assert!(
+        switched.contains(&format!("{newest}.0 boots next")),
+        "{switched}"
+    );
+    let expected = [(&newest, "default,entry"), (&first, "rollback,entry")];
+    assert_states(&scratch, &expected);
+    scratch.refused(
+        ErrorClass::NotFound,
+        &format!("{STORE} switch beta {DEPLOY} {BOOT}"),
+        &["no release of the stream beta", "stable, testing"],
+    );
+}
+
+#[test]
+fn an_entry_is_counted_until_what_runs_is_blessed() {
+    let scratch = Scratch::new();
+    let commit = release(&scratch, 1);
+    scratch.ok(&format!(
+        "{STORE} deploy {commit} {DEPLOY} {BOOT} --tries 3"
+    ));
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(scratch.path("boot/loader/entries")).expect("entries");
+        let name = |entry: fs::DirEntry| entry.file_name().into_string().expect("a name");
+        entries
+            .map(|entry| name(entry.expect("an entry")))
+            .collect()
+    };
+    assert!(names()[0].ends_with("+3.conf"), "{:?}", names());
+    let bless = format!("{STORE} bless {BOOT}");
+    scratch.refused(
+        ErrorClass::NotFound,
+        &bless,
+        &["no deployment runs here", "hint: "],
+    );
+    let pack = "ab".repeat(32);
+    let booted = format!(
+        r#"{{"version": 1, "insecure": [], "mode": "integrity", "layer": "erofs", "pack": "{pack}",
+            "commit": "{commit}", "serial": 0}}"#
+    );
+    scratch.write("run/booted.json", booted.into_bytes());
+    let blessed = scratch.ok(&bless).text();
+    assert!(blessed.contains("is good"), "{blessed}");
+    assert!(!names()[0].contains('+'), "{:?}", names());
+    let again = scratch.ok(&bless).text();
+    assert!(again.contains("nothing to do"), "{again}");
+}
+
+#[test]
+fn what_cannot_boot_cannot_be_staged_and_nothing_is_left_to_finalize() {
+    let scratch = Scratch::new();
+    let commit = release(&scratch, 1);
+    let deploy = format!("{STORE} deploy {commit} --mode integrity --stage");
+    scratch.refused(
+        ErrorClass::Usage,
+        &deploy,
+        &["nothing to stage without a boot entry"],
+    );
+    assert!(!scratch.path(&format!("store/deploy/{commit}.0")).exists());
+    let finalized = scratch.ok(&format!("{STORE} finalize {BOOT}")).text();
+    assert_eq!(finalized, "nothing is staged\n");
 }
