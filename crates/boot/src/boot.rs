@@ -19,8 +19,8 @@ use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::release::Release;
 use crate::root::Store;
 use crate::{
-    device, layer, modules, objects, overlay, pack, plan, release, report, root, state, switch,
-    sysroot, system,
+    device, kept, layer, modules, objects, overlay, pack, plan, release, report, root, state,
+    switch, sysroot, system,
 };
 
 /// Where the verified root is until it is `/`.
@@ -123,16 +123,22 @@ fn verified_root(
         .and_then(|directory| attach(root.as_fd(), directory.as_fd()))
         .or_refuse(Code::Overlay, place, "a place to mount")?;
     overlay::read_back(root.as_fd(), plan.enforcement)?;
-    match plan.etc {
-        EtcPlan::Transient => {
-            state::mount_transient_etc(root.as_fd(), metadata.root(), &layers)?;
-        }
+    let etc = match plan.etc {
+        EtcPlan::Transient | EtcPlan::Allowlist => Some(state::mount_transient_etc(
+            root.as_fd(),
+            metadata.root(),
+            &layers,
+        )?),
         EtcPlan::OfDeployment(name) => {
             state::mount_kept_etc(root.as_fd(), physical.as_fd(), &name)?;
+            None
         }
-    }
+    };
     metadata.detach()?;
-    state::mount_var_and_tmp(root.as_fd(), physical.as_fd(), plan)?;
+    let var = state::mount_var_and_tmp(root.as_fd(), physical.as_fd(), plan)?;
+    if let (EtcPlan::Allowlist, Some(etc)) = (plan.etc, etc) {
+        kept::put_into(etc.as_fd(), root.as_fd(), var.as_fd())?;
+    }
     Ok(root)
 }
 

@@ -27,6 +27,7 @@ mod console;
 mod device;
 mod facts;
 mod hash;
+mod kept;
 mod layer;
 mod modules;
 mod objects;

@@ -25,6 +25,8 @@ pub enum Choice {
 pub enum EtcPlan {
     /// The release's, under a tmpfs.
     Transient,
+    /// The same, and in it the files that the machine keeps under `/var`.
+    Allowlist,
     /// The one that this deployment keeps.
     OfDeployment(DeploymentName),
 }
@@ -88,19 +90,11 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<BootPlan, Refusal> {
 fn plan_etc(policy: &Policy, choice: Choice) -> Result<EtcPlan, Refusal> {
     match (policy.etc, choice) {
         (EtcMode::Transient, _) => Ok(EtcPlan::Transient),
+        (EtcMode::Allowlist, _) => Ok(EtcPlan::Allowlist),
         (EtcMode::Merge, Choice::Deployment(name)) => Ok(EtcPlan::OfDeployment(name)),
         (EtcMode::Merge, Choice::Pinned(_)) => {
             let expected = "the deployment whose /etc it is: sealroot= on the command line";
             Err(Refusal::new(Code::CommandLine, "/etc", expected, "none"))
-        }
-        (EtcMode::Allowlist, _) => {
-            let expected = "transient or merge";
-            Err(Refusal::new(
-                Code::Policy,
-                "etc",
-                expected,
-                policy.etc.as_str(),
-            ))
         }
     }
 }

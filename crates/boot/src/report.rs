@@ -8,9 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
-use sealroot_format::policy::{Layer, Mode};
+use sealroot_format::policy::{EtcMode, Layer, Mode};
 
-use crate::plan::BootPlan;
+use crate::plan::{BootPlan, EtcPlan};
 use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::release::Release;
 
@@ -47,6 +47,7 @@ fn booted(plan: &BootPlan, release: &Release) -> String {
     field("insecure", format!("[{}]", insecure.join(", ")), ",");
     field("mode", string(mode(plan.mode)), ",");
     field("layer", string(layer(plan.layer)), ",");
+    field("etc", string(etc(plan.etc).as_str()), ",");
     field("pack", string(&release.pack.to_hex()), ",");
     field(
         "commit",
@@ -89,6 +90,14 @@ const fn layer(layer: Layer) -> &'static str {
     match layer {
         Layer::Erofs => "erofs",
         Layer::Tmpfs(_) => "tmpfs",
+    }
+}
+
+const fn etc(etc: EtcPlan) -> EtcMode {
+    match etc {
+        EtcPlan::Transient => EtcMode::Transient,
+        EtcPlan::Allowlist => EtcMode::Allowlist,
+        EtcPlan::OfDeployment(_) => EtcMode::Merge,
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) fn mount_transient_etc(
     root: BorrowedFd<'_>,
     metadata: BorrowedFd<'_>,
     layers: &Layers<'_>,
-) -> Result<(), Refusal> {
+) -> Result<OwnedFd, Refusal> {
     let expected = "a writable overlay";
     let code = Code::State;
     let release_etc = match populated(metadata, "usr/etc").or_refuse(code, "/usr/etc", expected)? {
@@ -88,7 +88,8 @@ pub(crate) fn mount_transient_etc(
     };
     let etc = overlay::mount(&layers, STATE).or_refuse(code, "/etc", expected)?;
     rustix::mount::unmount(ETC_PLACE, UnmountFlags::DETACH).or_refuse(code, "/etc", expected)?;
-    place(root, "etc", etc.as_fd())
+    place(root, "etc", etc.as_fd())?;
+    Ok(etc)
 }
 
 /// `/etc` as the deployment keeps it, writable. It was made when the deployment was; a boot makes
@@ -113,8 +114,8 @@ fn open_readable(base: BorrowedFd<'_>, name: &str) -> Result<OwnedFd, Errno> {
     rustix::fs::openat(base, name, flags, Mode::empty())
 }
 
-/// Gives one directory the owner, mode and xattrs of another, but for what is overlayfs's own.
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
+/// Gives one inode the owner, mode and xattrs of another, but for what is overlayfs's own.
+pub(crate) fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<(), Errno> {
     let stat = rustix::fs::fstat(from)?;
     let (owner, group) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
     rustix::fs::fchown(to, Some(owner), Some(group))?;
@@ -151,12 +152,12 @@ fn populated(base: BorrowedFd<'_>, path: &str) -> Result<Option<OwnedFd>, Errno>
     Ok(None)
 }
 
-/// `/var` and `/tmp`.
+/// `/var`, which is given back, and `/tmp`.
 pub(crate) fn mount_var_and_tmp(
     root: BorrowedFd<'_>,
     physical: BorrowedFd<'_>,
     plan: &BootPlan,
-) -> Result<(), Refusal> {
+) -> Result<OwnedFd, Refusal> {
     let no_programs = if plan.var_may_execute {
         MountAttrFlags::empty()
     } else {
@@ -170,7 +171,8 @@ pub(crate) fn mount_var_and_tmp(
     };
     place(root, "var", var.as_fd())?;
     let tmp = tmpfs("1777", STATE | no_programs).or_refuse(Code::State, "/tmp", "a tmpfs")?;
-    place(root, "tmp", tmp.as_fd())
+    place(root, "tmp", tmp.as_fd())?;
+    Ok(var)
 }
 
 /// The `var` that all deployments of a stateroot share, writable; made where it is missing.

@@ -39,14 +39,30 @@ pub(crate) fn open_file_beneath(
     path: &str,
     code: Code,
 ) -> Result<(OwnedFd, Stat), Refusal> {
-    let expected = "a regular file";
+    match find_file_beneath(base, path, code)? {
+        Some(found) => Ok(found),
+        None => Err(Errno::NOENT).or_refuse(code, path, REGULAR),
+    }
+}
+
+const REGULAR: &str = "a regular file";
+
+/// As [`open_file_beneath`]; nothing where there is nothing of that name.
+pub(crate) fn find_file_beneath(
+    base: BorrowedFd<'_>,
+    path: &str,
+    code: Code,
+) -> Result<Option<(OwnedFd, Stat)>, Refusal> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = rustix::fs::openat2(base, path, flags | OFlags::CLOEXEC, Mode::empty(), BENEATH)
-        .or_refuse(code, path, expected)?;
-    let stat = rustix::fs::fstat(&file).or_refuse(code, path, expected)?;
+    let flags = flags | OFlags::CLOEXEC;
+    let file = match rustix::fs::openat2(base, path, flags, Mode::empty(), BENEATH) {
+        Err(Errno::NOENT) => return Ok(None),
+        other => other.or_refuse(code, path, REGULAR)?,
+    };
+    let stat = rustix::fs::fstat(&file).or_refuse(code, path, REGULAR)?;
     match FileType::from_raw_mode(stat.st_mode) {
-        FileType::RegularFile => Ok((file, stat)),
-        other => Err(Refusal::new(code, path, expected, format!("{other:?}"))),
+        FileType::RegularFile => Ok(Some((file, stat))),
+        other => Err(Refusal::new(code, path, REGULAR, format!("{other:?}"))),
     }
 }
 

@@ -82,6 +82,14 @@ fn a_kept_etc_is_the_deployments() {
     assert_eq!(refusal.code, Code::CommandLine);
 }
 
+#[test]
+fn kept_files_are_no_reason_against_sealed() {
+    let allowlist = [("etc", "allowlist"), ("var", "stateroot=test")];
+    let plan = planned(&allowlist, &facts());
+    assert_eq!(plan.etc, EtcPlan::Allowlist);
+    assert_eq!(plan.insecure, Vec::<String>::new());
+}
+
 fn planned(changes: &[(&str, &str)], facts: &Facts) -> BootPlan {
     plan(&policy(changes), facts).expect("nothing is to be refused")
 }

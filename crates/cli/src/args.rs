@@ -219,7 +219,7 @@ pub(crate) enum Command {
     Status(cmd::status::Status),
     /// Check the store for damage.
     Check(cmd::check::Check),
-    /// Show what was changed in /etc, and take changes back.
+    /// Show what was changed in /etc, take changes back, and keep single files.
     Etc(cmd::etc::Etc),
     /// List the files of a pack.
     Ls(cmd::ls::Ls),

@@ -81,6 +81,8 @@ pub(crate) struct AimArgs {
 pub(crate) enum EtcChoice {
     /// The release's; changes end with the boot.
     Transient,
+    /// The release's, and in it the few files that `sealroot etc keep` keeps; takes --stateroot.
+    Allowlist,
     /// The deployment's own, merged from one release to the next; never sealed.
     Merge,
 }
@@ -89,6 +91,7 @@ impl From<EtcChoice> for EtcMode {
     fn from(choice: EtcChoice) -> Self {
         match choice {
             EtcChoice::Transient => Self::Transient,
+            EtcChoice::Allowlist => Self::Allowlist,
             EtcChoice::Merge => Self::Merge,
         }
     }

@@ -11,7 +11,8 @@
 //! * [`erofs`]: EROFS images written from and read into trees;
 //! * [`pack`]: the pack, an EROFS image with overlayfs redirects for the large files;
 //! * [`sign`]: release statements, keys, keysets and signatures;
-//! * [`policy`]: what the boot program is told to do, by the initramfs alone.
+//! * [`policy`]: what the boot program is told to do, by the initramfs alone;
+//! * [`kept`]: the files of `/etc` that a machine may keep.
 //!
 //! Nothing here trusts its input: outside bytes never panic, allocate by claim or loop.
 
@@ -22,6 +23,7 @@ pub mod codec;
 pub mod digest;
 pub mod erofs;
 pub mod hex;
+pub mod kept;
 pub mod limits;
 pub mod pack;
 pub mod policy;

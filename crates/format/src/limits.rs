@@ -58,6 +58,13 @@ pub const MAX_SIGNATURES: usize = 2 * MAX_KEYSET_KEYS;
 /// Largest boot policy, bytes.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;
 
+/// Largest kept file of `/etc`, bytes: a private RSA key of 16,384 bits, or the passwords of over a
+/// hundred users. Root may have left anything there, and it is read whole.
+pub const MAX_KEPT_FILE_BYTES: usize = 16 * 1024;
+
+/// Largest `passwd` or `shadow` of a release that passwords are merged with, bytes. Read whole.
+pub const MAX_ACCOUNTS_BYTES: usize = 1 << 20;
+
 /// Longest kernel command line, bytes: no architecture's kernel takes a longer one.
 pub const MAX_CMDLINE_BYTES: usize = 4096;
 

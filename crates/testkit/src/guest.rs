@@ -84,6 +84,9 @@ pub struct ProbeReport {
     pub mountinfo: String,
     /// What is in `/etc`: mode, label and content of each file, by name.
     pub etc: BTreeMap<String, String>,
+    /// All that is in `/etc`, as [`crate::etc_files::read`] tells it.
+    #[serde(default)]
+    pub etc_files: BTreeMap<String, String>,
     /// What the boot program left in `/run/sealroot/booted.json`.
     pub booted: Option<String>,
     /// The root once more, after the [`ProbeJob`] and with empty caches.

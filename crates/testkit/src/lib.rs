@@ -8,6 +8,7 @@
 //! * [`guest`]: what the program inside is told and reports;
 //! * [`os_tree`], [`debian`], [`release`]: two small OSes, and a release of one on a disk;
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
+//! * [`etc_files`]: a small directory as text;
 //! * [`ostree_machine`]: a machine that runs OSTree, booted by its own boot loader;
 //! * [`trees`]: random trees;
 //! * [`least_size`]: how small a pack could be;
@@ -24,6 +25,7 @@ pub mod content;
 pub mod cpio;
 pub mod debian;
 pub mod disk;
+pub mod etc_files;
 pub mod guest;
 pub mod kernel;
 pub mod least_size;

@@ -9,7 +9,7 @@ use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
-use sealroot_format::policy::Mode;
+use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
 use tempfile::TempDir;
@@ -270,13 +270,19 @@ impl Release {
         Ok(path)
     }
 
-    /// An initramfs whose policy says `etc merge`.
-    pub fn merging_initramfs(&self, kernel: &GuestKernel) -> Result<PathBuf> {
-        let path = self.directory.path().join("initramfs-merge");
+    /// An initramfs whose policy names another mode of `/etc`.
+    pub fn initramfs_with_etc(&self, kernel: &GuestKernel, etc: EtcMode) -> Result<PathBuf> {
+        let path = self.directory.path().join(format!("initramfs-{etc}"));
         let keyset = fs::read(self.directory.path().join("test.keyset"))?;
-        let policy = policy(self.mode, Layer::Erofs).replace("etc transient", "etc merge");
+        let policy =
+            policy(self.mode, Layer::Erofs).replace("etc transient", &format!("etc {etc}"));
         build_initramfs(&path, kernel, &keyset, &policy)?;
         Ok(path)
+    }
+
+    /// The tree that it was built from.
+    pub fn tree(&self) -> PathBuf {
+        self.directory.path().join(TREE)
     }
 
     /// Writes the policy and the keyset that an initramfs for a layer has.

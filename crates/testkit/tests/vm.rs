@@ -10,6 +10,7 @@ mod vm {
     mod dracut;
     mod entries;
     mod etc;
+    mod etc_allowlist;
     mod foreign;
     mod initramfs_tools;
     mod life;

@@ -85,7 +85,7 @@ struct PolicyChoices {
     #[arg(long, value_name = "DEVICE", required_unless_present = "policy")]
     root: Option<RootDevice>,
 
-    /// What of /etc is kept: nothing, or all of it in the deployment.
+    /// What of /etc is kept: nothing, some files, or all of it in the deployment.
     #[arg(long, value_enum, default_value_t = EtcChoice::Transient)]
     etc: EtcChoice,
 

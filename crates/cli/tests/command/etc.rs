@@ -6,6 +6,8 @@ use std::process::Command;
 
 use sealroot_format::ErrorClass;
 
+use sealroot_testkit::need;
+
 use crate::support::{STORE, Scratch};
 
 #[test]
@@ -51,5 +53,130 @@ fn without_a_deployment_that_runs_there_is_nothing_to_change() {
             &line,
             &["no deployment of sealroot runs here"],
         );
+    }
+}
+
+const ID: &str = "0123456789abcdef0123456789abcdef\n";
+
+/// A root with these files in its `/etc`.
+fn root_with(files: &[(&str, &str)]) -> Scratch {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.path("root/var")).expect("a directory");
+    for (name, content) in files {
+        scratch.write(&format!("root/etc/{name}"), content);
+    }
+    scratch
+}
+
+#[test]
+fn files_are_kept_as_they_are_and_forgotten() {
+    if !need::root() {
+        return;
+    }
+    let shadow = "root:*:1::::::\ndaemon:*:1::::::\n";
+    let passwd = "root:x:0:0::/:/bin/sh\ndaemon:x:1:1::/:/sbin/nologin\n";
+    let scratch = root_with(&[
+        ("machine-id", ID),
+        ("hostname", "example\n"),
+        ("shadow", shadow),
+        ("passwd", passwd),
+    ]);
+    let zone = "../usr/share/zoneinfo/Europe/Paris";
+    std::os::unix::fs::symlink(zone, scratch.path("root/etc/localtime")).expect("a symlink");
+    let kept =
+        |name: &str| fs::read_to_string(scratch.path("root/var/lib/sealroot/etc").join(name));
+
+    let line = "etc keep --root root --run run machine-id /etc/hostname localtime shadow";
+    let ran = scratch.ok(line);
+    assert_eq!(
+        ran.text(),
+        "/etc/machine-id is kept\n/etc/hostname is kept\n/etc/localtime is kept\n\
+         /etc/shadow is kept\n"
+    );
+    assert!(
+        ran.err.contains("not booted with `etc allowlist`"),
+        "{}",
+        ran.err
+    );
+    assert_eq!(kept("machine-id").expect("kept"), ID);
+    assert_eq!(kept("localtime").expect("kept"), "Europe/Paris\n");
+    assert_eq!(kept("shadow").expect("kept"), "root:*:1::::::\n");
+    let mode = |path: &str| {
+        let metadata = scratch.path(path).metadata().expect("metadata");
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o7777
+    };
+    assert_eq!(mode("root/var/lib/sealroot/etc"), 0o700);
+    assert_eq!(mode("root/var/lib/sealroot/etc/shadow"), 0o600);
+
+    scratch.write("root/etc/hostname", "other\n");
+    scratch.write("root/var/lib/sealroot/etc/machine-id", "x\n");
+    let list = scratch.ok("etc keep --list --root root").text();
+    for expected in [
+        "/etc/hostname                      kept, but /etc has another now\n",
+        "/etc/localtime                     kept\n",
+        "/etc/machine-id                    kept, but NOT USED: /etc/machine-id, line 1: expected 32",
+        "/etc/adjtime                       not there\n",
+    ] {
+        assert!(list.contains(expected), "{list}");
+    }
+    let json = scratch.ok("--json etc keep --list --root root").json();
+    assert_eq!(json["files"][1]["path"], "/etc/hostname");
+    assert_eq!(json["files"][1]["is_current"], false);
+
+    let json = scratch
+        .ok("--json etc forget --root root hostname adjtime")
+        .json();
+    assert_eq!(json["forgotten"][0], "/etc/hostname");
+    assert_eq!(json["were_not_kept"][0], "/etc/adjtime");
+    kept("hostname").expect_err("forgotten");
+}
+
+#[test]
+fn what_the_next_boot_would_not_use_is_not_kept() {
+    let scratch = root_with(&[
+        ("machine-id", ID),
+        ("hostname", "two words\n"),
+        ("shadow", "root::1::::::\n"),
+        ("passwd", "root:x:0:0::/:/bin/sh\n"),
+        ("localtime", "TZif"),
+    ]);
+    fs::create_dir(scratch.path("root/etc/adjtime")).expect("a directory");
+    let keep = |name: &str| format!("etc keep --root root machine-id {name}");
+    for (class, name, reason) in [
+        (
+            ErrorClass::Corrupt,
+            "hostname",
+            "/etc/hostname, line 1: expected a host name",
+        ),
+        (
+            ErrorClass::Corrupt,
+            "shadow",
+            "/etc/shadow, line 1: expected a user once",
+        ),
+        (
+            ErrorClass::Corrupt,
+            "localtime",
+            "expected a symlink to a file in /usr/share/zoneinfo",
+        ),
+        (
+            ErrorClass::Corrupt,
+            "adjtime",
+            "root/etc/adjtime: expected a regular file, found a directory",
+        ),
+        (ErrorClass::NotFound, "timezone", "root/etc/timezone"),
+        (
+            ErrorClass::Usage,
+            "ld.so.preload",
+            "ld.so.preload is no file that can be kept",
+        ),
+        (
+            ErrorClass::Usage,
+            "/etc/../etc/hostname",
+            "is no file that can be kept",
+        ),
+    ] {
+        scratch.refused(class, &keep(name), &[reason]);
+        // Not even the good one.
+        assert!(!scratch.path("root/var/lib").exists(), "{name}");
     }
 }

@@ -329,14 +329,6 @@ pub enum Error {
         /// Why they do not go together.
         reason: &'static str,
     },
-    /// A field names something this version cannot do.
-    #[error("policy: {key} {found} is not supported by this version")]
-    NotSupported {
-        /// The field.
-        key: &'static str,
-        /// Its value.
-        found: String,
-    },
     /// The kernel command line cannot be taken apart without doubt.
     #[error("kernel command line: {reason}")]
     CommandLine {
@@ -373,7 +365,6 @@ impl Error {
     pub const fn class(&self) -> ErrorClass {
         match self {
             Self::Text(error) => error.class(),
-            Self::NotSupported { .. } => ErrorClass::Unsupported,
             Self::Contradiction { .. } | Self::CommandLine { .. } => ErrorClass::Corrupt,
             Self::OtherCommandLine { .. } | Self::OtherRelease { .. } => ErrorClass::Untrusted,
             Self::NoDeployment => ErrorClass::NotFound,

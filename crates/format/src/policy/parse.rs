@@ -27,7 +27,7 @@ impl Policy {
             root: (lines.field("root")?).parse("PARTUUID=, UUID= or LABEL=", |text| {
                 text.parse::<RootDevice>().ok()
             })?,
-            etc: parse_etc(&mut lines)?,
+            etc: (lines.field("etc")?).parse(EtcMode::EXPECTED, EtcMode::accept)?,
             var: (lines.field("var")?).parse("volatile or stateroot=NAME", parse_var)?,
             pack: (lines.field("pack")?).optional(Tagged::EXPECTED, Tagged::parse)?,
             os: lines.field("os")?.name()?,
@@ -43,8 +43,15 @@ impl Policy {
     }
 }
 
-/// policy.md P10, P11: a kept `/etc` needs a deployment that keeps it, and is never sealed.
+/// policy.md P4: kept files are kept somewhere. P10, P11: a kept `/etc` needs a deployment that
+/// keeps it, and is never sealed.
 fn check_etc(policy: &Policy) -> Result<(), Error> {
+    if policy.etc == EtcMode::Allowlist && policy.var == Var::Volatile {
+        return Err(Error::Contradiction {
+            fields: "etc and var",
+            reason: "the files of the allowlist are kept in /var, which a volatile one forgets",
+        });
+    }
     if policy.etc != EtcMode::Merge {
         return Ok(());
     }
@@ -96,19 +103,6 @@ fn parse_layer(lines: &mut Lines<'_>) -> Result<Layer, Error> {
         (false, None) => Ok(Layer::Erofs),
         (true, None) => Err(contradiction("a tmpfs needs a cap on its memory")),
         (false, Some(_)) => Err(contradiction("a mounted pack takes no memory to be capped")),
-    }
-}
-
-fn parse_etc(lines: &mut Lines<'_>) -> Result<EtcMode, Error> {
-    match lines
-        .field("etc")?
-        .parse(EtcMode::EXPECTED, EtcMode::accept)?
-    {
-        reserved @ EtcMode::Allowlist => Err(Error::NotSupported {
-            key: "etc",
-            found: reserved.to_string(),
-        }),
-        mode => Ok(mode),
     }
 }
 

@@ -176,7 +176,24 @@ fn a_kept_etc_is_never_sealed_and_needs_a_deployment() {
     }
 }
 
-// Rules: P1, P4, P6
+// Rules: P4
+#[test]
+fn an_allowlist_needs_a_place_where_files_are_kept() {
+    let kept = golden_policy()
+        .to_string()
+        .replace("etc transient", "etc allowlist");
+    let policy = Policy::parse(kept.as_bytes()).unwrap();
+    assert_eq!(policy.mode, Mode::Sealed);
+    assert_eq!(policy.to_string(), kept);
+    let forgotten = kept.replace("var stateroot=debian", "var volatile");
+    let error = Policy::parse(forgotten.as_bytes()).unwrap_err().to_string();
+    assert!(
+        error.starts_with("policy: etc and var: the files of"),
+        "{error}"
+    );
+}
+
+// Rules: P1, P6
 #[test]
 fn contradictions_and_unsupported_values_say_so() {
     let error = replaced("cmdline console=ttyS0 lockdown=integrity", "cmdline -").unwrap_err();
@@ -187,8 +204,6 @@ fn contradictions_and_unsupported_values_say_so() {
         .replace("cmdline console=ttyS0 lockdown=integrity", "cmdline -");
     let policy = Policy::parse(both.as_bytes()).unwrap();
     assert_eq!(policy.secure_boot, SecureBoot::NotRequired(None));
-    let error = replaced("etc transient", "etc allowlist").unwrap_err();
-    assert_eq!(error.class(), ErrorClass::Unsupported, "{error}");
     let error = replaced("sealroot policy 1", "sealroot policy 2").unwrap_err();
     assert_eq!(error.class(), ErrorClass::Unsupported);
     let long = format!("{}{}", golden_policy(), "#".repeat(16 * 1024));

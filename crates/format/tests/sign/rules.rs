@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     "tests/sign/keys.rs",
     "tests/sign/keyset.rs",
     "tests/sign/policy.rs",
@@ -14,6 +14,7 @@ const SOURCES: [&str; 10] = [
     "../sealroot/tests/ostree/publish.rs",
     "../sealroot/tests/ostree/publish_crash.rs",
     "../testkit/tests/vm/etc.rs",
+    "../testkit/tests/vm/etc_allowlist.rs",
 ];
 
 const PAGES: [&str; 3] = ["statement.md", "keyset.md", "policy.md"];
@@ -37,6 +38,8 @@ fn every_rule_has_a_test() {
     let tested: BTreeSet<&str> = (sources.iter().flat_map(|source| source.lines()))
         .filter_map(|line| line.trim().strip_prefix("// Rules: "))
         .flat_map(|ids| ids.split(", "))
+        // Those of kept.md, whose own test looks for them.
+        .filter(|id| !id.starts_with('A'))
         .collect();
     let untested: Vec<_> = distinct.difference(&tested).collect();
     let unknown: Vec<_> = tested.difference(&distinct).collect();

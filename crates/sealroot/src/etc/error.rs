@@ -86,6 +86,19 @@ pub enum EtcError {
         /// Below `/etc`.
         path: String,
     },
+    /// A file is no such file as can be kept.
+    #[error("{path}: expected {expected}, found {found}")]
+    NotKeepable {
+        /// The file.
+        path: String,
+        /// What can be kept.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The content of a file is not what can be kept of it.
+    #[error(transparent)]
+    Kept(#[from] sealroot_format::text::Error),
     /// The merged tree breaks a bound.
     #[error("{path} cannot be part of a tree")]
     Tree {
@@ -132,8 +145,9 @@ impl EtcError {
             Self::Release(error) => error.class(),
             Self::Source(error) => error.class(),
             Self::NoDefault | Self::NotInDefault { .. } => ErrorClass::NotFound,
-            Self::TwoDefaults => ErrorClass::Corrupt,
+            Self::TwoDefaults | Self::NotKeepable { .. } => ErrorClass::Corrupt,
             Self::TooDeep { .. } | Self::TooLong { .. } => ErrorClass::Unsupported,
+            Self::Kept(error) => error.class(),
             Self::Clashes { .. } | Self::OwnSource { .. } | Self::InTheWay { .. } => {
                 ErrorClass::Usage
             }

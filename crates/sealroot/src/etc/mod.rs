@@ -9,6 +9,8 @@
 //!   another place, such as an OSTree deployment, [`EtcDirectory`] and [`default_of`]);
 //! * `new` is the default of the release to come ([`default_in_pack`]);
 //! * the result is `deploy/<name>/etc`, there whole or not at all.
+//!
+//! Where `/etc` is the release's at each boot, single files can be kept ([`keep()`]).
 
 mod accounts;
 mod compare;
@@ -16,6 +18,7 @@ mod current;
 mod default;
 mod diff;
 mod error;
+mod kept;
 mod merge;
 mod node;
 mod plan;
@@ -29,6 +32,7 @@ pub use default::default_of;
 pub(crate) use default::part_of;
 pub use diff::{Change, Difference, diff};
 pub use error::EtcError;
+pub use kept::{forget, keep, read_kept, read_present};
 pub use merge::{
     Merged, Source, check, default_in_pack, has_own, merge, open_own, path_of, read_own,
 };

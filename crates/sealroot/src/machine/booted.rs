@@ -20,6 +20,8 @@ pub struct Booted {
     pub mode: String,
     /// `erofs` or `tmpfs`.
     pub layer: String,
+    /// `transient`, `allowlist` or `merge`; older boot programs do not say.
+    pub etc: Option<String>,
     /// What speaks against calling this boot sealed.
     pub insecure: Vec<String>,
 }
@@ -31,6 +33,7 @@ struct Raw {
     insecure: Vec<String>,
     mode: String,
     layer: String,
+    etc: Option<String>,
     pack: String,
     commit: Option<String>,
     serial: Option<u32>,
@@ -79,6 +82,7 @@ impl Booted {
             deployment: named.map(|(commit, serial)| DeploymentName { commit, serial }),
             mode: raw.mode,
             layer: raw.layer,
+            etc: raw.etc,
             insecure: raw.insecure,
         })
     }
@@ -108,6 +112,7 @@ mod tests {
                 deployment: Some(DeploymentName { commit, serial: 3 }),
                 mode: "verity".into(),
                 layer: "erofs".into(),
+                etc: None,
                 insecure: vec!["no Secure Boot".into()],
             }
         );

@@ -3,6 +3,7 @@
 
 mod crash;
 mod deployment;
+mod kept;
 mod plan;
 mod random;
 mod support;

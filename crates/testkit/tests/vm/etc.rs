@@ -13,7 +13,7 @@ use sealroot::etc::{self, Source};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, deployment_path};
 use sealroot_format::pack::Pack;
-use sealroot_format::policy::{DeploymentName, Mode};
+use sealroot_format::policy::{DeploymentName, EtcMode, Mode};
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet};
 use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, ProbeJob, ProbeReport};
 use sealroot_testkit::kernel::GuestKernel;
@@ -149,7 +149,7 @@ fn a_kept_etc_moves_to_the_next_deployment() -> Result<()> {
     };
     let [first, second] = scene.deployments()?;
     let [old, new] = defaults();
-    let initramfs = scene.release.merging_initramfs(&scene.kernel)?;
+    let initramfs = (scene.release).initramfs_with_etc(&scene.kernel, EtcMode::Merge)?;
 
     // Before there is one, the machine does not boot, and makes none.
     let outcome = scene.boot(&initramfs, first, &[])?;

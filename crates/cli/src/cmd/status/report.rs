@@ -118,6 +118,10 @@ impl Report for StatusReport {
         } else {
             writeln!(out, "NOT SEALED: {}", self.not_sealed_because.join("; "))?;
         }
+        let etc = (self.booted.as_ref()).and_then(|booted| booted.get("etc")?.as_str());
+        if let Some(mode) = etc {
+            writeln!(out, "etc {}", printable(mode))?;
+        }
         match (&self.migration, &self.boot_entries.problem) {
             (Some(state), _) => writeln!(out, "migration: {state}")?,
             (None, Some(problem)) => writeln!(out, "what boots is not known: {problem}")?,

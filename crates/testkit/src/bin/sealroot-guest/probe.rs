@@ -13,6 +13,7 @@ use sealroot::source::{Devices, DirectoryOptions, read_directory};
 use sealroot::spool::Spool;
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
+use sealroot_testkit::etc_files;
 use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 use sealroot_testkit::os_tree::{WHITEOUT_PARENT_XATTRS, WHITEOUT_XATTRS};
@@ -28,6 +29,7 @@ pub(crate) fn run() -> Result<()> {
         tree_digest: tree_digest(&root.path()).map_err(|error| format!("{error:#}")),
         mountinfo: fs::read_to_string("/proc/self/mountinfo")?,
         etc: read_etc()?,
+        etc_files: etc_files::read(Path::new("/etc"))?,
         booted: fs::read_to_string("/run/sealroot/booted.json").ok(),
         manifest_after_job: None,
     };

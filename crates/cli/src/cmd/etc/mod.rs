@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot etc`
 
+mod kept;
+
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -25,11 +27,12 @@ use crate::output::{Output, Report};
 /// Where the running system has it.
 const RUNNING: &str = "/etc";
 
-/// Show what was changed in /etc, and take changes back.
+/// Show what was changed in /etc, take changes back, and keep single files.
 ///
 /// A release has a default /etc. With `etc merge` a deployment keeps an /etc of its own, and what was
 /// changed in it is merged into the next release: content, owner, permissions, label and other
-/// attributes each on its own. With `etc transient` changes end with the boot.
+/// attributes each on its own. With `etc transient` changes end with the boot; with `etc allowlist`
+/// too, but for the files that `keep` has kept.
 #[derive(Debug, Args)]
 pub(crate) struct Etc {
     #[command(subcommand)]
@@ -42,6 +45,10 @@ enum EtcCommand {
     Diff(Diff),
     /// Make files what the release has.
     Reset(Reset),
+    /// Keep files as they are now for the next boots.
+    Keep(kept::Keep),
+    /// Keep files no more.
+    Forget(kept::Forget),
 }
 
 /// List what is not as the release has it.
@@ -134,6 +141,8 @@ impl Etc {
         match &self.command {
             EtcCommand::Diff(diff) => diff.run(common, output),
             EtcCommand::Reset(reset) => reset.run(common, output),
+            EtcCommand::Keep(keep) => keep.run(output),
+            EtcCommand::Forget(forget) => forget.run(output),
         }
     }
 }
