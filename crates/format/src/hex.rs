@@ -3,9 +3,22 @@
 
 use std::fmt;
 
+use crate::digest::DIGEST_BYTES;
+
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
 /// Writes `bytes` as lowercase hex.
 pub fn write(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(out, "{byte:02x}"))
+    // In pieces as long as a digest: to write each digit for itself takes many times as long.
+    let mut piece = [0; 2 * DIGEST_BYTES];
+    for bytes in bytes.chunks(DIGEST_BYTES) {
+        let digits = &mut piece[..2 * bytes.len()];
+        for (pair, byte) in digits.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
+            *pair = [byte >> 4, byte & 15].map(|nibble| DIGITS[usize::from(nibble)]);
+        }
+        out.write_str(str::from_utf8(digits).expect("digits are ASCII"))?;
+    }
+    Ok(())
 }
 
 /// `bytes` as a lowercase hex string.
@@ -47,5 +60,15 @@ mod tests {
             assert_eq!(decode::<2>(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(encode(&[0x0a, 0xff]), "0aff");
+    }
+
+    #[test]
+    fn any_length_is_written() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        for len in [0, 1, 31, 32, 33, 64, 256] {
+            let digits: Vec<_> = bytes[..len].iter().map(|b| format!("{b:02x}")).collect();
+            let expected = digits.concat();
+            assert_eq!(encode(&bytes[..len]), expected, "{len} bytes");
+        }
     }
 }
