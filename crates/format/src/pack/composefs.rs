@@ -54,6 +54,7 @@ pub fn write_composefs(
     out: &mut dyn io::Write,
 ) -> Result<ComposefsSummary, PackError> {
     let digests = digests(tree)?;
+    let digests: Vec<_> = digests.iter().map(Option::as_ref).collect();
     let order = order::of_composefs(tree);
     let mtimes = tree.inodes().map(|(_, inode)| inode.metadata.mtime);
     let builder = Builder {

@@ -28,7 +28,7 @@ use std::collections::HashMap;
 use std::io;
 
 use crate::digest::VerityDigest;
-use crate::erofs::image;
+use crate::erofs::image::{self, Layout, Nodes};
 use crate::limits;
 use crate::tree::{FileContent, Inode, InodeId, Kind, Timestamp, Tree};
 
@@ -73,39 +73,83 @@ pub fn write_pack(
     threshold_bytes: u32,
     out: &mut dyn io::Write,
 ) -> Result<PackSummary, PackError> {
-    if threshold_bytes > limits::MAX_THRESHOLD_BYTES {
-        return Err(PackError::Threshold {
-            found: threshold_bytes,
-            max: limits::MAX_THRESHOLD_BYTES,
-        });
-    }
-    let (objects, object_bytes) = check_files(tree, threshold_bytes.into())?;
-    let order = order::of_pack(tree)?;
-    let digests: Vec<_> = tree.inodes().map(|(_, inode)| digest(inode)).collect();
-    let builder = Builder {
-        tree,
-        order: &order,
-        profile: &overlay::PACK,
-        digests: &digests,
-        build_time: commonest_mtime(tree),
-    };
-    let mut nodes = builder.build()?;
-    let shapes = nodes::shapes(tree, &order, &nodes)?;
-    let layout = place::plan(&mut nodes, &shapes).ok_or_else(too_many_blocks)?;
-    let mut hashing = verity::Hashing::new(out);
-    image::write(&nodes, &layout, &mut hashing)?;
-    Ok(PackSummary {
-        digest: hashing.finish(),
-        size_bytes: layout.size_bytes(),
-        entries: nodes.list.len() as u64,
-        objects,
-        object_bytes,
-    })
+    PackPlan::new(tree, threshold_bytes)?.write_and_hash(out)
 }
 
-fn digest(inode: &Inode) -> Option<VerityDigest> {
+/// Where everything in a pack is: for whoever must know its digest before writing it.
+#[derive(Debug)]
+pub struct PackPlan<'t> {
+    nodes: Nodes<'t>,
+    layout: Layout,
+    objects: u64,
+    object_bytes: u64,
+}
+
+impl<'t> PackPlan<'t> {
+    /// Plans what [`write_pack`] writes.
+    ///
+    /// # Errors
+    /// Those of [`write_pack`] that come before anything is written.
+    pub fn new(tree: &'t Tree, threshold_bytes: u32) -> Result<Self, PackError> {
+        if threshold_bytes > limits::MAX_THRESHOLD_BYTES {
+            return Err(PackError::Threshold {
+                found: threshold_bytes,
+                max: limits::MAX_THRESHOLD_BYTES,
+            });
+        }
+        let (objects, object_bytes) = check_files(tree, threshold_bytes.into())?;
+        let order = order::of_pack(tree)?;
+        let digests: Vec<_> = tree.inodes().map(|(_, inode)| digest(inode)).collect();
+        let builder = Builder {
+            tree,
+            order: &order,
+            profile: &overlay::PACK,
+            digests: &digests,
+            build_time: commonest_mtime(tree),
+        };
+        let mut nodes = builder.build()?;
+        let shapes = nodes::shapes(tree, &order, &nodes)?;
+        let layout = place::plan(&mut nodes, &shapes).ok_or_else(too_many_blocks)?;
+        Ok(Self {
+            nodes,
+            layout,
+            objects,
+            object_bytes,
+        })
+    }
+
+    /// What would be written.
+    ///
+    /// # Errors
+    /// [`PackError::Content`].
+    pub fn summarize(&self) -> Result<PackSummary, PackError> {
+        self.write_and_hash(&mut io::sink())
+    }
+
+    /// Writes the pack and hashes nothing. The output is not flushed or synced.
+    ///
+    /// # Errors
+    /// [`PackError::Write`]; [`PackError::Content`].
+    pub fn write(&self, out: &mut dyn io::Write) -> Result<(), PackError> {
+        Ok(image::write(&self.nodes, &self.layout, out)?)
+    }
+
+    fn write_and_hash(&self, out: &mut dyn io::Write) -> Result<PackSummary, PackError> {
+        let mut hashing = verity::Hashing::new(out);
+        self.write(&mut hashing)?;
+        Ok(PackSummary {
+            digest: hashing.finish(),
+            size_bytes: self.layout.size_bytes(),
+            entries: self.nodes.list.len() as u64,
+            objects: self.objects,
+            object_bytes: self.object_bytes,
+        })
+    }
+}
+
+fn digest(inode: &Inode) -> Option<&VerityDigest> {
     match &inode.kind {
-        Kind::Regular(FileContent::External { digest, .. }) => Some(*digest),
+        Kind::Regular(FileContent::External { digest, .. }) => Some(digest),
         _ => None,
     }
 }

@@ -18,17 +18,17 @@ const REGULAR: u16 = 0o100_000;
 const STUB: u16 = 0o020_644;
 
 /// Makes the nodes of a tree.
-pub(super) struct Builder<'t> {
+pub(super) struct Builder<'a, 't> {
     pub(super) tree: &'t Tree,
-    pub(super) order: &'t Order,
+    pub(super) order: &'a Order,
     pub(super) profile: &'static Profile,
     /// The digest of each file that is not to be in the image, by [`InodeId::index`].
-    pub(super) digests: &'t [Option<VerityDigest>],
+    pub(super) digests: &'a [Option<&'t VerityDigest>],
     /// The time of modification that compact inodes have.
     pub(super) build_time: Timestamp,
 }
 
-impl<'t> Builder<'t> {
+impl<'t> Builder<'_, 't> {
     /// The nodes in the order of their numbers.
     pub(super) fn build(&self) -> Result<Nodes<'t>, PackError> {
         let mut nodes = Nodes {
@@ -113,7 +113,7 @@ impl<'t> Builder<'t> {
     fn xattrs(&self, id: InodeId) -> Result<Vec<StoredXattr<'t>>, PackError> {
         let inode = self.tree.inode(id);
         let is_whiteout = |(_, child)| self.tree.inode(child).is_whiteout();
-        let role = match &self.digests[id.index()] {
+        let role = match self.digests[id.index()] {
             Some(digest) => Role::External(digest),
             None if inode.is_whiteout() => Role::Whiteout,
             None => match inode.as_directory() {

@@ -9,7 +9,7 @@ use std::{env, fs};
 
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::hex;
-use sealroot_format::pack::{PackSummary, check, write_pack};
+use sealroot_format::pack::{PackPlan, PackSummary, check, write_pack};
 use sealroot_format::tree::dump::write_dump;
 use sealroot_format::tree::{
     DeviceNumber, FileContent, Inode, InodeId, Kind, Metadata, Timestamp, Tree, Xattr, XattrSet,
@@ -261,6 +261,20 @@ fn a_pack_too_large_to_be_kept_has_the_same_digest_as_ever() {
     let (summary, _) = write("window", &window(), 4096);
     let expected = "d1ca0ddb8fbd3564c41b8fb316557d2a904809dec8ba3af03e2cef7af052d510";
     assert_eq!(summary.digest.to_hex(), expected);
+}
+
+#[test]
+fn a_plan_writes_the_same_pack_each_time() {
+    for (name, threshold, tree) in golden() {
+        let (summary, pack) = write(name, &tree, threshold);
+        let plan = PackPlan::new(&tree, threshold).expect("a plan");
+        for _ in 0..2 {
+            assert_eq!(plan.summarize().expect("a summary"), summary, "{name}");
+            let mut bytes = Vec::new();
+            plan.write(&mut bytes).expect("written");
+            assert!(bytes == pack, "{name}");
+        }
+    }
 }
 
 /// The list is what `fsverity digest` says of the files, so a changed one shows.

@@ -17,7 +17,7 @@ mod theirs;
 use std::io;
 
 use sealroot_format::digest::{CommitId, TreeDigest};
-use sealroot_format::pack::{self, PackError, PackSummary};
+use sealroot_format::pack::{PackError, PackPlan, PackSummary};
 use sealroot_format::sign::Name;
 use sealroot_format::tree::dump;
 
@@ -189,11 +189,11 @@ impl<I: StoreIo> Making<'_, '_, I> {
         )?;
         self.monitor.start("packing", Unit::Items, None);
         let tree_digest = dump::digest(&read.tree).map_err(PackError::Content)?;
-        let pack = pack::write_pack(&read.tree, threshold_bytes, &mut io::sink())?;
+        let plan = PackPlan::new(&read.tree, threshold_bytes)?;
+        let pack = plan.summarize()?;
         let transaction = self.transaction;
         let is_new = transaction.add_pack(&pack.digest, pack.size_bytes, |out| {
-            let written = pack::write_pack(&read.tree, threshold_bytes, out);
-            written.map(drop).map_err(|error| match error {
+            plan.write(out).map_err(|error| match error {
                 PackError::Write(error) => error,
                 other => io::Error::other(other),
             })

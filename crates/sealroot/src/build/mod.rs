@@ -14,7 +14,7 @@ use std::path::Path;
 
 use rayon::ThreadPoolBuilder;
 use sealroot_format::digest::{CommitId, TreeDigest};
-use sealroot_format::pack::{self, PackError, PackSummary};
+use sealroot_format::pack::{self, PackError, PackPlan, PackSummary};
 use sealroot_format::sign::{Name, Statement, Unverified, Word};
 use sealroot_format::tree::{Tree, dump};
 
@@ -134,15 +134,15 @@ pub fn build(
         info,
     } = read_new(origin, release, &transaction, monitor)?;
     monitor.start("packing", Unit::Items, None);
-    let summary = pack::write_pack(&tree, release.threshold_bytes, &mut io::sink())?;
+    let plan = PackPlan::new(&tree, release.threshold_bytes)?;
+    let summary = plan.summarize()?;
     let statement = state(release, &tree, commit, tree_digest, info.as_ref(), &summary)?;
     let present = present_statement(store, &statement, monitor)?;
     if present.is_none() {
         check_index(store, release, commit)?;
     }
     let is_new_pack = transaction.add_pack(&summary.digest, summary.size_bytes, |out| {
-        let written = pack::write_pack(&tree, release.threshold_bytes, out);
-        written.map(drop).map_err(|error| match error {
+        plan.write(out).map_err(|error| match error {
             PackError::Write(error) => error,
             other => io::Error::other(other),
         })
