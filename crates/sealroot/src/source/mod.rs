@@ -37,7 +37,7 @@ pub use error::SourceError;
 /// Files up to this many bytes are hashed and offered to the sink from memory; larger ones are
 /// streamed, and read a second time if the sink lacks them. Each thread has as much memory for
 /// them, unless there are so many threads that it is less than that.
-pub const BUFFER_BYTES: usize = 4 * 1024 * 1024;
+pub const BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
 /// The most memory for content of all threads together.
 const TOTAL_BUFFER_BYTES: usize = 32 * 1024 * 1024;
