@@ -72,7 +72,7 @@ fn results_have_the_keys_that_are_promised() {
     let deployed = json(&format!("deploy {commit} --mode integrity"));
     assert_eq!(
         keys(&deployed),
-        "commit deployment entry is_reused karg no_entry_because serial"
+        "commit deployment entry etc initramfs is_reused is_staged karg no_entry_because serial"
     );
     assert_eq!(deployed["karg"], format!("sealroot={commit}.0"));
 

@@ -37,7 +37,11 @@ impl<I: StoreIo> Store<I> {
         if let Some(verity) = read_config(&io)? {
             return Ok(Self::with(io, verity, false));
         }
-        check_room(&io)?;
+        if let Err(error) = check_room(&io) {
+            // What was in the way may be a store that somebody else has made meanwhile.
+            let verity = read_config(&io)?.ok_or(error)?;
+            return Ok(Self::with(io, verity, false));
+        }
         let lock = lock_on(&io, LockKind::Exclusive, DEFAULT_LOCK_WAIT)?;
         let (verity, is_new) = match read_config(&io)? {
             // Somebody else was first.

@@ -46,13 +46,15 @@ fn processes_that_offer_the_same_objects_store_them_once() {
             ])
             .env(STORE_VARIABLE, scratch.location())
             .env(NUMBER_VARIABLE, number.to_string())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("spawned")
     };
     let children: Vec<_> = (0..PROCESSES).map(spawn).collect();
-    for mut child in children {
-        assert!(child.wait().expect("waited").success());
+    for child in children {
+        let output = child.wait_with_output().expect("waited");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
     }
     let store = scratch.store();
     let report = check::check(&store, Depth::Full, &Silent).expect("checked");

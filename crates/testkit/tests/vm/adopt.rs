@@ -15,7 +15,7 @@ use sealroot_testkit::guest::{JobReport, Worker};
 use sealroot_testkit::kernel::{GuestKernel, Series};
 use sealroot_testkit::need;
 
-const TOOLS: [&str; 2] = ["ostree", "fsverity"];
+const TOOLS: [&str; 6] = ["ostree", "fsverity", "dash", "mount", "touch", "tr"];
 
 const FOUND: &str = "it was found before";
 
@@ -38,8 +38,7 @@ fn adopt(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
     let Some(kernel) = GuestKernel::find(Series::V6_12) else {
         return Ok(());
     };
-    let mut tools = TOOLS.iter().chain(&["busybox"]);
-    if !need::root() || tools.any(|name| need::tool(name).is_none()) {
+    if !need::root() || TOOLS.iter().any(|name| need::tool(name).is_none()) {
         return Ok(());
     }
     let directory = tempfile::tempdir()?;
@@ -67,14 +66,14 @@ fn adopt(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
     let mut worker = Worker::new(&kernel, modules)?;
     worker.add_file("sealroot", &Program::Sealroot.build()?)?;
     worker.add_file("keyset", &directory.path().join("vendor.keyset"))?;
-    // It is static, with no libraries to be found.
-    worker.add_file("bin/busybox", &need::find_tool("busybox").context(FOUND)?)?;
     for name in TOOLS {
         worker.add_program(&need::find_tool(name).context(FOUND)?)?;
     }
     worker.mount("root", disk?.path(), kind);
     let script = SCRIPT.replace("OBJECT", &object);
-    worker.command(["/bin/busybox", "sh", "-e", "-c", &script]);
+    let shell = need::find_tool("dash").context(FOUND)?;
+    let shell = shell.to_str().context("a path that is no UTF-8")?;
+    worker.command([shell, "-e", "-c", &script]);
     let report = worker.run(Duration::from_secs(500))?;
     judge(&report)
 }
@@ -82,18 +81,17 @@ fn adopt(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
 /// What is done in the guest; each line of its output is one answer.
 const SCRIPT: &str = r#"
 s="/sealroot --sysroot /mnt/root --keyset /keyset --json"
-b=/bin/busybox
 f="ostree --repo=/mnt/root/ostree/repo fsck --quiet"
-PATH=/usr/bin:/bin; export PATH
+PATH=/usr/sbin:/usr/bin:/sbin:/bin; export PATH
 # One file has fs-verity of another kind already: it can only be copied.
 fsverity enable --salt=01 /mnt/root/ostree/repo/objects/OBJECT
-$b mount -o remount,bind,ro /mnt/root
-one_line() { $b tr -d '\n'; echo; }
+mount -o remount,bind,ro /mnt/root
+one_line() { tr -d '\n'; echo; }
 $s adopt --dry-run | one_line
 test ! -e /mnt/root/ostree/verity
 $s adopt | one_line
-! $b touch /mnt/root/touched 2>/dev/null
-$b mount -o remount,bind,rw /mnt/root
+! touch /mnt/root/touched 2>/dev/null
+mount -o remount,bind,rw /mnt/root
 $f >/dev/null
 $s check --full | one_line
 $s adopt | one_line
