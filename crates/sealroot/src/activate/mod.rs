@@ -2,7 +2,7 @@
 //! A deployment made what boots next: its `/etc`, kernel, initramfs, arguments and boot entry
 //! (docs/design/machine.md, "What boots").
 //!
-//! Everything that can fail is looked at before anything is written ([`prepare`], [`check`]). Then
+//! Everything that can fail is looked at before anything is written ([`prepare()`], [`check`]). Then
 //! the order is: `/etc`, durable; one new boot entry, which is the change; the flag that said it was
 //! still to be done. An interrupted run leaves the old default, and the same once more ends in the
 //! same state.
@@ -186,7 +186,7 @@ pub fn with_wanted_etc(
     Ok(wanted)
 }
 
-/// Opens the pack of a release, for [`prepare`].
+/// Opens the pack of a release, for [`prepare()`].
 pub fn pack_of<'b>(
     bytes: &'b PackBytes,
     digest: &VerityDigest,
