@@ -8,17 +8,18 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use sealroot::activate::{self, Activated, Aim, Initramfs, Machine, Parts, Staged, Wishes};
+use sealroot::activate::{self, Aim, Initramfs, Machine, Parts, Staged, Wishes};
 use sealroot::deploy::{self, Request};
 use sealroot::entry::{Added, Boot, Origin};
 use sealroot::etc::Merged;
 use sealroot::initramfs;
 use sealroot::machine;
-use sealroot::release;
-use sealroot::store::Transaction;
+use sealroot::release::{self, PackBytes};
+use sealroot::store::{Store, Transaction};
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
-use sealroot_format::sign::{Name, Statement, Verified, Word};
+use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
+use sealroot_format::tree::Tree;
 use serde::Serialize;
 
 use crate::args::Common;
@@ -26,7 +27,9 @@ use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
 use crate::machine::{BootArgs, BootPlace};
-use crate::output::{Report, counted};
+use crate::output::{Output, Report, counted};
+use crate::progress::Progress;
+use crate::target::AnyPack;
 use crate::time;
 
 /// What a new deployment boots with.
@@ -304,6 +307,54 @@ impl EtcReport {
     }
 }
 
+/// How a release of the store is deployed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DeployArgs {
+    /// Where the release came from, for people: a URL or a path, say. Printable ASCII without
+    /// spaces, at most 255 characters.
+    #[arg(long, value_name = "WORD")]
+    origin: Option<Word>,
+
+    /// Make the change of what boots only when the machine goes down, with /etc as it is then. What
+    /// would stand against it is told now.
+    #[arg(long, conflicts_with_all = ["initramfs", "no_entry", "root"])]
+    stage: bool,
+
+    #[command(flatten)]
+    aim: AimArgs,
+
+    #[command(flatten)]
+    entry: EntryArgs,
+}
+
+impl DeployArgs {
+    /// Deploys the release that `choose` finds in the locked store.
+    pub(crate) fn run(
+        &self,
+        common: &Common,
+        output: Output,
+        choose: impl FnOnce(&Store, &Verified<Keyset>) -> anyhow::Result<Verified<Statement>>,
+    ) -> anyhow::Result<()> {
+        let store = common.open_store_for_change()?;
+        let keyset = common.trusted_keyset()?;
+        let report = {
+            let progress = Progress::new(output);
+            let transaction = store.begin(&progress)?;
+            let what = Deploying {
+                statement: &choose(&store, &keyset)?,
+                origin: self.origin.clone(),
+                aim: &self.aim,
+                usual_etc: |_| EtcMode::Transient,
+                is_staged: self.stage,
+            };
+            let report = self.entry.deploy(common, &transaction, &what)?;
+            transaction.finish()?;
+            report
+        };
+        output.emit(&report)
+    }
+}
+
 /// What to do with a release.
 pub(crate) struct Deploying<'d> {
     pub(crate) statement: &'d Verified<Statement>,
@@ -340,13 +391,13 @@ impl EntryArgs {
     ) -> anyhow::Result<DeployedReport> {
         let place = self.find(common)?;
         let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
-        if let Some(boot) = place.found().filter(|_| !self.no_entry) {
-            let machine = Machine {
-                sysroot: &sysroot,
-                boot,
-                runtime: &runtime,
-            };
-            return self.deploy_on(common, transaction, &machine, what);
+        let machine = place.found().map(|boot| Machine {
+            sysroot: &sysroot,
+            boot,
+            runtime: &runtime,
+        });
+        if let Some(machine) = machine.as_ref().filter(|_| !self.no_entry) {
+            return self.deploy_on(common, transaction, machine, what);
         }
         if what.is_staged {
             let reason = place.reason().unwrap_or("--no-entry was said");
@@ -356,7 +407,15 @@ impl EntryArgs {
         let aim = what.aim.aim(None, |_| EtcMode::Transient);
         let tree = release::check_pack(transaction.store(), what.statement)?;
         let etc = what.aim.etc.map(Into::into);
-        let (_, mut report) = self.link(common, transaction, what, &aim, etc, &tree)?;
+        let (_, mut report) = link(
+            common,
+            transaction,
+            machine.as_ref(),
+            what,
+            &aim,
+            etc,
+            &tree,
+        )?;
         if !self.no_entry {
             report.no_entry_because = place.reason().map(str::to_owned);
         }
@@ -371,36 +430,31 @@ impl EntryArgs {
         what: &Deploying<'_>,
     ) -> anyhow::Result<DeployedReport> {
         let (store, monitor) = (transaction.store(), transaction.monitor());
-        let statement = what.statement;
-        let tree = release::check_pack(store, statement)?;
-        let bytes = release::open_pack_bytes(store, &statement.pack_digest)?;
-        let pack = activate::pack_of(&bytes, &statement.pack_digest)?;
+        let release = OpenRelease::of(store, what.statement)?;
+        let pack = release.pack()?;
         let wished = what.aim.aim(Aim::so_far(store, machine)?, what.usual_etc);
         let given = self.given()?;
-        let boot_program = initramfs::installed_boot_program();
-        let keyset = files::read(&common.keyset_path())?;
+        let installed = Installed::of(common)?;
         let initramfs = match &given {
             Some((file, policy)) => Initramfs::Given {
                 file,
                 policy: policy.as_ref(),
             },
-            None => Initramfs::OfRelease(Parts {
-                boot_program: boot_program.as_deref(),
-                keyset: &keyset,
-                root: self.root.as_ref(),
-            }),
+            None => Initramfs::OfRelease(installed.parts(self.root.as_ref())),
         };
         let wishes = Wishes {
             kernel_arguments: &self.kargs,
             tries: self.tries,
             initramfs,
         };
+        let statement = what.statement;
         let prepared =
             activate::prepare(store, &pack, machine, statement, &wished, &wishes, monitor)?;
-        let aim = &prepared.aim;
+        let (aim, tree) = (&prepared.aim, &release.tree);
         what.aim.check(aim)?;
-        activate::check(store, machine, None, &tree, &prepared, monitor)?;
-        let (name, mut report) = self.link(common, transaction, what, aim, Some(aim.etc), &tree)?;
+        activate::check(store, machine, None, tree, &prepared, monitor)?;
+        let etc = Some(aim.etc);
+        let (name, mut report) = link(common, transaction, Some(machine), what, aim, etc, tree)?;
         report.initramfs = prepared.origin.as_ref().map(word);
         if what.is_staged {
             let staged = Staged::now(self.kargs.clone(), self.tries)?;
@@ -408,66 +462,10 @@ impl EntryArgs {
             report.is_staged = true;
             return Ok(report);
         }
-        let Activated { added, etc, .. } =
-            activate::activate(transaction, machine, name, &tree, &prepared)?;
-        report.entry = Some(EntryReport::new(&added));
-        report.etc = etc.as_ref().map(EtcReport::new);
+        let done = activate::activate(transaction, machine, name, tree, &prepared)?;
+        report.entry = Some(EntryReport::new(&done.added));
+        report.etc = done.etc.as_ref().map(EtcReport::new);
         Ok(report)
-    }
-
-    /// The deployment itself, without anything that boots.
-    fn link(
-        &self,
-        common: &Common,
-        transaction: &Transaction<'_>,
-        what: &Deploying<'_>,
-        aim: &Aim,
-        etc: Option<EtcMode>,
-        tree: &sealroot_format::tree::Tree,
-    ) -> anyhow::Result<(DeploymentName, DeployedReport)> {
-        let store = transaction.store();
-        let place = self.boot.find(common)?;
-        let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
-        let untouched = match place.found() {
-            Some(boot) if aim.etc == EtcMode::Merge => {
-                let (sysroot, runtime) = (&*sysroot, &runtime);
-                let machine = Machine {
-                    sysroot,
-                    boot,
-                    runtime,
-                };
-                activate::with_wanted_etc(store, &machine)?
-            }
-            _ => BTreeSet::new(),
-        };
-        if let (Some(stateroot), None) = (&aim.stateroot, &common.store) {
-            let first = Some((tree, store));
-            machine::make_stateroot(&sysroot, stateroot, first, transaction.monitor())?;
-        }
-        let request = Request {
-            statement: what.statement,
-            mode: aim.mode,
-            origin: what.origin.clone(),
-            stateroot: aim.stateroot.clone(),
-            etc,
-            untouched,
-            now: time::now(),
-        };
-        let deployed = deploy::deploy(transaction, &request, release::objects(tree))?;
-        let name = deployed.name;
-        let report = DeployedReport {
-            deployment: name.to_string(),
-            commit: name.commit.to_string(),
-            serial: name.serial,
-            karg: format!("sealroot={name}"),
-            is_reused: deployed.is_reused,
-            entry: None,
-            no_entry_because: None,
-            is_staged: false,
-            initramfs: None,
-            etc: None,
-        };
-        Ok((name, report))
     }
 
     /// The initramfs that was named, and the policy that it carries.
@@ -481,6 +479,95 @@ impl EntryArgs {
         let policy = carried.and_then(|carried| carried.policy);
         let policy = policy.and_then(|bytes| Policy::parse(&bytes).ok());
         Ok(Some((open()?, policy)))
+    }
+}
+
+/// The deployment itself, without anything that boots.
+fn link(
+    common: &Common,
+    transaction: &Transaction<'_>,
+    machine: Option<&Machine<'_>>,
+    what: &Deploying<'_>,
+    aim: &Aim,
+    etc: Option<EtcMode>,
+    tree: &Tree,
+) -> anyhow::Result<(DeploymentName, DeployedReport)> {
+    let store = transaction.store();
+    let untouched = match machine {
+        Some(machine) if aim.etc == EtcMode::Merge => activate::with_wanted_etc(store, machine)?,
+        _ => BTreeSet::new(),
+    };
+    if let (Some(stateroot), None) = (&aim.stateroot, &common.store) {
+        let (sysroot, first) = (common.physical_root(), Some((tree, store)));
+        machine::make_stateroot(&sysroot, stateroot, first, transaction.monitor())?;
+    }
+    let request = Request {
+        statement: what.statement,
+        mode: aim.mode,
+        origin: what.origin.clone(),
+        stateroot: aim.stateroot.clone(),
+        etc,
+        untouched,
+        now: time::now(),
+    };
+    let deployed = deploy::deploy(transaction, &request, release::objects(tree))?;
+    let name = deployed.name;
+    let report = DeployedReport {
+        deployment: name.to_string(),
+        commit: name.commit.to_string(),
+        serial: name.serial,
+        karg: format!("sealroot={name}"),
+        is_reused: deployed.is_reused,
+        entry: None,
+        no_entry_because: None,
+        is_staged: false,
+        initramfs: None,
+        etc: None,
+    };
+    Ok((name, report))
+}
+
+/// A verified release, checked and open.
+struct OpenRelease<'r> {
+    statement: &'r Verified<Statement>,
+    tree: Tree,
+    bytes: PackBytes,
+}
+
+impl<'r> OpenRelease<'r> {
+    fn of(store: &Store, statement: &'r Verified<Statement>) -> anyhow::Result<Self> {
+        Ok(Self {
+            statement,
+            tree: release::check_pack(store, statement)?,
+            bytes: release::open_pack_bytes(store, &statement.pack_digest)?,
+        })
+    }
+
+    fn pack(&self) -> anyhow::Result<AnyPack<'_>> {
+        Ok(activate::pack_of(&self.bytes, &self.statement.pack_digest)?)
+    }
+}
+
+/// What this system has of an initramfs.
+struct Installed {
+    boot_program: Option<PathBuf>,
+    keyset: Vec<u8>,
+}
+
+impl Installed {
+    fn of(common: &Common) -> anyhow::Result<Self> {
+        Ok(Self {
+            boot_program: initramfs::installed_boot_program(),
+            keyset: files::read(&common.keyset_path())?,
+        })
+    }
+
+    fn parts<'i>(&'i self, root: Option<&'i RootDevice>) -> Parts<'i> {
+        Parts {
+            boot_program: self.boot_program.as_deref(),
+            keyset: &self.keyset,
+            root,
+        }
     }
 }
 
@@ -501,24 +588,18 @@ pub(crate) fn activate_staged(
         boot,
         runtime: &runtime,
     };
-    let tree = release::check_pack(store, statement)?;
-    let bytes = release::open_pack_bytes(store, &statement.pack_digest)?;
-    let pack = activate::pack_of(&bytes, &statement.pack_digest)?;
+    let release = OpenRelease::of(store, statement)?;
+    let pack = release.pack()?;
     let aim = Aim::of_record(&deploy::read_record(store, name)?);
-    let boot_program = initramfs::installed_boot_program();
-    let keyset = files::read(&common.keyset_path())?;
+    let installed = Installed::of(common)?;
     let wishes = Wishes {
         kernel_arguments: &staged.kernel_arguments,
         tries: staged.tries,
-        initramfs: Initramfs::OfRelease(Parts {
-            boot_program: boot_program.as_deref(),
-            keyset: &keyset,
-            root: None,
-        }),
+        initramfs: Initramfs::OfRelease(installed.parts(None)),
     };
     let monitor = transaction.monitor();
     let prepared = activate::prepare(store, &pack, &machine, statement, &aim, &wishes, monitor)?;
-    let done = activate::activate(transaction, &machine, name, &tree, &prepared)?;
+    let done = activate::activate(transaction, &machine, name, &release.tree, &prepared)?;
     Ok((
         EntryReport::new(&done.added),
         done.etc.as_ref().map(EtcReport::new),

@@ -53,9 +53,7 @@ impl RunArgs {
 
     /// The deployment that runs.
     pub(crate) fn running(&self) -> anyhow::Result<DeploymentName> {
-        let booted = Booted::read(&self.runtime())?;
-        let name = booted.and_then(|booted| booted.deployment);
-        name.ok_or_else(|| {
+        Booted::running(&self.runtime())?.ok_or_else(|| {
             let message = "no deployment of sealroot runs here";
             Failure::new(ErrorClass::NotFound, message)
                 .hint("name what is meant; `sealroot status` lists what is there")
@@ -103,6 +101,19 @@ impl BootPlace {
         }
     }
 
+    /// The partition, which must be there.
+    fn required(self) -> anyhow::Result<Boot> {
+        match self {
+            Self::Found(boot) => Ok(boot),
+            Self::None(reason) => {
+                let message = format!("there are no boot entries to change: {reason}");
+                Err(Failure::new(ErrorClass::NotFound, message)
+                    .hint("name the boot partition with --boot DIR and --boot-loader NAME")
+                    .into())
+            }
+        }
+    }
+
     /// Why there is none.
     pub(crate) fn reason(&self) -> Option<&str> {
         match self {
@@ -144,25 +155,12 @@ impl BootArgs {
 
     /// Finds the boot partition, which must be there, to change what is on it.
     pub(crate) fn require_for_change(&self, common: &Common) -> anyhow::Result<Boot> {
-        let boot = self.require(common)?;
-        if make_writable(boot.location())? {
-            self.require(common)
-        } else {
-            Ok(boot)
-        }
+        self.find_for_change(common)?.required()
     }
 
     /// Finds the boot partition, which must be there.
     pub(crate) fn require(&self, common: &Common) -> anyhow::Result<Boot> {
-        match self.find(common)? {
-            BootPlace::Found(boot) => Ok(boot),
-            BootPlace::None(reason) => {
-                let message = format!("there are no boot entries to change: {reason}");
-                Err(Failure::new(ErrorClass::NotFound, message)
-                    .hint("name the boot partition with --boot DIR and --boot-loader NAME")
-                    .into())
-            }
-        }
+        self.find(common)?.required()
     }
 
     /// The records of this boot.

@@ -5,14 +5,13 @@ use std::fmt;
 
 use clap::{Args, ValueEnum};
 use sealroot::release;
-use sealroot_format::policy::{EtcMode, Mode};
-use sealroot_format::sign::{Name, Word};
+use sealroot_format::policy::Mode;
+use sealroot_format::sign::Name;
 
 use crate::args::Common;
-use crate::boot_entry::{AimArgs, Deploying, EntryArgs};
+use crate::boot_entry::DeployArgs;
 use crate::commit::CommitPrefix;
 use crate::output::Output;
-use crate::progress::Progress;
 
 /// Make a signed release of the store bootable.
 ///
@@ -34,21 +33,8 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
 
-    /// Where the release came from, for people: a URL or a path, say. Printable ASCII without
-    /// spaces, at most 255 characters.
-    #[arg(long, value_name = "WORD")]
-    origin: Option<Word>,
-
-    /// Make the change of what boots only when the machine goes down, with /etc as it is then. What
-    /// would stand against it is told now.
-    #[arg(long, conflicts_with_all = ["initramfs", "no_entry", "root"])]
-    stage: bool,
-
     #[command(flatten)]
-    aim: AimArgs,
-
-    #[command(flatten)]
-    entry: EntryArgs,
+    how: DeployArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -106,25 +92,9 @@ impl fmt::Display for ModeChoice {
 
 impl Deploy {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store_for_change()?;
-        let keyset = common.trusted_keyset()?;
-        let report = {
-            let progress = Progress::new(output);
-            let transaction = store.begin(&progress)?;
-            let commit = self.commit.find(&store)?;
-            let stream = self.stream.as_ref();
-            let statement = release::verify_statement(&store, &keyset, commit, stream)?;
-            let what = Deploying {
-                statement: &statement,
-                origin: self.origin.clone(),
-                aim: &self.aim,
-                usual_etc: |_| EtcMode::Transient,
-                is_staged: self.stage,
-            };
-            let report = self.entry.deploy(common, &transaction, &what)?;
-            transaction.finish()?;
-            report
-        };
-        output.emit(&report)
+        self.how.run(common, output, |store, keyset| {
+            let (commit, stream) = (self.commit.find(store)?, self.stream.as_ref());
+            Ok(release::verify_statement(store, keyset, commit, stream)?)
+        })
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use sealroot::adopt::{self, AdoptError, Left, Theirs, deployments_of_ostree};
 use sealroot::entry::Places;
-use sealroot::machine::{Booted, make_writable};
+use sealroot::machine::Booted;
 use sealroot_format::ErrorClass;
 use serde::Serialize;
 
@@ -97,12 +97,8 @@ impl Revert {
         }
         let is_running = Booted::read(&self.boot.runtime())?.is_some();
         self.ask(&theirs)?;
-        make_writable(&sysroot.join("ostree"))?;
-        if let Some(boot) = place.found() {
-            make_writable(boot.location())?;
-        }
-        // Opened again: the mounts are other ones now.
-        let place = self.boot.find(common)?;
+        common.make_writable()?;
+        let place = self.boot.find_for_change(common)?;
         let reverted = {
             let progress = Progress::new(output);
             adopt::undo(&sysroot, place.found(), is_running, &progress)?

@@ -7,14 +7,12 @@ use clap::Args;
 use sealroot::release;
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
-use sealroot_format::policy::EtcMode;
-use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
+use sealroot_format::sign::{Keyset, Name, Statement, Verified};
 
 use crate::args::Common;
-use crate::boot_entry::{AimArgs, Deploying, EntryArgs};
+use crate::boot_entry::DeployArgs;
 use crate::failure::Failure;
 use crate::output::Output;
-use crate::progress::Progress;
 
 /// Boot next the newest release of another stream.
 ///
@@ -27,41 +25,15 @@ pub(crate) struct Switch {
     #[arg(value_name = "STREAM")]
     stream: Name,
 
-    /// Make the change when the machine goes down.
-    #[arg(long, conflicts_with_all = ["initramfs", "no_entry", "root"])]
-    stage: bool,
-
-    /// Where its releases come from, for people: a URL or a path, say.
-    #[arg(long, value_name = "WORD")]
-    origin: Option<Word>,
-
     #[command(flatten)]
-    aim: AimArgs,
-
-    #[command(flatten)]
-    entry: EntryArgs,
+    how: DeployArgs,
 }
 
 impl Switch {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store_for_change()?;
-        let keyset = common.trusted_keyset()?;
-        let report = {
-            let progress = Progress::new(output);
-            let transaction = store.begin(&progress)?;
-            let statement = newest(&store, &keyset, &self.stream)?;
-            let what = Deploying {
-                statement: &statement,
-                origin: self.origin.clone(),
-                aim: &self.aim,
-                usual_etc: |_| EtcMode::Transient,
-                is_staged: self.stage,
-            };
-            let report = self.entry.deploy(common, &transaction, &what)?;
-            transaction.finish()?;
-            report
-        };
-        output.emit(&report)
+        self.how.run(common, output, |store, keyset| {
+            newest(store, keyset, &self.stream)
+        })
     }
 }
 

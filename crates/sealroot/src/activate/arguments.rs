@@ -42,9 +42,8 @@ pub(super) fn inherited(
             continue;
         }
         let mut with = arguments.clone();
-        let is_special = |with: &KernelArguments| {
-            loader != Loader::SystemdBoot && with.special_in_grub().is_some()
-        };
+        let is_special =
+            |with: &KernelArguments| loader.is_grub() && with.special_in_grub().is_some();
         match with.append(argument) {
             Ok(()) if !is_special(&with) => arguments = with,
             _ => monitor.warn(format!(

@@ -84,7 +84,7 @@ impl Aim {
     /// That of the deployment that runs, else of the one that boots by default; `None` where neither
     /// is one of ours.
     pub fn so_far(store: &Store, machine: &Machine<'_>) -> Result<Option<Self>, ActivateError> {
-        let running = Booted::read(machine.runtime)?.and_then(|booted| booted.deployment);
+        let running = Booted::running(machine.runtime)?;
         let default = BootChoices::of(Some(machine.boot))?.default;
         for name in running.into_iter().chain(default) {
             match deploy::read_record(store, name) {
@@ -104,8 +104,6 @@ pub struct Activated {
     pub added: Added,
     /// What became of `/etc`, where the deployment keeps its own.
     pub etc: Option<Merged>,
-    /// Where the initramfs comes from; `None` if one was given.
-    pub initramfs: Option<Origin>,
 }
 
 /// Makes a deployment what boots next, after everything of the transaction is durable.
@@ -136,11 +134,7 @@ pub fn activate(
     let new = prepared.entry(name);
     let added = machine::make_default(transaction, machine.runtime, machine.boot, &new)?;
     deploy::lower_flag(transaction, &name, Flag::Staged)?;
-    Ok(Activated {
-        added,
-        etc: merged,
-        initramfs: prepared.origin.clone(),
-    })
+    Ok(Activated { added, etc: merged })
 }
 
 fn merge_etc(
@@ -150,7 +144,7 @@ fn merge_etc(
     record: &Record,
     tree: &Tree,
 ) -> Result<Option<Merged>, ActivateError> {
-    let running = Booted::read(machine.runtime)?.and_then(|booted| booted.deployment);
+    let running = Booted::running(machine.runtime)?;
     // What runs has its /etc already, and nobody may take it away from under it.
     if record.etc != Some(EtcMode::Merge) || running == Some(name) {
         return Ok(None);
@@ -173,7 +167,7 @@ pub fn with_wanted_etc(
     machine: &Machine<'_>,
 ) -> Result<BTreeSet<DeploymentName>, ActivateError> {
     let choices = BootChoices::of(Some(machine.boot))?;
-    let running = Booted::read(machine.runtime)?.and_then(|booted| booted.deployment);
+    let running = Booted::running(machine.runtime)?;
     let mut wanted = BTreeSet::new();
     for found in deploy::deployments(store)? {
         let name = found.name;

@@ -109,8 +109,7 @@ pub fn forget_if_running(
     runtime: &Runtime,
     name: DeploymentName,
 ) -> Result<bool, ActivateError> {
-    let running = Booted::read(runtime)?.and_then(|booted| booted.deployment);
-    if running != Some(name) {
+    if Booted::running(runtime)? != Some(name) {
         return Ok(false);
     }
     deploy::lower_flag(transaction, &name, Flag::Staged)?;

@@ -36,7 +36,7 @@ impl Loader {
     }
 
     /// Whether it runs what an entry says through the script language of GRUB.
-    pub(super) const fn is_grub(self) -> bool {
+    pub(crate) const fn is_grub(self) -> bool {
         !matches!(self, Self::SystemdBoot)
     }
 

@@ -53,6 +53,11 @@ impl Booted {
         }
     }
 
+    /// The deployment that runs; `None` if none of ours does, or the command line named none.
+    pub fn running(runtime: &Runtime) -> Result<Option<DeploymentName>, MachineError> {
+        Ok(Self::read(runtime)?.and_then(|booted| booted.deployment))
+    }
+
     /// The record as it is, at most [`MAX_BOOTED_RECORD_BYTES`]; `None` if there is none.
     pub fn read_text(runtime: &Runtime) -> Result<Option<Vec<u8>>, MachineError> {
         let path = runtime.booted_path();
