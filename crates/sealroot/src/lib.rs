@@ -38,6 +38,7 @@ pub mod keys;
 pub mod machine;
 pub mod monitor;
 pub mod mount;
+mod mountinfo;
 pub mod object;
 pub mod ostree;
 pub mod release;

@@ -15,8 +15,8 @@ use sealroot_sys::verity::{MeasureVerityError, measure_verity};
 
 use super::AdoptError;
 use super::error::failed;
-use crate::machine::mount_id;
 use crate::monitor::{Monitor, Unit};
+use crate::mountinfo::mount_id;
 use crate::ostree::{Mode, OstreeError, Repository};
 use crate::store::{KernelIo, Store, VeritySupport};
 

@@ -6,12 +6,12 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, StatxFlags};
 use sealroot_format::limits::MAX_LOADER_CONFIG_BYTES;
 
 use super::order::Loader;
 use super::read::known;
 use super::{Boot, BootIo, EntryError, KernelBootIo};
+use crate::mountinfo::mount_of;
 use crate::store::{FileKind, again};
 
 /// Where the kernel shows the variables of the firmware.
@@ -261,39 +261,6 @@ fn loader_info(places: &Places) -> Option<String> {
     Some(String::from_utf16_lossy(&units))
 }
 
-/// A mounted filesystem, from `/proc/self/mountinfo`.
-pub(super) struct Mount {
-    /// What of the filesystem is mounted.
-    root: PathBuf,
-    /// Where.
-    point: PathBuf,
-    /// The device, if there is one.
-    pub(super) source: Option<PathBuf>,
-}
-
-/// The mount that an open directory is reached through.
-pub(super) fn mount_of(directory: impl AsFd) -> io::Result<Mount> {
-    let fd = directory.as_fd();
-    let stat = rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
-    let mount = mounts.lines().find_map(|line| {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let mut fields = mount.split(' ');
-        let id: u64 = fields.next()?.parse().ok()?;
-        let mut rest = fields.skip(2);
-        let (root, point) = (unescape(rest.next()?), unescape(rest.next()?));
-        let source = unescape(filesystem.split(' ').nth(1)?);
-        (id == stat.stx_mnt_id).then(|| Mount {
-            root: root.into(),
-            point: point.into(),
-            source: Some(source)
-                .filter(|path| path.starts_with('/'))
-                .map(Into::into),
-        })
-    });
-    mount.ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
 /// The path of a directory on its filesystem, as GRUB has it: empty for the filesystem's root.
 /// Where it is a bind mount or a subvolume, that is part of the path.
 fn path_on_filesystem(io: &KernelBootIo) -> io::Result<String> {
@@ -304,18 +271,4 @@ fn path_on_filesystem(io: &KernelBootIo) -> io::Result<String> {
     let whole = mount.root.join(below);
     let whole = whole.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
     Ok(whole.trim_end_matches('/').to_owned())
-}
-
-/// Octal escapes of `/proc/self/mountinfo`.
-fn unescape(field: &str) -> String {
-    let mut text = field.to_owned();
-    for (escape, character) in [
-        ("\\040", " "),
-        ("\\011", "\t"),
-        ("\\012", "\n"),
-        ("\\134", "\\"),
-    ] {
-        text = text.replace(escape, character);
-    }
-    text
 }

@@ -12,6 +12,7 @@ use sealroot_format::policy::{self, EtcMode, Layer, Mode, Policy, RootDevice, Se
 use sealroot_format::sign::{Name, Statement, Verified};
 
 use crate::initramfs::{self, ModuleRequest, ScanError};
+use crate::mountinfo::mount_of;
 use crate::release::{ReleaseFile, ReleaseKernel};
 
 /// An initramfs that boots a release.
@@ -226,7 +227,5 @@ pub fn root_device(directory: &Path) -> Option<RootDevice> {
 }
 
 fn mount_source(directory: &Path) -> Option<PathBuf> {
-    super::find::mount_of(&fs::File::open(directory).ok()?)
-        .ok()?
-        .source
+    mount_of(&fs::File::open(directory).ok()?).ok()?.source
 }

@@ -29,5 +29,4 @@ pub use remove::{Undeployed, pin, undeploy, unpin};
 pub use runtime::Runtime;
 pub use scan::{Found, Scan, State, scan};
 pub use stateroot::make_stateroot;
-pub(crate) use writable::mount_id;
 pub use writable::{filesystem_of, make_writable};
