@@ -11,7 +11,7 @@ use super::{DeployError, LAYER_NAME, in_directory};
 use crate::monitor::Monitor;
 use crate::store::{
     FileStat, Presence, Store, StoreError, StoreIo, StorePath, Transaction, VeritySupport, again,
-    failed, full_path, object_path, object_path_in,
+    failed, full_path, measure, object_path, object_path_in,
 };
 
 /// The distinct objects of a release and their sizes.
@@ -107,15 +107,15 @@ impl Objects {
         create_directory(store, directory)?;
         create_directory(store, &layer)?;
         let mut unlinked = 0;
-        let mut created = None;
+        let mut shard: Option<Shard<I>> = None;
         for (digest, size_bytes) in &self.0 {
             let path = object_path_in(&layer, digest);
-            let (parent, _) = path.split().expect("it has a name");
-            if created.as_ref() != Some(&parent) {
-                create_directory(store, &parent)?;
-                created = Some(parent);
-            }
-            if !link(store, digest, *size_bytes, &path)? {
+            let (parent, name) = path.split().expect("it has a name");
+            let shard = match &mut shard {
+                Some(shard) if shard.path == parent => shard,
+                place => place.insert(Shard::create(store, parent, digest)?),
+            };
+            if !shard.link(store, digest, *size_bytes, name)? {
                 unlinked += 1;
             }
             monitor.advance(1);
@@ -148,19 +148,60 @@ fn shared<I: StoreIo>(
     }
 }
 
-/// Links an object that is there and measures; whether the filesystem allowed one more link.
-fn link<I: StoreIo>(
-    store: &Store<I>,
-    digest: &VerityDigest,
-    size_bytes: u64,
-    path: &StorePath,
-) -> Result<bool, DeployError> {
-    let (file, _) = shared(store, digest, size_bytes)?;
-    // The link is to the very file that was measured, whatever its name names by now.
-    match again(|| store.io().link(&file, path)) {
-        Ok(()) => Ok(true),
-        Err(error) if Errno::from_io_error(&error) == Some(Errno::MLINK) => Ok(false),
-        Err(error) => Err(failed(store.io(), "link", path)(error).into()),
+/// The directory of a layer that is being filled, and the one of the shared objects beside it.
+struct Shard<I: StoreIo> {
+    path: StorePath,
+    own: I::Directory,
+    /// `None` where it could not be opened: who looks for an object there says why.
+    shared: Option<I::Directory>,
+}
+
+impl<I: StoreIo> Shard<I> {
+    fn create(store: &Store<I>, path: StorePath, first: &VerityDigest) -> Result<Self, StoreError> {
+        let io = store.io();
+        create_directory(store, &path)?;
+        let (shared, _) = (object_path(first).split()).expect("it has a name");
+        Ok(Self {
+            own: again(|| io.hold(&path)).map_err(failed(io, "open", &path))?,
+            shared: again(|| io.hold(&shared)).ok(),
+            path,
+        })
+    }
+
+    /// Links an object that is there and measures; whether the filesystem allowed one more link.
+    fn link(
+        &self,
+        store: &Store<I>,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        name: &[u8],
+    ) -> Result<bool, DeployError> {
+        let io = store.io();
+        let file = match self.measured(store, digest, name) {
+            Some(file) => file,
+            None => shared(store, digest, size_bytes)?.0,
+        };
+        // The link is to the very file that was measured, whatever its name names by now.
+        match again(|| io.link_in(&file, &self.own, name)) {
+            Ok(()) => Ok(true),
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::MLINK) => Ok(false),
+            Err(error) => {
+                let path = self.path.join(name).expect("the name of an object");
+                Err(failed(io, "link", &path)(error).into())
+            }
+        }
+    }
+
+    /// The shared object if the kernel says that it is the right one: the digest covers its length,
+    /// and nothing but a regular file has one.
+    fn measured(&self, store: &Store<I>, digest: &VerityDigest, name: &[u8]) -> Option<I::File> {
+        if store.verity() == VeritySupport::None {
+            return None;
+        }
+        let directory = self.shared.as_ref()?;
+        let file = again(|| store.io().open_in(directory, name)).ok()?;
+        let found = measure(store.io(), &file).ok()?;
+        (found == Some(*digest)).then_some(file)
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T>
 }
 
 /// Measures, again if only interrupted.
-pub(super) fn measure<I: StoreIo>(
+pub(crate) fn measure<I: StoreIo>(
     io: &I,
     file: &I::File,
 ) -> Result<Option<VerityDigest>, MeasureVerityError> {

@@ -99,6 +99,8 @@ pub enum OnTaken {
 pub trait StoreIo: Debug + Send + Sync {
     /// An open file.
     type File: Debug + Send + Sync;
+    /// A directory that is held open.
+    type Directory: Debug + Send + Sync;
     /// A lock, held until it is dropped.
     type Lock: Debug + Send + Sync;
 
@@ -111,6 +113,12 @@ pub trait StoreIo: Debug + Send + Sync {
     /// Opens what `path` names for reading: a regular file, or anything else that opening does
     /// not change. `ELOOP` for a symbolic link.
     fn open(&self, path: &StorePath) -> io::Result<(Self::File, FileStat)>;
+
+    /// Holds a directory open, to open or name many files in it.
+    fn hold(&self, directory: &StorePath) -> io::Result<Self::Directory>;
+
+    /// Like [`StoreIo::open`], of a valid name in a directory; what it is, is not looked at.
+    fn open_in(&self, directory: &Self::Directory, name: &[u8]) -> io::Result<Self::File>;
 
     /// Reads at an offset; fewer bytes than asked for only at the end or after an interruption.
     fn read_at(&self, file: &Self::File, buffer: &mut [u8], offset_bytes: u64)
@@ -150,6 +158,14 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// Gives an open file, unnamed or not, a (further) name. `EEXIST` where it is taken.
     fn link(&self, file: &Self::File, path: &StorePath) -> io::Result<()>;
+
+    /// Like [`StoreIo::link`], with a valid name in a directory.
+    fn link_in(
+        &self,
+        file: &Self::File,
+        directory: &Self::Directory,
+        name: &[u8],
+    ) -> io::Result<()>;
 
     /// Makes a directory.
     fn create_directory(&self, path: &StorePath) -> io::Result<()>;

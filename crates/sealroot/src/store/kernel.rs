@@ -30,6 +30,12 @@ const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::NO_XDEV);
 
+/// How what is to be read is opened. A planted fifo must not stop us, nor a link lead elsewhere.
+const OPEN_FLAGS: OFlags = OFlags::RDONLY
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY);
+
 /// Mode of files: their content is protected by the store's directory, which only its owner can
 /// enter; objects may hold what `/etc/shadow` holds.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o644);
@@ -170,6 +176,7 @@ pub struct KernelLock {
 
 impl StoreIo for KernelIo {
     type File = KernelFile;
+    type Directory = OwnedFd;
     type Lock = KernelLock;
 
     fn location(&self) -> &Path {
@@ -182,9 +189,7 @@ impl StoreIo for KernelIo {
     }
 
     fn open(&self, path: &StorePath) -> io::Result<(KernelFile, FileStat)> {
-        // NONBLOCK: a planted fifo must not stop us.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = self.openat2(path.as_bytes(), flags, Mode::empty())?;
+        let file = self.openat2(path.as_bytes(), OPEN_FLAGS, Mode::empty())?;
         let stat = rustix::fs::fstat(&file)?;
         let stat = FileStat {
             kind: file_kind(FileType::from_raw_mode(stat.st_mode)),
@@ -192,6 +197,16 @@ impl StoreIo for KernelIo {
             inode: stat.st_ino,
         };
         Ok((KernelFile(file), stat))
+    }
+
+    fn hold(&self, directory: &StorePath) -> io::Result<OwnedFd> {
+        self.open_directory(directory)
+    }
+
+    fn open_in(&self, directory: &OwnedFd, name: &[u8]) -> io::Result<KernelFile> {
+        let flags = OPEN_FLAGS | OFlags::CLOEXEC;
+        let file = rustix::fs::openat2(directory, name, flags, Mode::empty(), RESOLVE)?;
+        Ok(KernelFile(file))
     }
 
     fn read_at(&self, file: &KernelFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -279,14 +294,18 @@ impl StoreIo for KernelIo {
 
     fn link(&self, file: &KernelFile, path: &StorePath) -> io::Result<()> {
         let (directory, name) = self.parent(path)?;
-        match rustix::fs::linkat(file, "", &directory, name, AtFlags::EMPTY_PATH) {
+        self.link_in(file, &directory, name.as_bytes())
+    }
+
+    fn link_in(&self, file: &KernelFile, directory: &OwnedFd, name: &[u8]) -> io::Result<()> {
+        match rustix::fs::linkat(file, "", directory, name, AtFlags::EMPTY_PATH) {
             // Linking a descriptor itself needs CAP_DAC_READ_SEARCH; its magic link does not.
             Err(Errno::NOENT) => {
                 let flags = AtFlags::SYMLINK_FOLLOW;
                 Ok(rustix::fs::linkat(
                     CWD,
                     proc_path(file),
-                    &directory,
+                    directory,
                     name,
                     flags,
                 )?)
@@ -306,8 +325,7 @@ impl StoreIo for KernelIo {
     }
 
     fn set_attributes(&self, path: &StorePath, metadata: &Metadata) -> io::Result<()> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-        match self.openat2(path.as_bytes(), flags, Mode::empty()) {
+        match self.openat2(path.as_bytes(), OPEN_FLAGS, Mode::empty()) {
             Ok(file) => attributes::set(file.as_fd(), metadata),
             Err(Errno::LOOP) => {
                 let (directory, name) = self.parent(path)?;

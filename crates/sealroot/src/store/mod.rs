@@ -39,7 +39,7 @@ pub use absence::VerityAbsence;
 pub use config::{STORE_VERSION, VeritySupport};
 pub(crate) use create::write_unnamed;
 pub use error::StoreError;
-pub(crate) use files::{again, failed, full_path, read_small_on, write_all};
+pub(crate) use files::{again, failed, full_path, measure, read_small_on, write_all};
 pub(crate) use foreign::MAX_LINKS_TO_TAKE;
 pub use foreign::{Taken, Untakable};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};

@@ -311,6 +311,7 @@ impl Drop for MemoryLock {
 
 impl StoreIo for MemoryIo {
     type File = MemoryFile;
+    type Directory = StorePath;
     type Lock = MemoryLock;
 
     fn location(&self) -> &Path {
@@ -334,6 +335,17 @@ impl StoreIo for MemoryIo {
             inode: inode as u64,
         };
         Ok((self.handle(inode, false), stat))
+    }
+
+    fn hold(&self, directory: &StorePath) -> io::Result<StorePath> {
+        let disk = self.step("hold", Effect::Reads)?;
+        disk.resolve(directory)?;
+        Ok(directory.clone())
+    }
+
+    fn open_in(&self, directory: &StorePath, name: &[u8]) -> io::Result<MemoryFile> {
+        let path = directory.join(name).ok_or(Errno::INVAL)?;
+        self.open(&path).map(|(file, _)| file)
     }
 
     fn read_at(&self, file: &MemoryFile, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -457,6 +469,10 @@ impl StoreIo for MemoryIo {
 
     fn link(&self, file: &MemoryFile, path: &StorePath) -> io::Result<()> {
         Ok(self.step("link", Effect::Changes)?.link(file.inode, path)?)
+    }
+
+    fn link_in(&self, file: &MemoryFile, directory: &StorePath, name: &[u8]) -> io::Result<()> {
+        self.link(file, &directory.join(name).ok_or(Errno::INVAL)?)
     }
 
     fn create_directory(&self, path: &StorePath) -> io::Result<()> {
