@@ -4,6 +4,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 /// Bytes that can be read at any position, without a cursor.
 pub trait ReadAt {
@@ -52,6 +53,16 @@ impl ReadAt for File {
 }
 
 impl<T: ReadAt + ?Sized> ReadAt for &T {
+    fn read_exact_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<()> {
+        (**self).read_exact_at(buf, offset_bytes)
+    }
+
+    fn size_bytes(&self) -> io::Result<u64> {
+        (**self).size_bytes()
+    }
+}
+
+impl<T: ReadAt + ?Sized> ReadAt for Arc<T> {
     fn read_exact_at(&self, buf: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         (**self).read_exact_at(buf, offset_bytes)
     }

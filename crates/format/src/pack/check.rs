@@ -111,12 +111,14 @@ impl<R: ReadAt + ?Sized> Compare<'_, R> {
             }
             Ok(()) => {}
         }
-        let differs = self.buffer.iter().zip(bytes).position(|(a, b)| a != b);
         self.at_bytes = offset_bytes.saturating_add(bytes.len() as u64);
-        differs.map_or(Ok(()), |at| {
-            Err(PackError::NotCanonical {
-                offset_bytes: offset_bytes.saturating_add(at as u64),
-            })
+        if self.buffer == bytes {
+            return Ok(());
+        }
+        let differs = self.buffer.iter().zip(bytes).position(|(a, b)| a != b);
+        let at_bytes = differs.unwrap_or(0) as u64;
+        Err(PackError::NotCanonical {
+            offset_bytes: offset_bytes.saturating_add(at_bytes),
         })
     }
 }

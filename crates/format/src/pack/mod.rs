@@ -40,6 +40,7 @@ pub use composefs::{ComposefsSummary, write_composefs};
 pub use entry::{Entry, EntryKind};
 pub use error::PackError;
 pub use read::{Name, Names, Pack};
+pub use stored::read;
 pub use walk::{Step, Visit, Walk};
 
 /// The version of the format that [`write_pack`] writes and [`Pack`] reads.

@@ -47,6 +47,15 @@ impl<R: ReadAt> ReadAt for Stored<R> {
     }
 }
 
+/// Reads the tree of a pack: names and metadata. The content of its files stays in `source`, which
+/// lives as long as the tree does and must not change; that it is all there is checked.
+///
+/// # Errors
+/// Those of [`Pack::open`] and [`Pack::tree`].
+pub fn read(source: impl ReadAt + Send + Sync + 'static) -> Result<Tree, PackError> {
+    Arc::new(Pack::open(source)?).tree_in_place()
+}
+
 impl<R: ReadAt + Send + Sync + 'static> Pack<R> {
     /// Like [`Pack::tree`], but the tree has names and metadata only: content stays in the pack,
     /// which must not change. What lies outside of the pack is found all the same.

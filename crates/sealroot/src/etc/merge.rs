@@ -4,7 +4,7 @@
 use std::io;
 
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::pack::Pack;
+use sealroot_format::pack;
 use sealroot_format::policy::DeploymentName;
 use sealroot_format::tree::Tree;
 
@@ -124,8 +124,7 @@ pub fn open_own(store: &Store, name: DeploymentName) -> Result<EtcDirectory, Etc
 /// The default `/etc` of the release in a pack. The pack has this digest; who vouches for the
 /// digest is the caller's to know.
 pub fn default_in_pack(store: &Store, digest: &VerityDigest) -> Result<Tree, EtcError> {
-    let bytes = open_pack_bytes(store, digest)?;
-    let tree = Pack::open(&bytes).and_then(|pack| pack.tree());
+    let tree = pack::read(open_pack_bytes(store, digest)?);
     let tree = tree.map_err(|source| ReleaseError::Pack {
         digest: *digest,
         source,

@@ -7,10 +7,12 @@
 mod error;
 mod files;
 mod objects;
+mod windows;
 
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use sealroot_format::digest::{CommitId, VerityDigest, VerityHasher, compute_verity_digest};
 use sealroot_format::erofs::ReadAt;
@@ -19,12 +21,13 @@ use sealroot_format::sign::{self, Keyset, Name, Statement, Unverified, Verified}
 use sealroot_format::tree::{Tree, dump};
 
 use crate::store::{
-    Store, StoreError, StoreIo, StoredFile, VeritySupport, full_path, statement_path,
+    Store, StoreError, StoreIo, StoredFile, VeritySupport, full_path, pack_path, statement_path,
 };
 
 pub use error::ReleaseError;
 pub use files::{ReleaseFile, ReleaseFiles, ReleaseKernel};
 pub use objects::{ObjectCheck, ObjectFinding, ObjectVerdict, objects, verify_objects};
+pub use windows::Windows;
 
 /// Largest pack that is held in memory where the filesystem does not verify it, bytes.
 const MAX_PACK_IN_MEMORY_BYTES: u64 = 2 << 30;
@@ -105,7 +108,7 @@ pub fn verify_statement(
 #[derive(Debug)]
 pub enum PackBytes {
     /// Measured; the kernel verifies what is read.
-    Enforced(File),
+    Enforced(Windows<File>),
     /// Hashed.
     InMemory(Vec<u8>),
 }
@@ -140,7 +143,16 @@ impl<I: StoreIo> ReadAt for StoredFile<'_, I> {
 pub fn open_pack_bytes(store: &Store, digest: &VerityDigest) -> Result<PackBytes, ReleaseError> {
     let file = store.open_pack(digest)?;
     match store.verity() {
-        VeritySupport::Kernel => Ok(PackBytes::Enforced(OwnedFd::from(file.into_file()).into())),
+        VeritySupport::Kernel => {
+            let path = || full_path(store.io(), &pack_path(digest));
+            let file = File::from(OwnedFd::from(file.into_file()));
+            let windows = Windows::new(file).map_err(|source| StoreError::Io {
+                operation: "look at",
+                path: path(),
+                source,
+            })?;
+            Ok(PackBytes::Enforced(windows))
+        }
         VeritySupport::None => Ok(PackBytes::InMemory(read_hashed(&file, digest)?)),
     }
 }
@@ -202,8 +214,9 @@ fn read_hashed(file: &StoredFile<'_>, digest: &VerityDigest) -> Result<Vec<u8>, 
             found: file.size_bytes().to_string(),
         });
     }
-    let mut bytes = Vec::new();
-    let read = io::Read::read_to_end(&mut file.reader(), &mut bytes);
+    let len = usize::try_from(file.size_bytes()).expect("bounded above");
+    let mut bytes = vec![0; len];
+    let read = file.read_exact_at(&mut bytes, 0);
     read.map_err(|error| file.unreadable(error))?;
     let found = compute_verity_digest(&bytes);
     if found != *digest {
@@ -212,16 +225,42 @@ fn read_hashed(file: &StoredFile<'_>, digest: &VerityDigest) -> Result<Vec<u8>, 
     Ok(bytes)
 }
 
-/// Checks the pack that a statement names in full, its grammar and that its writer makes the same
-/// bytes of the tree, and compares the two: format, digest, size, entries, objects, threshold and
-/// tree digest. The tree is as trustworthy as the statement.
-pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseError> {
+/// A pack, as trustworthy as the statement that named it.
+#[derive(Debug)]
+pub struct ReadPack {
+    /// Its bytes.
+    pub bytes: Arc<PackBytes>,
+    /// What is in it. The content of its files stays in the pack.
+    pub tree: Tree,
+}
+
+/// Reads the pack that a statement names. That its bytes are the signed ones is verified, and the
+/// rules of the format while reading, but not that they are all there is to say of the tree:
+/// that is what [`check_pack`] adds, for whoever signs or receives a pack.
+pub fn read_pack(store: &Store, statement: &Statement) -> Result<ReadPack, ReleaseError> {
     let digest = statement.pack_digest;
+    check_format(statement)?;
+    let bytes = Arc::new(open_pack_bytes(store, &digest)?);
+    let tree = pack::read(Arc::clone(&bytes));
+    let tree = tree.map_err(|source| ReleaseError::Pack { digest, source })?;
+    Ok(ReadPack { bytes, tree })
+}
+
+fn check_format(statement: &Statement) -> Result<(), ReleaseError> {
     if statement.pack_format != pack::FORMAT_VERSION {
         return Err(ReleaseError::PackFormat {
             found: statement.pack_format,
         });
     }
+    Ok(())
+}
+
+/// Checks the pack that a statement names in full, its grammar and that its writer makes the same
+/// bytes of the tree, and compares the two: format, digest, size, entries, objects, threshold and
+/// tree digest. The tree is as trustworthy as the statement.
+pub fn check_pack(store: &Store, statement: &Statement) -> Result<Tree, ReleaseError> {
+    let digest = statement.pack_digest;
+    check_format(statement)?;
     let bytes = open_pack_bytes(store, &digest)?;
     let invalid = |source| ReleaseError::Pack { digest, source };
     let checked = pack::check(bytes).map_err(invalid)?;

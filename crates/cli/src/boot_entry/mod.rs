@@ -1,36 +1,37 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A release deployed and made what boots next: what all commands that do so have in common.
 
+mod report;
+
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use sealroot::activate::{self, Aim, Initramfs, Machine, Parts, Staged, Wishes};
 use sealroot::deploy::{self, Request};
-use sealroot::entry::{Added, Boot, Origin};
-use sealroot::etc::Merged;
+use sealroot::entry::Boot;
 use sealroot::initramfs;
 use sealroot::machine;
-use sealroot::release::{self, PackBytes};
+use sealroot::release;
 use sealroot::store::{Store, Transaction};
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
 use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
 use sealroot_format::tree::Tree;
-use serde::Serialize;
 
 use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
 use crate::machine::{BootArgs, BootPlace};
-use crate::output::{Output, Report, counted};
+use crate::output::Output;
 use crate::progress::Progress;
-use crate::target::AnyPack;
 use crate::time;
+
+use report::word;
+pub(crate) use report::{DeployedReport, EntryReport, EtcReport};
 
 /// What a new deployment boots with.
 #[derive(Clone, Debug, Args)]
@@ -147,166 +148,6 @@ impl AimArgs {
     }
 }
 
-/// A boot entry that was made.
-#[derive(Serialize)]
-pub(crate) struct EntryReport {
-    deployment: String,
-    /// The name of its file, without counters.
-    entry: String,
-    kernel_arguments: String,
-    is_reused: bool,
-    removed: Vec<String>,
-}
-
-impl EntryReport {
-    pub(crate) fn new(added: &Added) -> Self {
-        Self {
-            deployment: added.entry.text.deployment.to_string(),
-            entry: added.entry.id.to_string(),
-            kernel_arguments: added.entry.text.arguments.to_string(),
-            is_reused: added.is_reused,
-            removed: added.removed.entries.clone(),
-        }
-    }
-}
-
-impl Report for EntryReport {
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for entry in &self.removed {
-            writeln!(out, "removed the boot entry {entry}")?;
-        }
-        let Self {
-            deployment,
-            entry,
-            kernel_arguments,
-            ..
-        } = self;
-        writeln!(
-            out,
-            "{deployment} boots next: entry {entry}, arguments {kernel_arguments:?}"
-        )
-    }
-}
-
-/// What became of the changes to `/etc`.
-#[derive(Serialize)]
-pub(crate) struct EtcReport {
-    /// Where the new `/etc` is not the release's.
-    kept: Vec<String>,
-    /// Local sockets, fifos and devices that were left behind.
-    left_behind: Vec<String>,
-    /// New system users and groups that a kept file lacks.
-    missing_accounts: Vec<MissingReport>,
-}
-
-#[derive(Serialize)]
-struct MissingReport {
-    /// `passwd` or `group`.
-    file: &'static str,
-    names: Vec<String>,
-}
-
-impl EtcReport {
-    fn new(merged: &Merged) -> Self {
-        let path = |path: &[u8]| format!("/etc{}", path.escape_ascii());
-        Self {
-            kept: merged
-                .decisions
-                .iter()
-                .map(|kept| path(&kept.path))
-                .collect(),
-            left_behind: merged.skipped.iter().map(|skipped| path(skipped)).collect(),
-            missing_accounts: (merged.missing_accounts.iter())
-                .map(|missing| MissingReport {
-                    file: missing.file,
-                    names: missing.names.clone(),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// A deployment, and what it boots with.
-#[derive(Serialize)]
-pub(crate) struct DeployedReport {
-    pub(crate) deployment: String,
-    pub(crate) commit: String,
-    pub(crate) serial: u32,
-    pub(crate) karg: String,
-    pub(crate) is_reused: bool,
-    /// The boot entry, where one was made.
-    pub(crate) entry: Option<EntryReport>,
-    /// Why none was.
-    pub(crate) no_entry_because: Option<String>,
-    /// Whether it becomes what boots next when the machine goes down.
-    pub(crate) is_staged: bool,
-    /// `release`, `made`, or null where one was named or none is needed.
-    pub(crate) initramfs: Option<&'static str>,
-    /// Where the deployment keeps its own `/etc`.
-    pub(crate) etc: Option<EtcReport>,
-}
-
-impl Report for DeployedReport {
-    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let was = if self.is_reused {
-            "was deployed already as"
-        } else {
-            "deployed as"
-        };
-        writeln!(out, "{was} {}", self.deployment)?;
-        if let Some(etc) = &self.etc {
-            etc.write_text(out)?;
-        }
-        if self.initramfs == Some(MADE) {
-            writeln!(
-                out,
-                "its initramfs is made on this machine: the release brings none with sealroot-boot"
-            )?;
-        }
-        match (&self.entry, self.is_staged) {
-            (_, true) => writeln!(out, "it boots next once the machine goes down in order")?,
-            (Some(entry), _) => entry.write_text(out)?,
-            (None, _) => writeln!(out, "boot it with {}", self.karg)?,
-        }
-        match &self.no_entry_because {
-            Some(reason) => writeln!(out, "no boot entry was made: {reason}"),
-            None => Ok(()),
-        }
-    }
-}
-
-const MADE: &str = "made";
-
-fn word(origin: &Origin) -> &'static str {
-    match origin {
-        Origin::Release => "release",
-        Origin::Made { .. } => MADE,
-    }
-}
-
-impl EtcReport {
-    pub(crate) fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        for path in &self.left_behind {
-            writeln!(
-                out,
-                "{path} was left behind: it is no file, directory or symlink"
-            )?;
-        }
-        for MissingReport { file, names } in &self.missing_accounts {
-            let names = names.join(", ");
-            writeln!(
-                out,
-                "/etc/{file} is the local one and lacks what the release adds: {names}"
-            )?;
-        }
-        writeln!(
-            out,
-            "/etc keeps {}",
-            counted(self.kept.len() as u64, "local change")
-        )
-    }
-}
-
 /// How a release of the store is deployed.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DeployArgs {
@@ -405,7 +246,7 @@ impl EntryArgs {
             return Err(Failure::new(ErrorClass::Usage, message).into());
         }
         let aim = what.aim.aim(None, |_| EtcMode::Transient);
-        let tree = release::check_pack(transaction.store(), what.statement)?;
+        let tree = release::read_pack(transaction.store(), what.statement)?.tree;
         let etc = what.aim.etc.map(Into::into);
         let (_, mut report) = link(
             common,
@@ -430,8 +271,8 @@ impl EntryArgs {
         what: &Deploying<'_>,
     ) -> anyhow::Result<DeployedReport> {
         let (store, monitor) = (transaction.store(), transaction.monitor());
-        let release = OpenRelease::of(store, what.statement)?;
-        let pack = release.pack()?;
+        let release = release::read_pack(store, what.statement)?;
+        let pack = activate::pack_of(&release.bytes, &what.statement.pack_digest)?;
         let wished = what.aim.aim(Aim::so_far(store, machine)?, what.usual_etc);
         let given = self.given()?;
         let installed = Installed::of(common)?;
@@ -527,27 +368,6 @@ fn link(
     Ok((name, report))
 }
 
-/// A verified release, checked and open.
-struct OpenRelease<'r> {
-    statement: &'r Verified<Statement>,
-    tree: Tree,
-    bytes: PackBytes,
-}
-
-impl<'r> OpenRelease<'r> {
-    fn of(store: &Store, statement: &'r Verified<Statement>) -> anyhow::Result<Self> {
-        Ok(Self {
-            statement,
-            tree: release::check_pack(store, statement)?,
-            bytes: release::open_pack_bytes(store, &statement.pack_digest)?,
-        })
-    }
-
-    fn pack(&self) -> anyhow::Result<AnyPack<'_>> {
-        Ok(activate::pack_of(&self.bytes, &self.statement.pack_digest)?)
-    }
-}
-
 /// What this system has of an initramfs.
 struct Installed {
     boot_program: Option<PathBuf>,
@@ -588,8 +408,8 @@ pub(crate) fn activate_staged(
         boot,
         runtime: &runtime,
     };
-    let release = OpenRelease::of(store, statement)?;
-    let pack = release.pack()?;
+    let release = release::read_pack(store, statement)?;
+    let pack = activate::pack_of(&release.bytes, &statement.pack_digest)?;
     let aim = Aim::of_record(&deploy::read_record(store, name)?);
     let installed = Installed::of(common)?;
     let wishes = Wishes {
