@@ -133,7 +133,6 @@ pub fn activate(
     }
     let new = prepared.entry(name);
     let added = machine::make_default(transaction, machine.runtime, machine.boot, &new)?;
-    deploy::lower_flag(transaction, &name, Flag::Staged)?;
     Ok(Activated { added, etc: merged })
 }
 

@@ -19,7 +19,8 @@ use crate::store::{Store, StoreIo, Transaction};
 /// Makes an entry the default, after everything of the transaction is durable.
 ///
 /// Kept beside it are the entries of what runs, or of the default so far where nothing of ours
-/// runs, and of pinned deployments. The others go, and kernels that only they had.
+/// runs, and of pinned deployments. The others go, and kernels that only they had. What was staged
+/// before is so no more.
 pub fn make_default<I: StoreIo, B: BootIo>(
     transaction: &Transaction<'_, I>,
     runtime: &Runtime,
@@ -29,7 +30,28 @@ pub fn make_default<I: StoreIo, B: BootIo>(
     transaction.barrier()?;
     let kept = kept_entries(transaction.store(), runtime, boot)?;
     let keep = |ours: &OurEntry| kept.contains(&ours.text.deployment);
-    Ok(boot.add(new, &keep, transaction.monitor())?)
+    let added = boot.add(new, &keep, transaction.monitor())?;
+    unstage(transaction, new.deployment)?;
+    Ok(added)
+}
+
+/// What was to become the default later is so no more, since `chosen` was chosen after it.
+fn unstage<I: StoreIo>(
+    transaction: &Transaction<'_, I>,
+    chosen: DeploymentName,
+) -> Result<(), MachineError> {
+    for found in deploy::deployments(transaction.store())? {
+        let name = found.name;
+        if !deploy::has_flag(transaction.store(), &name, Flag::Staged)? {
+            continue;
+        }
+        deploy::lower_flag(transaction, &name, Flag::Staged)?;
+        if name != chosen {
+            let text = format!("{name} was staged and is so no more: {chosen} was chosen after it");
+            transaction.monitor().warn(text);
+        }
+    }
+    Ok(())
 }
 
 /// The deployments whose entries stay when a new one becomes the default.
@@ -72,7 +94,7 @@ fn running<I: StoreIo>(
     }))
 }
 
-/// Makes what was the default before the default again.
+/// Makes what was the default before the default again. What was staged is so no more.
 pub fn rollback<I: StoreIo, B: BootIo>(
     store: &Store<I>,
     boot: &Boot<B>,
@@ -84,6 +106,7 @@ pub fn rollback<I: StoreIo, B: BootIo>(
     let ours = ours.ok_or(MachineError::NoRollback)?;
     deploy::read_record(store, ours.text.deployment)?;
     let added = boot.add(&NewEntry::again(ours), &|_| true, monitor)?;
+    unstage(&transaction, ours.text.deployment)?;
     transaction.finish()?;
     Ok(added)
 }

@@ -36,10 +36,10 @@ impl<I: StoreIo> Store<I> {
 }
 
 impl<I: StoreIo> Transaction<'_, I> {
-    /// Removes all that is in the trash.
+    /// Removes all that is in the trash. Writes nothing before, so that it makes room on a disk that is
+    /// full to the last block.
     pub(crate) fn empty_trash(&self) -> Result<Emptied, StoreError> {
         self.attempt(|| {
-            self.mark()?;
             let mut emptied = Emptied::default();
             // What lay too deep has been moved up, and is found the next time round.
             while self.store().has_trash()? {

@@ -140,3 +140,31 @@ fn what_runs_and_what_is_pinned_keep_their_entries() {
     assert_eq!(choices.rollback, Some(name));
     assert_eq!(choices.named.len(), 3);
 }
+
+#[test]
+fn who_chooses_what_boots_next_takes_back_what_was_staged() {
+    let machine = Machine::new(true);
+    let boot = boot_on(&MemoryDisk::new(false), Trouble::None);
+    machine.add_entries(&boot, &[0, 1]);
+    let stage = |number: usize| {
+        let store = machine.open();
+        let transaction = store.begin(&Silent).expect("begun");
+        let name = machine.names[number];
+        deploy::raise_flag(&transaction, &name, Flag::Staged, b"").expect("raised");
+        transaction.finish().expect("finished");
+    };
+    let is_staged = |number: usize| {
+        let flag = deploy::has_flag(&machine.open(), &machine.names[number], Flag::Staged);
+        flag.expect("looked at")
+    };
+
+    stage(2);
+    machine::rollback(&machine.open(), &boot, &Silent).expect("back");
+    assert!(!is_staged(2));
+
+    stage(2);
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new).expect("deployed");
+    assert!(!is_staged(2));
+}

@@ -10,7 +10,7 @@ use sealroot::machine::{
     BootChoices, MachineError, MountRecord, Releases, Retention, plan_prune, prune, record_mount,
 };
 use sealroot::monitor::Silent;
-use sealroot::store::{StoreIo as _, object_path, pack_path};
+use sealroot::store::{Store, StoreIo as _, object_path, pack_path};
 use sealroot_format::ErrorClass;
 use sealroot_testkit::memory_io::Trouble;
 
@@ -31,6 +31,21 @@ fn assert_sound(machine: &Machine) {
 fn has_object(machine: &Machine, seed: u8) -> bool {
     let path = format!("/{}", object_path(&content(seed, 5000).1));
     machine.disk.files().contains_key(&path)
+}
+
+#[test]
+fn the_trash_is_emptied_before_anything_is_written() {
+    let machine = Machine::new(true);
+    machine.prune(&[2, 1], NOTHING).expect("pruned");
+    let io = machine.disk.process(Trouble::None);
+    let calls = io.calls();
+    let store = Store::open_on(io).expect("a store");
+    let choices = machine.choices(&[2, 1]);
+    let ask = || Ok(choices.clone());
+    let pruned = prune(&store, &machine.runtime(), &ask, NOTHING, &Silent).expect("pruned");
+    assert!(pruned.emptied.files > 0);
+    let made = |name| calls.get().of(name);
+    assert_eq!((made("create_directory"), made("create_unnamed")), (0, 0));
 }
 
 // Rules: G1, G3, G4, G5
