@@ -12,14 +12,14 @@ use sealroot_format::tree::Tree;
 
 use super::{ActivateError, Aim, Machine, arguments, etc_source};
 use crate::entry::{
-    Files, Initrd, KernelArguments, MachinePolicy, Making, NewEntry, Origin, initrd_for,
-    root_device,
+    Files, Initrd, KernelArguments, MachinePolicy, Making, NewEntry, Origin, carried_initrd,
+    make_initrd, root_device,
 };
 use crate::etc;
 use crate::initramfs::ModuleRequest;
 use crate::machine;
 use crate::monitor::Monitor;
-use crate::release::{ReleaseFile, ReleaseFiles};
+use crate::release::{ReleaseFile, ReleaseFiles, ReleaseKernel};
 use crate::store::Store;
 
 /// Filesystems whose modules an initramfs made here carries only where the root needs them.
@@ -143,31 +143,10 @@ pub fn prepare<'p>(
     let (initrd, origin, policy) = match wishes.initramfs {
         Initramfs::Given { file, policy } => (Source::Given(file), None, policy.cloned()),
         Initramfs::OfRelease(parts) => {
-            let root = match parts.root {
-                Some(root) => Some(root.clone()),
-                None => root_device(machine.sysroot),
+            let initrd = match carried_initrd(&mut kernel, statement)? {
+                Some(carried) => carried,
+                None => make(&kernel, machine, statement, aim, parts)?,
             };
-            let wished = MachinePolicy {
-                mode: aim.mode,
-                root: root.ok_or_else(|| ActivateError::NoRootDevice {
-                    sysroot: machine.sysroot.to_owned(),
-                })?,
-                stateroot: aim.stateroot.clone(),
-                etc: aim.etc,
-                epoch_floor: 0,
-            };
-            let filesystem = machine::filesystem_of(machine.sysroot)?;
-            let further = FURTHER_FILESYSTEMS
-                .iter()
-                .filter(|name| **name == filesystem);
-            let extra_modules: Vec<_> = further.map(|name| ModuleRequest::required(name)).collect();
-            let making = Making {
-                boot_program: parts.boot_program,
-                keyset: parts.keyset,
-                policy: &wished,
-                extra_modules: &extra_modules,
-            };
-            let initrd = initrd_for(&mut kernel, statement, &making)?;
             let (origin, policy) = (initrd.origin.clone(), initrd.policy.clone());
             (Source::Found(initrd.into()), Some(origin), Some(policy))
         }
@@ -188,6 +167,40 @@ pub fn prepare<'p>(
         arguments,
         tries: wishes.tries,
     })
+}
+
+fn make<'p>(
+    kernel: &ReleaseKernel<'p>,
+    machine: &Machine<'_>,
+    statement: &Statement,
+    aim: &Aim,
+    parts: Parts<'_>,
+) -> Result<Initrd<'p>, ActivateError> {
+    let root = match parts.root {
+        Some(root) => Some(root.clone()),
+        None => root_device(machine.sysroot),
+    };
+    let wished = MachinePolicy {
+        mode: aim.mode,
+        root: root.ok_or_else(|| ActivateError::NoRootDevice {
+            sysroot: machine.sysroot.to_owned(),
+        })?,
+        stateroot: aim.stateroot.clone(),
+        etc: aim.etc,
+        epoch_floor: 0,
+    };
+    let filesystem = machine::filesystem_of(machine.sysroot)?;
+    let further = FURTHER_FILESYSTEMS
+        .iter()
+        .filter(|name| **name == filesystem);
+    let extra_modules: Vec<_> = further.map(|name| ModuleRequest::required(name)).collect();
+    let making = Making {
+        boot_program: parts.boot_program,
+        keyset: parts.keyset,
+        policy: &wished,
+        extra_modules: &extra_modules,
+    };
+    Ok(make_initrd(kernel, statement, &making)?)
 }
 
 /// Finds out what would stand against a deployment's becoming what boots next: clashes in `/etc`, no

@@ -154,32 +154,34 @@ impl InitrdError {
     }
 }
 
-/// The initramfs for a kernel of a release. `kernel.initramfs` is taken out where it is used.
-pub fn initrd_for<'r>(
+/// The release's own initramfs, if it carries the boot program, keyset and policy; it is taken out of
+/// `kernel` then.
+pub fn carried_initrd<'r>(
     kernel: &mut ReleaseKernel<'r>,
     statement: &Verified<Statement>,
-    making: &Making<'_>,
-) -> Result<Initrd<'r>, InitrdError> {
-    if let Some(file) = kernel.initramfs.take() {
-        let carried = initramfs::scan(&mut file.reader());
-        let carried = carried.map_err(|source| InitrdError::Scan { source })?;
-        if let (Some(bytes), true) = (&carried.policy, carried.is_complete()) {
-            let boots = |policy: &Policy| policy.check_release(statement, None, &kernel.version);
-            let policy = Policy::parse(bytes)
-                .and_then(|policy| boots(&policy).map(|()| policy))
-                .map_err(|source| InitrdError::CarriedPolicy { source })?;
-            return Ok(Initrd {
-                policy,
-                origin: Origin::Release,
-                content: Content::Release(file),
-            });
-        }
+) -> Result<Option<Initrd<'r>>, InitrdError> {
+    let Some(file) = kernel.initramfs.take() else {
+        return Ok(None);
+    };
+    let carried = initramfs::scan(&mut file.reader());
+    let carried = carried.map_err(|source| InitrdError::Scan { source })?;
+    let (Some(bytes), true) = (&carried.policy, carried.is_complete()) else {
         kernel.initramfs = Some(file);
-    }
-    make(kernel, statement, making)
+        return Ok(None);
+    };
+    let boots = |policy: &Policy| policy.check_release(statement, None, &kernel.version);
+    let policy = Policy::parse(bytes)
+        .and_then(|policy| boots(&policy).map(|()| policy))
+        .map_err(|source| InitrdError::CarriedPolicy { source })?;
+    Ok(Some(Initrd {
+        policy,
+        origin: Origin::Release,
+        content: Content::Release(file),
+    }))
 }
 
-fn make<'r>(
+/// An initramfs for a kernel of a release that brings none which will do.
+pub fn make_initrd<'r>(
     kernel: &ReleaseKernel<'r>,
     statement: &Statement,
     making: &Making<'_>,

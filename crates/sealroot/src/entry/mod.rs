@@ -33,7 +33,9 @@ pub use arguments::KernelArguments;
 pub use change::{Added, Files, NewEntry, Removed};
 pub use error::EntryError;
 pub use find::Places;
-pub use initrd::{Initrd, InitrdError, MachinePolicy, Making, Origin, initrd_for, root_device};
+pub use initrd::{
+    Initrd, InitrdError, MachinePolicy, Making, Origin, carried_initrd, make_initrd, root_device,
+};
 pub use io::{BootIo, BootSpace};
 pub use kernel::{KernelBootFile, KernelBootIo};
 pub use name::{EntryId, Generation, Tries};

@@ -28,6 +28,7 @@ pub struct Booted {
 
 /// As the boot program writes it. It may get more keys.
 #[derive(Deserialize)]
+#[serde(expecting = "what the boot program writes")]
 struct Raw {
     version: u32,
     insecure: Vec<String>,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sealroot::build::{self, Origin as Source, Release};
 use sealroot::entry::{
     Boot, Files, Initrd, InitrdError, KernelBootIo, Loader, MachinePolicy, Making, NewEntry,
-    Origin, initrd_for,
+    Origin, carried_initrd, make_initrd,
 };
 use sealroot::initramfs;
 use sealroot::monitor::Silent;
@@ -129,7 +129,11 @@ impl Fixture {
             policy: &policy,
             extra_modules: &[],
         };
-        let initrd = initrd_for(&mut kernel, &statement, &making);
+        let carried = carried_initrd(&mut kernel, &statement);
+        let initrd = match carried.transpose() {
+            Some(carried) => carried,
+            None => make_initrd(&kernel, &statement, &making),
+        };
         look(&content(&kernel.linux), initrd)
     }
 }
