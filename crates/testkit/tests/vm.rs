@@ -16,6 +16,7 @@ mod vm {
     mod life;
     mod mkinitcpio;
     mod ostree_machine;
+    mod page;
     mod power;
     mod race;
     mod shared;
