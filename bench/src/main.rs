@@ -5,12 +5,16 @@
 
 #![forbid(unsafe_code)]
 
+mod adopt;
 mod again;
 mod boot;
 mod build;
+mod deploy;
 mod digest;
 mod floor;
+mod listing;
 mod machine;
+mod many;
 mod measure;
 mod memory;
 mod report;
@@ -53,6 +57,12 @@ enum Bench {
     Boot(Options),
     /// What enabling fs-verity costs, in a virtual machine
     Verity(Options),
+    /// `deploy` of an update in which few files changed: ours, and what ostree does
+    Deploy(Options),
+    /// Taking over a commit of OSTree: its time, and what it takes on the disk
+    Adopt(Options),
+    /// `status` and `prune` of a machine with many deployments
+    Listing(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
@@ -64,7 +74,7 @@ enum Bench {
 /// Measures, and adds what it found to the report.
 type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
-const ALL: [(&str, Measure); 7] = [
+const ALL: [(&str, Measure); 10] = [
     ("digest", digest::run),
     ("build", build::run),
     ("memory", memory::run),
@@ -72,6 +82,9 @@ const ALL: [(&str, Measure); 7] = [
     ("size", size::run),
     ("boot", boot::run),
     ("verity", verity::run),
+    ("deploy", deploy::run),
+    ("adopt", adopt::run),
+    ("listing", listing::run),
 ];
 
 fn main() -> Result<()> {
@@ -84,6 +97,9 @@ fn main() -> Result<()> {
         Bench::Size(options) => (options, "size"),
         Bench::Boot(options) => (options, "boot"),
         Bench::Verity(options) => (options, "verity"),
+        Bench::Deploy(options) => (options, "deploy"),
+        Bench::Adopt(options) => (options, "adopt"),
+        Bench::Listing(options) => (options, "listing"),
         Bench::Floor(options) => return floor::run(&options),
         Bench::Peak(options) => return memory::peak(&options),
     };

@@ -37,6 +37,8 @@ pub(crate) struct Options {
 pub(crate) struct Setting {
     /// The root of an OS.
     pub(crate) directory: PathBuf,
+    /// The root of an OS of about 1 GB, if nothing else was said.
+    pub(crate) adopted: PathBuf,
     rounds: Option<usize>,
     sealroot: PathBuf,
     mkcomposefs: Option<PathBuf>,
@@ -47,6 +49,8 @@ pub(crate) struct Setting {
 impl Setting {
     pub(crate) fn find(options: &Options) -> Result<Self> {
         let directory = options.directory.clone();
+        let adopted = directory.clone();
+        let adopted = adopted.unwrap_or_else(|| need::cache().join("debian-large"));
         let directory = directory.unwrap_or_else(|| need::cache().join("debian-bench"));
         ensure!(
             directory.is_dir(),
@@ -64,6 +68,7 @@ impl Setting {
         let mkcomposefs = options.mkcomposefs.clone();
         Ok(Self {
             directory,
+            adopted,
             rounds: options.rounds,
             sealroot,
             mkcomposefs: mkcomposefs.or_else(|| need::find_tool("mkcomposefs")),

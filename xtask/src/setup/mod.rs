@@ -57,11 +57,11 @@ pub(crate) fn setup_for_machines() -> Result<()> {
     initramfs_tools::fetch(&cache())
 }
 
-/// What the benches need on top: a larger Debian, and the mkcomposefs written in C.
+/// What the benches need on top: larger Debians, and the mkcomposefs written in C.
 pub(crate) fn setup_for_bench() -> Result<()> {
     setup(Needs::Tests)?;
     let cache = cache();
-    debian::make_bench_tree(&cache)?;
+    debian::make_bench_trees(&cache)?;
     let directory = cache.join("composefs");
     if directory.exists() {
         return Ok(());

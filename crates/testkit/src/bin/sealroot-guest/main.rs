@@ -74,6 +74,7 @@ fn main() -> Result<()> {
         ["enable-verity", directory, tool] => {
             verity::enable_below(Path::new(directory), Some(tool))
         }
+        ["checksum", directory] => verity::checksum_below(Path::new(directory)),
         ["steps"] => steps::run(),
         ["sync"] => {
             rustix::fs::sync();
