@@ -219,11 +219,11 @@ pub fn check(
             etc::check(found.sides(&new))?;
         }
     }
-    let keep = machine::kept_entries(store, machine.runtime, machine.boot)?;
     let name = name.unwrap_or(DeploymentName {
         commit: prepared.statement.commit,
         serial: 0,
     });
+    let keep = machine::kept_entries(store, machine.runtime, machine.boot, &name)?;
     let new = prepared.entry(name);
     let is_kept = |ours: &crate::entry::OurEntry| keep.contains(&ours.text.deployment);
     Ok(machine.boot.check_room(&new, &is_kept)?)

@@ -131,10 +131,11 @@ impl<I: BootIo> Boot<I> {
     /// Makes `new` the newest entry, so the default, and then removes the entries of ours for
     /// which `keep` is false, and kernels that no entry names any more.
     ///
-    /// An older entry of the same deployment is replaced; where the new one is tried only so
-    /// often, the older one stays as a fallback if `keep` says so, until [`Boot::bless`]. Space
-    /// is computed before anything is written: where it is short, what is not kept is removed
-    /// first, but never the present default.
+    /// An older entry of the same deployment is replaced; where the newest one is tried only so
+    /// often, the older one stays as a fallback if `keep` says so, until [`Boot::bless`]. What is
+    /// the newest already is left as it is, with the tries that it has. Space is computed before
+    /// anything is written: where it is short, what is not kept is removed first, but never the
+    /// present default.
     pub fn add(
         &self,
         new: &NewEntry<'_>,
@@ -162,6 +163,10 @@ impl<I: BootIo> Boot<I> {
         let is_tried = |entry: &Entry| entry.tries.is_none_or(|tries| tries.left > 0);
         let reused =
             newest.filter(|(entry, ours)| is_tried(entry) && ours.text == text && fault.is_none());
+        let is_counted = match reused {
+            Some((entry, _)) => entry.tries.is_some(),
+            None => new.tries.is_some(),
+        };
         let (entry, is_reused) = match (reused, fault, content) {
             (Some((_, ours)), ..) => (ours.clone(), true),
             (None, Some(found), None) => {
@@ -185,7 +190,7 @@ impl<I: BootIo> Boot<I> {
         };
         let is_replaced = |ours: &OurEntry| {
             let same_deployment = ours.text.deployment == entry.text.deployment;
-            ours.id != entry.id && (!keep(ours) || same_deployment && new.tries.is_none())
+            ours.id != entry.id && (!keep(ours) || same_deployment && !is_counted)
         };
         removed.extend(self.retire(&self.entries()?, &is_replaced)?);
         Ok(Added {

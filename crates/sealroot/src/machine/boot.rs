@@ -18,9 +18,8 @@ use crate::store::{Store, StoreIo, Transaction};
 
 /// Makes an entry the default, after everything of the transaction is durable.
 ///
-/// Kept beside it are the entries of what runs, or of the default so far where nothing of ours
-/// runs, and of pinned deployments. The others go, and kernels that only they had. What was staged
-/// before is so no more.
+/// Kept beside it are the entries of [`kept_entries`]. The others go, and kernels that only they
+/// had. What was staged before is so no more.
 pub fn make_default<I: StoreIo, B: BootIo>(
     transaction: &Transaction<'_, I>,
     runtime: &Runtime,
@@ -28,7 +27,7 @@ pub fn make_default<I: StoreIo, B: BootIo>(
     new: &NewEntry<'_>,
 ) -> Result<Added, MachineError> {
     transaction.barrier()?;
-    let kept = kept_entries(transaction.store(), runtime, boot)?;
+    let kept = kept_entries(transaction.store(), runtime, boot, &new.deployment)?;
     let keep = |ours: &OurEntry| kept.contains(&ours.text.deployment);
     let added = boot.add(new, &keep, transaction.monitor())?;
     unstage(transaction, new.deployment)?;
@@ -54,23 +53,32 @@ fn unstage<I: StoreIo>(
     Ok(())
 }
 
-/// The deployments whose entries stay when a new one becomes the default.
+/// The deployments whose entries stay when `new` becomes the default: what is pinned; what runs, or
+/// our default so far where nothing of ours runs; and where that is `new` itself, the deployment
+/// that was to be gone back to. So making the default what is the default leaves the way back.
 pub fn kept_entries<I: StoreIo, B: BootIo>(
     store: &Store<I>,
     runtime: &Runtime,
     boot: &Boot<B>,
+    new: &DeploymentName,
 ) -> Result<BTreeSet<DeploymentName>, MachineError> {
     let entries = boot.entries()?;
-    let mut kept = BTreeSet::new();
-    for (_, ours) in entries.ours() {
-        let name = ours.text.deployment;
+    let ours: Vec<&OurEntry> = entries.ours().map(|(_, ours)| ours).collect();
+    let running = running(runtime, store, &ours)?;
+    let in_order = ours.iter().map(|ours| ours.text.deployment);
+    let wanted: Vec<_> = running.into_iter().chain(in_order).collect();
+    let way_back = wanted.iter().find(|name| *name != new);
+    let mut kept: BTreeSet<_> = wanted
+        .first()
+        .into_iter()
+        .chain(way_back)
+        .copied()
+        .collect();
+    for name in wanted {
         if deploy::has_flag(store, &name, Flag::Pinned)? {
             kept.insert(name);
         }
     }
-    let ours: Vec<&OurEntry> = entries.ours().map(|(_, ours)| ours).collect();
-    let default = entries.default_entry().and_then(Entry::deployment);
-    kept.extend(running(runtime, store, &ours)?.or(default));
     Ok(kept)
 }
 

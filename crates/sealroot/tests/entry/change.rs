@@ -183,6 +183,23 @@ fn a_counted_entry_is_blessed_under_its_plain_name() {
 }
 
 #[test]
+fn a_counted_entry_once_more_does_not_lose_what_it_falls_back_to() {
+    let disk = MemoryDisk::new(false);
+    Wanted::of(1).add(&look(&disk), &all).expect("added");
+    let mut wanted = Wanted::of(1);
+    wanted.arguments = "changed";
+    wanted.tries = Some(3);
+    wanted.add(&look(&disk), &all).expect("added");
+    let before = disk.files();
+    for tries in [Some(3), None] {
+        wanted.tries = tries;
+        let again = wanted.add(&look(&disk), &all).expect("added");
+        assert!(again.is_reused, "{tries:?}");
+        assert_eq!(disk.files(), before, "{tries:?}");
+    }
+}
+
+#[test]
 fn an_entry_out_of_tries_is_no_default_and_can_be_made_one_again() {
     let disk = MemoryDisk::new(false);
     Wanted::of(1).add(&look(&disk), &all).expect("added");

@@ -3,10 +3,10 @@
 //! names a deployment that survives, and there is always one.
 
 use sealroot::deploy::{self, Flag, Request};
-use sealroot::entry::{Boot, Files, Loader, NewEntry};
+use sealroot::entry::{Boot, BootIo as _, Files, Loader, NewEntry};
 use sealroot::machine::{self, BootChoices, MachineError, Runtime, make_default};
 use sealroot::monitor::Silent;
-use sealroot::store::Store;
+use sealroot::store::{Store, StorePath};
 use sealroot_format::policy::{DeploymentName, Mode};
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble, WriteBack};
 
@@ -23,6 +23,7 @@ fn deploy_and_boot(
     boot: &Boot<MemoryIo>,
     runtime: &Runtime,
     release: &Release,
+    tries: Option<u32>,
 ) -> Result<DeploymentName, MachineError> {
     let transaction = store.begin(&Silent)?;
     let request = Request {
@@ -44,7 +45,7 @@ fn deploy_and_boot(
             linux: &linux,
             initrd: &initrd,
         },
-        tries: None,
+        tries,
     };
     make_default(&transaction, runtime, boot, &new)?;
     transaction.finish()?;
@@ -78,7 +79,7 @@ fn an_entry_appears_only_when_its_deployment_is_durable() {
     );
     let (store_calls, boot_calls) = (store_io.calls(), boot.io().calls());
     let store = Store::open_on(store_io).expect("a store");
-    let name = deploy_and_boot(&store, &boot, &runtime, &new).expect("nothing goes wrong");
+    let name = deploy_and_boot(&store, &boot, &runtime, &new, None).expect("nothing goes wrong");
     let store_changes = store_calls.get().changes;
     let boot_changes = boot_calls.get().changes;
     assert!(store_changes > 5 && boot_changes > 5);
@@ -95,6 +96,7 @@ fn an_entry_appears_only_when_its_deployment_is_durable() {
             &boot_on(&boot_disk, in_boot),
             &runtime,
             &new,
+            None,
         )
         .expect_err("killed");
         for order in WriteBack::orders(8) {
@@ -105,6 +107,7 @@ fn an_entry_appears_only_when_its_deployment_is_durable() {
                 &boot_on(&found, Trouble::None),
                 &runtime,
                 &new,
+                None,
             );
             assert_eq!(again.expect("again"), name, "{when}, {order:?}");
             cuts += 1;
@@ -126,7 +129,8 @@ fn what_runs_and_what_is_pinned_keep_their_entries() {
     let named = |boot: &Boot<MemoryIo>| BootChoices::of(Some(boot)).expect("read").named;
 
     machine::pin(&machine.open(), &machine.names[1], &Silent).expect("pinned");
-    let name = deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new).expect("deployed");
+    let name =
+        deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new, None).expect("deployed");
     let found: Vec<_> = named(&boot).into_keys().collect();
     let mut expected = vec![name, machine.names[0], machine.names[1]];
     expected.sort_unstable();
@@ -165,6 +169,63 @@ fn who_chooses_what_boots_next_takes_back_what_was_staged() {
     stage(2);
     let new = release(9);
     new.build(&machine.open()).expect("built");
-    deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new).expect("deployed");
+    deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new, None).expect("deployed");
     assert!(!is_staged(2));
+}
+
+#[test]
+fn making_the_default_the_default_again_keeps_the_way_back() {
+    let machine = Machine::new(true);
+    let disk = MemoryDisk::new(false);
+    let boot = boot_on(&disk, Trouble::None);
+    machine.add_entries(&boot, &[0, 1]);
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    let deploy = |boot: &Boot<MemoryIo>| {
+        deploy_and_boot(&machine.open(), boot, &machine.runtime(), &new, None).expect("deployed")
+    };
+    let name = deploy(&boot);
+    let before = disk.files();
+    for runs in [false, true] {
+        if runs {
+            machine.boot(&new.pack.1, Some(name));
+        }
+        let io = disk.process(Trouble::None);
+        let calls = io.calls();
+        assert_eq!(deploy(&Boot::new(io, Loader::SystemdBoot, "")), name);
+        assert_eq!(calls.get().changes, 0, "running: {runs}");
+        assert_eq!(disk.files(), before, "running: {runs}");
+    }
+    let back = machine::rollback(&machine.open(), &boot, &Silent).expect("there is a way back");
+    assert_eq!(back.entry.text.deployment, machine.names[1]);
+}
+
+/// It runs and is not blessed yet: what the loader falls back to is still wanted.
+#[test]
+fn a_counted_default_once_more_keeps_its_fallback_and_its_tries() {
+    let machine = Machine::new(true);
+    let disk = MemoryDisk::new(false);
+    let boot = boot_on(&disk, Trouble::None);
+    machine.add_entries(&boot, &[1]);
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    let deploy = |tries| {
+        let (store, runtime) = (machine.open(), machine.runtime());
+        deploy_and_boot(&store, &boot, &runtime, &new, tries).expect("deployed")
+    };
+    let name = deploy(Some(3));
+    machine.boot(&new.pack.1, Some(name));
+    let path = |tries: &str| {
+        let commit = &name.commit.to_hex()[..12];
+        let name = format!("loader/entries/sealroot-00000002-{commit}.0{tries}.conf");
+        StorePath::new(name.as_str()).expect("a path")
+    };
+    let text = disk.files()[&format!("/{}", path("+3"))].clone();
+    disk.plant(&path("+2-1"), &text);
+    boot.io().remove_file(&path("+3")).expect("removed");
+    let before = disk.files();
+    for tries in [Some(3), None] {
+        assert_eq!(deploy(tries), name);
+        assert_eq!(disk.files(), before, "{tries:?}");
+    }
 }
