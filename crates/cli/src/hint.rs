@@ -188,6 +188,10 @@ fn of_machine(error: &MachineError) -> Option<String> {
             "if this system was not booted by sealroot, remove {}",
             path.display()
         )),
+        MachineError::UnreadableEntry { path, .. } => Some(format!(
+            "see what {} is; move it away if nothing boots with it",
+            path.display()
+        )),
         MachineError::NothingRuns | MachineError::NoRollback | MachineError::NoDefault => {
             Some("`sealroot deploy COMMIT` makes a boot entry".into())
         }

@@ -118,8 +118,9 @@ pub const MAX_DEPLOYMENT_RECORD_BYTES: u64 = 8192;
 /// Read whole.
 pub const MAX_DEPLOYMENT_FLAG_BYTES: u64 = 8192;
 
-/// Largest boot entry that is read, bytes. Ours are far below; loaders read foreign ones whole too.
-pub const MAX_BOOT_ENTRY_BYTES: u64 = 16 * 1024;
+/// Largest boot entry that is read, bytes. Ours are far below, but loaders read foreign ones whole,
+/// and what those use must be known.
+pub const MAX_BOOT_ENTRY_BYTES: u64 = 1 << 20;
 
 /// Most names in a directory of boot entries, and most directories of kernels beside them.
 pub const MAX_BOOT_ENTRIES: usize = 1024;

@@ -9,7 +9,7 @@ use sealroot_format::policy::DeploymentName;
 
 use super::files::{BootFiles, directory, in_blocks};
 use super::name::{EntryId, Tries};
-use super::read::{Entries, Entry, OurEntry};
+use super::read::{Entries, Entry, OurEntry, Unreadable};
 use super::text::{ACTIVE, EntryText, INACTIVE, LINUX, is_title};
 use super::{Boot, BootIo, BootSpace, EntryError, KernelArguments};
 use crate::monitor::Monitor;
@@ -245,6 +245,12 @@ impl<I: BootIo> Boot<I> {
     /// newer one of the same deployment replaces, kernels that no entry names.
     pub fn clear(&self, monitor: &dyn Monitor) -> Result<Removed, EntryError> {
         let found = self.entries()?;
+        if let Some(Unreadable { path, reason }) = found.unreadable() {
+            monitor.warn(format!(
+                "no kernel is removed: which of them the boot entry {} uses is not known: {reason}",
+                path.display()
+            ));
+        }
         let is_superseded = |(entry, ours): (&Entry, &OurEntry)| {
             found.ours().any(|(other, theirs)| {
                 let is_newer = theirs.id.generation > ours.id.generation;
@@ -431,14 +437,9 @@ impl<I: BootIo> Boot<I> {
             .filter(|(_, ours)| is_expendable(ours))
             .map(|(entry, _)| &*entry.file_name)
             .collect();
-        let stays = found
-            .references
-            .iter()
-            .filter(|(name, _)| !expendable.contains(&***name));
-        let used: BTreeSet<_> = stays.flat_map(|(_, files)| files).collect();
         let mut freeable_bytes = 0_u64;
-        for files in found.kernels.iter().filter(|files| !used.contains(files)) {
-            let taken_bytes = self.taken_bytes(files, block_bytes)?;
+        for files in found.unused_without(&expendable) {
+            let taken_bytes = self.taken_bytes(&files, block_bytes)?;
             freeable_bytes = freeable_bytes.saturating_add(taken_bytes);
         }
         Ok(freeable_bytes)

@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::Sha256Digest;
 
@@ -149,6 +150,16 @@ impl EntryError {
     /// Whether it says that something is not there.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+
+    /// Whether it says that a name is no regular file of a size that is read, but something that is
+    /// there and stays so.
+    pub(super) fn is_no_small_file(&self) -> bool {
+        match self {
+            Self::NotRegular { .. } | Self::TooLarge { .. } => true,
+            Self::Io { source, .. } => Errno::from_io_error(source) == Some(Errno::LOOP),
+            _ => false,
+        }
     }
 
     /// What kind of failure this is.

@@ -7,7 +7,8 @@
 //!
 //! * every change of what boots is one byte of one new file: before it, everything boots as it
 //!   did; after it, the new entry with its kernel is durable and whole;
-//! * nothing that an entry names is removed before that entry is gone for good;
+//! * nothing that an entry names, whosever it is, is removed before that entry is gone for good, and
+//!   no kernel at all while there is one that cannot be read;
 //! * entries of others are read, never changed;
 //! * what an interrupted run left is cleared by the next one, and doing the same again ends in
 //!   the same state.
@@ -26,6 +27,7 @@ mod kernel;
 mod name;
 mod order;
 mod read;
+mod search;
 mod text;
 mod version;
 
@@ -40,7 +42,7 @@ pub use io::{BootIo, BootSpace};
 pub use kernel::{KernelBootFile, KernelBootIo};
 pub use name::{EntryId, Generation, Tries};
 pub use order::Loader;
-pub use read::{Entries, Entry, OurEntry, Owner};
+pub use read::{Entries, Entry, OurEntry, Owner, Unreadable};
 pub use text::EntryText;
 
 /// A boot partition and the loader that reads it.

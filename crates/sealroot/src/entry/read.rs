@@ -11,6 +11,7 @@ use sealroot_format::limits::{MAX_BOOT_ENTRIES, MAX_BOOT_ENTRY_BYTES};
 use sealroot_format::policy::DeploymentName;
 
 use super::name::{EntryId, Generation, SUFFIX, Tries, split_tries};
+use super::search::{deployments_in, digests_in};
 use super::text::{EntryText, Fields, KERNELS};
 use super::{Boot, BootIo, EntryError};
 use crate::store::{DirEntry, FileKind, StorePath, again};
@@ -38,6 +39,8 @@ pub struct Entry {
     pub linux: Option<String>,
     /// The kernel's arguments.
     pub options: Option<String>,
+    /// The deployments that its bytes name, whosever it is.
+    pub names: BTreeSet<DeploymentName>,
     /// Whose it is.
     pub owner: Owner,
 }
@@ -67,6 +70,15 @@ pub struct OurEntry {
     pub id: EntryId,
     /// What it says.
     pub text: EntryText,
+}
+
+/// An entry that loaders may read and we cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// The file.
+    pub path: PathBuf,
+    /// Why not.
+    pub reason: String,
 }
 
 impl Entry {
@@ -103,8 +115,12 @@ pub struct Entries {
     pub(super) leftovers: Vec<String>,
     /// Directories of our kernels.
     pub(super) kernels: BTreeSet<Sha256Digest>,
-    /// Which of them each file in the directory of entries names, whosever it is.
+    /// Which of them each file in the directory of entries may name, whosever it is.
     pub(super) references: BTreeMap<String, BTreeSet<Sha256Digest>>,
+    /// Deployments that files name in which no kernel was found, and which are none of ours.
+    pub(super) named_besides: BTreeSet<DeploymentName>,
+    /// An entry of which it is not known what it uses.
+    pub(super) unreadable: Option<Unreadable>,
     /// The highest generation in any name of ours.
     pub(super) newest: Option<EntryId>,
     /// Where the entries are, once there is a directory for them.
@@ -143,9 +159,28 @@ impl Entries {
         (self.ours().map(|(entry, _)| entry)).find(|entry| entry.deployment() != default)
     }
 
+    /// Deployments that are named by files that may be entries, though no kernel was found in them.
+    pub const fn named_besides(&self) -> &BTreeSet<DeploymentName> {
+        &self.named_besides
+    }
+
+    /// An entry that cannot be read: as long as there is one, nothing is known to be unused.
+    pub const fn unreadable(&self) -> Option<&Unreadable> {
+        self.unreadable.as_ref()
+    }
+
     /// Kernels that no entry, whosever it is, names: what an earlier run left.
     pub fn unused_kernels(&self) -> BTreeSet<Sha256Digest> {
-        let used: BTreeSet<_> = self.references.values().flatten().copied().collect();
+        self.unused_without(&BTreeSet::new())
+    }
+
+    /// Kernels that no entry would name any more without the files of these names.
+    pub(super) fn unused_without(&self, gone: &BTreeSet<&str>) -> BTreeSet<Sha256Digest> {
+        if self.unreadable.is_some() {
+            return BTreeSet::new();
+        }
+        let stays = (self.references.iter()).filter(|(name, _)| !gone.contains(name.as_str()));
+        let used: BTreeSet<_> = stays.flat_map(|(_, files)| files).copied().collect();
         self.kernels.difference(&used).copied().collect()
     }
 
@@ -171,16 +206,10 @@ impl<I: BootIo> Boot<I> {
             return Ok(found);
         };
         for DirEntry { name, kind } in self.list(&directory)? {
-            let Some(file_name) = std::str::from_utf8(&name)
-                .ok()
-                .filter(|_| kind == FileKind::Regular)
-            else {
-                continue;
-            };
-            if !file_name.to_ascii_lowercase().ends_with(SUFFIX) || file_name.starts_with('.') {
-                continue;
+            let is_entry = name.to_ascii_lowercase().ends_with(SUFFIX.as_bytes());
+            if is_entry && kind != FileKind::Directory && !name.starts_with(b".") {
+                self.read_entry(&directory, &name, &mut found)?;
             }
-            self.read_entry(&directory, file_name, &mut found)?;
         }
         let loader = self.loader;
         found.shown.sort_by(|a, b| loader.compare(a, b));
@@ -191,42 +220,54 @@ impl<I: BootIo> Boot<I> {
     fn read_entry(
         &self,
         directory: &StorePath,
-        file_name: &str,
+        name: &[u8],
         found: &mut Entries,
     ) -> Result<(), EntryError> {
-        let path = directory.join(file_name).expect("a name that was listed");
-        let ours = EntryId::parse(file_name.as_bytes());
+        let path = directory.join(name).expect("a name that was listed");
+        let file_name = String::from_utf8_lossy(name).into_owned();
+        let ours = EntryId::parse(name);
         if let Some((id, _)) = ours {
             found.newest = found.newest.max(Some(id));
         }
         let bytes = match self.read_small(&path, MAX_BOOT_ENTRY_BYTES) {
             Ok(bytes) => bytes,
-            // A foreign entry that is too large for us is still an entry.
-            Err(EntryError::TooLarge { .. }) if ours.is_none() => Vec::new(),
+            Err(error) if error.is_no_small_file() => {
+                found.unreadable.get_or_insert(Unreadable {
+                    path: self.full(&path),
+                    reason: error.to_string(),
+                });
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
-        let text = std::str::from_utf8(&bytes).unwrap_or_default();
-        let fields = Fields::parse(text);
-        let references = fields.references(&self.prefix).collect();
-        found.references.insert(file_name.to_owned(), references);
+        let text = String::from_utf8_lossy(&bytes);
+        let fields = Fields::parse(&text);
+        let references = found.references.entry(file_name.clone());
+        references.or_default().extend(digests_in(&bytes));
+        let names = deployments_in(&bytes);
         let boots = ["linux", "efi", "uki", "uki-url"]
             .iter()
             .any(|key| fields.get(key).is_some());
         if !boots {
-            if ours.is_some() {
-                found.leftovers.push(file_name.to_owned());
+            match ours {
+                Some(_) => found.leftovers.push(file_name),
+                None => found.named_besides.extend(names),
             }
             return Ok(());
         }
         let owner = match ours {
-            Some((id, _)) => match EntryText::parse(text, &id, &self.prefix) {
+            Some((id, _)) if std::str::from_utf8(&bytes).is_err() => Owner::Changed {
+                id,
+                reason: "it is not UTF-8".to_owned(),
+            },
+            Some((id, _)) => match EntryText::parse(&text, &id, &self.prefix) {
                 Ok(text) => Owner::Sealroot(OurEntry { id, text }),
                 Err(reason) => Owner::Changed { id, reason },
             },
             None if file_name.starts_with("ostree-") => Owner::Ostree,
             None => Owner::Other,
         };
-        let stem = file_name.strip_suffix(SUFFIX).unwrap_or(file_name);
+        let stem = file_name.strip_suffix(SUFFIX).unwrap_or(&file_name);
         let field = |key| fields.get(key).map(str::to_owned);
         found.shown.push(Entry {
             tries: split_tries(stem).1.filter(|_| self.loader.counts_tries()),
@@ -236,7 +277,8 @@ impl<I: BootIo> Boot<I> {
             machine_id: field("machine-id"),
             linux: field("linux"),
             options: field("options"),
-            file_name: file_name.to_owned(),
+            names,
+            file_name,
             owner,
         });
         Ok(())

@@ -109,7 +109,7 @@ fn split_options(options: &str) -> Result<(KernelArguments, DeploymentName), Str
 }
 
 /// The directory of ours that a path on the boot partition leads into.
-pub(super) fn referenced(path: &str) -> Option<Sha256Digest> {
+fn referenced(path: &str) -> Option<Sha256Digest> {
     let mut names = path.split('/').filter(|name| !name.is_empty());
     (names.next()? == KERNELS).then_some(())?;
     Sha256Digest::from_hex(names.next()?)
@@ -127,25 +127,13 @@ impl<'t> Fields<'t> {
             let (key, value) = line.split_once([' ', '\t'])?;
             (!line.starts_with('#')).then(|| (key, value.trim()))
         };
-        Self(text.lines().filter_map(field).collect())
+        Self(text.split(['\n', '\r']).filter_map(field).collect())
     }
 
     /// The last value of a key, which is the one that counts.
     pub(super) fn get(&self, key: &str) -> Option<&'t str> {
-        self.all(key).next_back()
-    }
-
-    /// All values of a key.
-    pub(super) fn all(&self, key: &str) -> impl DoubleEndedIterator<Item = &'t str> {
-        (self.0.iter()).filter_map(move |(of, value)| (*of == key).then_some(*value))
-    }
-
-    /// The directories of ours that any path in the entry leads into.
-    pub(super) fn references(&self, prefix: &str) -> impl Iterator<Item = Sha256Digest> {
-        let paths = ["linux", "initrd", "devicetree", "efi", "uki"];
-        (self.0.iter())
-            .filter(move |(key, _)| paths.contains(key))
-            .flat_map(|(_, value)| value.split_ascii_whitespace())
-            .filter_map(move |path| referenced(path.strip_prefix(prefix).unwrap_or(path)))
+        let is_of_key = |(of, _): &&(&str, &'t str)| *of == key;
+        let field = self.0.iter().rfind(is_of_key);
+        field.map(|(_, value)| *value)
     }
 }

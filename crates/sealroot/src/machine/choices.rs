@@ -6,10 +6,7 @@ use std::collections::BTreeMap;
 use sealroot_format::policy::DeploymentName;
 
 use super::MachineError;
-use crate::entry::{Boot, BootIo, Entries, Entry};
-
-/// How the argument begins that names a deployment.
-const ARGUMENT: &str = "sealroot=";
+use crate::entry::{Boot, BootIo, Entries, Entry, Unreadable};
 
 /// The deployments that boot entries name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,6 +17,8 @@ pub struct BootChoices {
     pub rollback: Option<DeploymentName>,
     /// Every deployment that any entry names, with the kernel command line of the first of them.
     pub named: BTreeMap<DeploymentName, String>,
+    /// An entry of which it is not known what it names.
+    pub unreadable: Option<Unreadable>,
 }
 
 impl BootChoices {
@@ -35,27 +34,24 @@ impl BootChoices {
     fn of_entries(entries: &Entries) -> Self {
         let mut named = BTreeMap::new();
         for entry in entries.in_boot_order() {
-            for name in named_by(entry) {
+            for name in &entry.names {
                 let options = entry.options.clone().unwrap_or_default();
-                named.entry(name).or_insert(options);
+                named.entry(*name).or_insert(options);
             }
         }
+        for name in entries.named_besides() {
+            named.entry(*name).or_default();
+        }
         Self {
-            default: entries
-                .default_entry()
-                .and_then(|entry| named_by(entry).last()),
+            default: entries.default_entry().and_then(booted_by),
             rollback: entries.rollback_entry().and_then(Entry::deployment),
             named,
+            unreadable: entries.unreadable().cloned(),
         }
     }
 }
 
-/// The deployments on an entry's command line. The boot program refuses more than one; all count.
-fn named_by(entry: &Entry) -> impl Iterator<Item = DeploymentName> {
-    let options = entry.options.as_deref().unwrap_or_default();
-    let names = options
-        .split_ascii_whitespace()
-        .filter_map(|argument| argument.strip_prefix(ARGUMENT)?.parse().ok());
-    let ours = entry.deployment();
-    names.filter(move |name| Some(*name) != ours).chain(ours)
+/// The deployment that an entry boots. The boot program refuses a command line with more than one.
+fn booted_by(entry: &Entry) -> Option<DeploymentName> {
+    entry.deployment().or_else(|| entry.names.last().copied())
 }

@@ -43,6 +43,14 @@ pub enum MachineError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A boot entry cannot be read, so what it boots is not known.
+    #[error("which deployments the boot entry {} names is not known: {reason}", path.display())]
+    UnreadableEntry {
+        /// The entry.
+        path: PathBuf,
+        /// Why it cannot be read.
+        reason: String,
+    },
     /// A file or directory beside the store could not be read or made.
     #[error("cannot {operation} {}", path.display())]
     Runtime {
@@ -106,7 +114,7 @@ impl MachineError {
             Self::Entry(error) => error.class(),
             Self::Etc(error) => error.class(),
             Self::Unpack(error) => error.class(),
-            Self::Booted { .. } => ErrorClass::Corrupt,
+            Self::Booted { .. } | Self::UnreadableEntry { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
             Self::InUse { .. } => ErrorClass::Usage,
             Self::NothingRuns | Self::NoRollback | Self::NoDefault | Self::MissingPack { .. } => {

@@ -10,6 +10,7 @@ use super::choices::BootChoices;
 use super::mounts::Mounts;
 use super::{LiveMount, MachineError, Runtime};
 use crate::deploy::{self, DeployError, Flag, Record};
+use crate::entry::Unreadable;
 use crate::store::{Store, StoreIo};
 
 /// Something that uses a deployment: as long as there is one, it is never collected.
@@ -70,11 +71,15 @@ pub struct Scan {
     /// Packs that are mounted for a look.
     pub mounts: Vec<LiveMount>,
     pub(super) mount_records: Mounts,
+    unreadable: Option<Unreadable>,
 }
 
 impl Scan {
-    /// The same, if it is known what runs: nothing may be removed otherwise.
+    /// The same, if it is known what runs and what boots: nothing may be removed otherwise.
     pub(super) fn certain(self) -> Result<Self, MachineError> {
+        if let Some(Unreadable { path, reason }) = self.unreadable {
+            return Err(MachineError::UnreadableEntry { path, reason });
+        }
         Ok(Self {
             booted: Ok(self.booted?),
             ..self
@@ -130,5 +135,6 @@ pub fn scan<I: StoreIo>(
         deployments,
         mounts,
         mount_records,
+        unreadable: choices.unreadable.clone(),
     })
 }

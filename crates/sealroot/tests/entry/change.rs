@@ -307,6 +307,64 @@ fn a_changed_entry_of_ours_stays_and_keeps_its_kernel() {
     ));
 }
 
+/// Others' entries as loaders read them and people damage them, each of which names this kernel.
+fn odd_texts(files: &str) -> Vec<Vec<u8>> {
+    let linux = format!("linux /sealroot/{files}/linux\n");
+    let upper = format!("linux \\SEALROOT\\{}\\LINUX\n", files.to_uppercase());
+    vec![
+        [b"title Notl\xf6sung\n", linux.as_bytes()].concat(),
+        [linux.as_bytes(), b"options x\r\xff\0\xfe"].concat(),
+        [b"title ", &[b'x'; 70_000][..], b"\n", linux.as_bytes()].concat(),
+        linux.replace('\n', "\r").into_bytes(),
+        upper.into_bytes(),
+        format!("initrd /sealroot//./{files}/initrd").into_bytes(),
+    ]
+}
+
+// Rules: N5
+#[test]
+fn a_kernel_that_an_entry_names_in_any_way_stays() {
+    let before = MemoryDisk::new(false);
+    let added = Wanted::of(1).add(&look(&before), &all).expect("added");
+    let files = added.entry.text.files.to_string();
+    for (number, text) in odd_texts(&files).iter().enumerate() {
+        let disk = before.copy();
+        disk.plant(&path("loader/entries/rescue.conf"), text);
+        Wanted::of(2).add(&look(&disk), &nothing).expect("added");
+        look(&disk).clear(&Silent).expect("cleared");
+        let linux = format!("/sealroot/{files}/linux");
+        assert!(disk.files().contains_key(&linux), "text {number}");
+    }
+}
+
+// Rules: N5
+#[test]
+fn while_an_entry_cannot_be_read_no_kernel_goes() {
+    let disk = MemoryDisk::new(false);
+    Wanted::of(1).add(&look(&disk), &all).expect("added");
+    disk.plant(
+        &path("loader/entries/large.conf"),
+        &vec![b'x'; (1 << 20) + 1],
+    );
+    let added = Wanted::of(2).add(&look(&disk), &nothing).expect("added");
+    assert_eq!(
+        (added.removed.entries.len(), added.removed.kernels.len()),
+        (1, 0)
+    );
+    let entries = look(&disk).entries().expect("read");
+    let unreadable = entries.unreadable().expect("it is named");
+    assert!(unreadable.path.ends_with("loader/entries/large.conf"));
+    assert!(
+        unreadable.reason.contains("expected at most"),
+        "{}",
+        unreadable.reason
+    );
+    let io = disk.process(Trouble::None);
+    sealroot::entry::BootIo::remove_file(&io, &path("loader/entries/large.conf")).expect("removed");
+    let removed = look(&disk).clear(&Silent).expect("cleared");
+    assert_eq!(removed.kernels.len(), 1);
+}
+
 #[test]
 fn a_damaged_kernel_is_written_again() {
     let disk = MemoryDisk::new(false);

@@ -122,6 +122,7 @@ fn collect(store: &Store) {
             default: Some(name),
             rollback: None,
             named: [(name, String::new())].into(),
+            ..BootChoices::default()
         })
     };
     let all = Retention {

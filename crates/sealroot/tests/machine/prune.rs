@@ -6,13 +6,15 @@ use std::os::unix::fs::MetadataExt as _;
 
 use sealroot::check::{Depth, Severity, check};
 use sealroot::deploy::{self, Flag};
+use sealroot::entry::{Boot, Loader};
 use sealroot::machine::{
-    BootChoices, MachineError, MountRecord, Releases, Retention, plan_prune, prune, record_mount,
+    self, BootChoices, MachineError, MountRecord, Releases, Retention, plan_prune, prune,
+    record_mount,
 };
 use sealroot::monitor::Silent;
-use sealroot::store::{Store, StoreIo as _, object_path, pack_path};
+use sealroot::store::{Store, StoreIo as _, StorePath, object_path, pack_path};
 use sealroot_format::ErrorClass;
-use sealroot_testkit::memory_io::Trouble;
+use sealroot_testkit::memory_io::{MemoryDisk, Trouble};
 
 use crate::store_support::{Scratch, content};
 use crate::support::{Machine, NOTHING, deploy, open, release};
@@ -371,6 +373,7 @@ fn what_has_other_names_elsewhere_frees_nothing() {
         default: Some(names[1]),
         rollback: None,
         named: [(names[1], String::new())].into(),
+        ..BootChoices::default()
     };
     let ask = || Ok(choices.clone());
     let runtime = sealroot::machine::Runtime::new(scratch.directory.path().join("run"));
@@ -416,4 +419,50 @@ fn a_statement_whose_pack_was_never_fetched_is_no_obstacle() {
     let pruned = machine.prune(&[2, 1], all).expect("pruned");
     assert_eq!(pruned.statements, [(commit, stream)]);
     assert_eq!(pruned.packs, []);
+}
+
+/// A copy of an entry that people and their tools have made of one of ours, and which boots.
+#[test]
+fn what_an_odd_entry_boots_is_never_collected() {
+    let machine = Machine::new(true);
+    let disk = MemoryDisk::new(false);
+    let boot = Boot::new(disk.process(Trouble::None), Loader::Grub, "");
+    machine.add_entries(&boot, &[1]);
+    let name = machine.names[0];
+    let collect = || {
+        let ask = || BootChoices::of(Some(&boot));
+        let (store, runtime) = (machine.open(), machine.runtime());
+        prune(&store, &runtime, &ask, NOTHING, &Silent)
+    };
+    machine::pin(&machine.open(), &machine.names[2], &Silent).expect("pinned");
+    let path = StorePath::new("loader/entries/rescue.conf").expect("a path");
+    for text in [
+        format!("title Notl\0sung\nlinux /k\noptions a sealroot={name}\n"),
+        format!(
+            "title {}\nlinux /k\noptions sealroot={name}",
+            "x".repeat(70_000)
+        ),
+        format!("linux /k\noptions \"sealroot={name}\"\noptions quiet\n"),
+        format!("noise\rsealroot={name} more noise"),
+    ] {
+        let mut bytes = text.into_bytes();
+        for byte in bytes.iter_mut().filter(|byte| **byte == 0) {
+            *byte = 0xf6;
+        }
+        disk.plant(&path, &bytes);
+        let pruned = collect().expect("pruned");
+        assert_eq!(pruned.deployments, []);
+    }
+    disk.plant(&path, &vec![b' '; (1 << 20) + 1]);
+    let error = collect().expect_err("what it boots is not known");
+    assert!(
+        matches!(error, MachineError::UnreadableEntry { .. }),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("loader/entries/rescue.conf"),
+        "{error}"
+    );
+    sealroot::entry::BootIo::remove_file(boot.io(), &path).expect("removed");
+    assert_eq!(collect().expect("pruned").deployments, [name]);
 }

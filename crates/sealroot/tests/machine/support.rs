@@ -71,6 +71,7 @@ impl Machine {
             default: names.first().copied(),
             rollback: names.get(1).copied(),
             named: names.iter().map(|name| (*name, "quiet".into())).collect(),
+            ..BootChoices::default()
         }
     }
 
