@@ -44,7 +44,17 @@ impl KernelArguments {
 
     /// Adds arguments, `KEY` or `KEY=VALUE`, behind all others of the kernel.
     pub fn append(&mut self, text: &str) -> Result<(), EntryError> {
+        let refuse = |reason: &str| EntryError::Argument {
+            argument: text.to_owned(),
+            reason: reason.to_owned(),
+        };
+        if text.contains(char::is_control) {
+            return Err(refuse("it has control characters"));
+        }
         let added: Self = text.parse()?;
+        if added.is_empty() {
+            return Err(refuse("expected an argument"));
+        }
         let end = self.0.iter().position(|argument| &**argument == END);
         let at = end.unwrap_or(self.0.len());
         let mut changed = self.clone();
@@ -65,7 +75,12 @@ impl KernelArguments {
     /// value `OLD` (`KEY=OLD=NEW`). Where there is none of that key, it is added.
     pub fn replace(&mut self, text: &str) -> Result<(), EntryError> {
         let new = one(text)?;
-        let (key, value) = new.split_once('=').unwrap_or((&new, ""));
+        let Some((key, value)) = new.split_once('=') else {
+            return Err(EntryError::Argument {
+                argument: text.to_owned(),
+                reason: "expected KEY=VALUE".to_owned(),
+            });
+        };
         if self.iter().all(|present| key_of(present) != key) {
             return self.append(&new);
         }

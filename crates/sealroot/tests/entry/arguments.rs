@@ -78,3 +78,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_no_single_argument_is_not_added() {
+    let mut arguments = KernelArguments::default();
+    for bad in ["", " ", "\"\"", "a\nb", "a\tb", "a=\u{7f}"] {
+        assert!(arguments.append(bad).is_err(), "{bad:?}");
+    }
+    assert!(arguments.replace("key").is_err());
+    assert!(arguments.is_empty());
+}
