@@ -9,7 +9,7 @@ use sealroot::activate::ActivateError;
 use sealroot::adopt::AdoptError;
 use sealroot::build::BuildError;
 use sealroot::deploy::DeployError;
-use sealroot::entry::InitrdError;
+use sealroot::entry::{EntryError, InitrdError};
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
@@ -84,6 +84,7 @@ fn of_activate(error: &ActivateError) -> Option<String> {
         ActivateError::Release(error) => of_release(error),
         ActivateError::Adopt(error) => of_adopt(error),
         ActivateError::Machine(error) => of_machine(error),
+        ActivateError::Entry(error) => of_entry(error),
         ActivateError::Initrd(error) => of_initrd(error),
         ActivateError::NoRootDevice { .. } => {
             Some("name it with --root UUID=, PARTUUID= or LABEL=".into())
@@ -92,6 +93,19 @@ fn of_activate(error: &ActivateError) -> Option<String> {
             let commit = name.commit.to_hex();
             Some(format!("`sealroot deploy {commit}` does all of it now"))
         }
+        _ => None,
+    }
+}
+
+fn of_entry(error: &EntryError) -> Option<String> {
+    match error {
+        EntryError::NoSpace { location, .. } => Some(format!(
+            "make room in {}; `sealroot undeploy` frees the kernel of a deployment that is not needed",
+            location.display()
+        )),
+        EntryError::NoGenerationLeft { name } => Some(format!(
+            "remove {name} if nothing boots with it: numbers go on after the highest that is left"
+        )),
         _ => None,
     }
 }
@@ -178,6 +192,7 @@ fn of_machine(error: &MachineError) -> Option<String> {
     match error {
         MachineError::Store(error) => of_store(error),
         MachineError::Deploy(error) => of_deploy(error),
+        MachineError::Entry(error) => of_entry(error),
         MachineError::InUse { name, state } => Some(match state {
             State::Booted => "boot another deployment first".into(),
             State::Pinned => format!("`sealroot unpin {name}` lets it go"),
@@ -192,9 +207,14 @@ fn of_machine(error: &MachineError) -> Option<String> {
             "see what {} is; move it away if nothing boots with it",
             path.display()
         )),
-        MachineError::NothingRuns | MachineError::NoRollback | MachineError::NoDefault => {
+        MachineError::NothingRuns | MachineError::NoRollback => {
             Some("`sealroot deploy COMMIT` makes a boot entry".into())
         }
+        MachineError::NoDefault { .. } => Some(
+            "`sealroot deploy COMMIT` makes a boot entry; where another stays the default, remove or \
+             rename that one"
+                .into(),
+        ),
         MachineError::MissingPack { .. } | MachineError::BadPack { .. } => Some(format!(
             "{BUILD_AGAIN}, or `sealroot undeploy` what needs it; then prune"
         )),

@@ -70,7 +70,8 @@ impl std::fmt::Debug for NewEntry<'_> {
 }
 
 impl NewEntry<'static> {
-    /// The same entry once more, to make it the default: a rollback, or with changed arguments.
+    /// The same entry once more, to make it the default, not counted: a rollback, or with changed
+    /// arguments.
     pub fn again(ours: &OurEntry) -> Self {
         Self {
             deployment: ours.text.deployment,
@@ -91,6 +92,8 @@ pub struct Added {
     pub is_reused: bool,
     /// What it replaced.
     pub removed: Removed,
+    /// The file of the entry that boots by default all the same, where it is not this one.
+    pub boots_instead: Option<String>,
 }
 
 /// What was removed.
@@ -123,8 +126,10 @@ fn expendable<'e>(
     keep: &'e dyn Fn(&OurEntry) -> bool,
     files: &'e Sha256Digest,
 ) -> impl Fn(&OurEntry) -> bool + use<'e> {
-    let default = found.ours().next().map(|(_, ours)| ours.id);
-    move |ours| !keep(ours) && Some(ours.id) != default && ours.text.files != *files
+    let newest = found.ours().next().map(|(_, ours)| ours);
+    let default = found.default_entry().and_then(Entry::ours);
+    let stay = [newest, default].map(|ours| ours.map(|ours| ours.id));
+    move |ours| !keep(ours) && !stay.contains(&Some(ours.id)) && ours.text.files != *files
 }
 
 impl<I: BootIo> Boot<I> {
@@ -132,7 +137,7 @@ impl<I: BootIo> Boot<I> {
     /// which `keep` is false, and kernels that no entry names any more.
     ///
     /// An older entry of the same deployment is replaced; where the newest one is tried only so
-    /// often, the older one stays as a fallback if `keep` says so, until [`Boot::bless`]. What is
+    /// often, one that is not counted stays as a fallback if `keep` says so, until [`Boot::bless`]. What is
     /// the newest already is left as it is, with the tries that it has. Space is computed before
     /// anything is written: where it is short, what is not kept is removed first, but never the
     /// present default.
@@ -159,7 +164,9 @@ impl<I: BootIo> Boot<I> {
             files,
         };
         let fault = self.fault(&files)?;
-        let newest = found.ours().max_by_key(|(_, ours)| ours.id.generation);
+        // One that somebody has changed since may be newer: then a newer one still is made.
+        let newest = found.newest.map(|newest| newest.generation);
+        let newest = (found.ours()).find(|(_, ours)| Some(ours.id.generation) == newest);
         let is_tried = |entry: &Entry| entry.tries.is_none_or(|tries| tries.left > 0);
         let reused =
             newest.filter(|(entry, ours)| is_tried(entry) && ours.text == text && fault.is_none());
@@ -188,15 +195,21 @@ impl<I: BootIo> Boot<I> {
                 (OurEntry { id, text }, false)
             }
         };
-        let is_replaced = |ours: &OurEntry| {
+        // One that is counted itself was not found good: it is nothing to fall back to.
+        let is_replaced = |other: &Entry, ours: &OurEntry| {
             let same_deployment = ours.text.deployment == entry.text.deployment;
-            ours.id != entry.id && (!keep(ours) || same_deployment && !is_counted)
+            let is_fallback = is_counted && other.tries.is_none();
+            ours.id != entry.id && (!keep(ours) || same_deployment && !is_fallback)
         };
         removed.extend(self.retire(&self.entries()?, &is_replaced)?);
+        let found = self.entries()?;
+        let is_another = |default: &&Entry| default.ours().map(|ours| ours.id) != Some(entry.id);
+        let boots_instead = found.default_entry().filter(is_another);
         Ok(Added {
             entry,
             is_reused,
             removed,
+            boots_instead: boots_instead.map(|default| default.file_name.clone()),
         })
     }
 
@@ -304,9 +317,11 @@ impl<I: BootIo> Boot<I> {
     fn retire(
         &self,
         found: &Entries,
-        is_replaced: &dyn Fn(&OurEntry) -> bool,
+        is_replaced: &dyn Fn(&Entry, &OurEntry) -> bool,
     ) -> Result<Removed, EntryError> {
-        let replaced = found.ours().filter(|(_, ours)| is_replaced(ours));
+        let replaced = found
+            .ours()
+            .filter(|(entry, ours)| is_replaced(entry, ours));
         let names: Vec<_> = replaced.map(|(entry, _)| entry.file_name.clone()).collect();
         let mut removed = self.remove_entries(found, names)?;
         removed.extend(self.remove_unused_kernels()?);
@@ -385,7 +400,7 @@ impl<I: BootIo> Boot<I> {
             Room::WithoutExpendable => {
                 self.settle()?;
                 let is_expendable = expendable(found, keep, files);
-                self.retire(found, &is_expendable)
+                self.retire(found, &|_, ours| is_expendable(ours))
             }
         }
     }

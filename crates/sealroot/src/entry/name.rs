@@ -63,6 +63,13 @@ pub struct Tries {
     pub done: u32,
 }
 
+impl Tries {
+    /// How many there were at first.
+    pub const fn all(self) -> u32 {
+        self.left.saturating_add(self.done)
+    }
+}
+
 /// `+<left>` or `+<left>-<done>`, as it stands in a name.
 impl fmt::Display for Tries {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -81,3 +81,30 @@ fn systemd_boot(left: &Entry, right: &Entry) -> Ordering {
         .then_with(|| version::uapi(right.id().as_bytes(), left.id().as_bytes()))
         .then_with(by_tries)
 }
+
+/// Whether a name matches a pattern of shells, with `*` and `?`.
+pub(super) fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut at, mut name_at) = (0, 0);
+    // Where the last `*` stood, and how far it reaches in the name.
+    let mut star = None;
+    while name_at < name.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, name_at));
+                at += 1;
+            }
+            Some(byte) if *byte == b'?' || *byte == name[name_at] => {
+                at += 1;
+                name_at += 1;
+            }
+            _ => {
+                let Some((star_at, reach)) = star else {
+                    return false;
+                };
+                star = Some((star_at, reach + 1));
+                (at, name_at) = (star_at + 1, reach + 1);
+            }
+        }
+    }
+    pattern[at..].iter().all(|byte| *byte == b'*')
+}

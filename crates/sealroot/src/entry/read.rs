@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 use sealroot_format::digest::Sha256Digest;
-use sealroot_format::limits::{MAX_BOOT_ENTRIES, MAX_BOOT_ENTRY_BYTES};
+use sealroot_format::limits::{MAX_BOOT_ENTRIES, MAX_BOOT_ENTRY_BYTES, MAX_LOADER_CONFIG_BYTES};
 use sealroot_format::policy::DeploymentName;
 
 use super::name::{EntryId, Generation, SUFFIX, Tries, split_tries};
+use super::order::{Loader, matches};
 use super::search::{deployments_in, digests_in};
 use super::text::{EntryText, Fields, KERNELS};
 use super::{Boot, BootIo, EntryError};
@@ -19,6 +20,9 @@ use crate::store::{DirEntry, FileKind, StorePath, again};
 /// The directory that the loader reads.
 const LOADER: &str = "loader";
 const ENTRIES: &str = "entries";
+
+/// The configuration of systemd-boot, beside it.
+const CONFIG: &str = "loader.conf";
 
 /// One boot entry: a file that the loader shows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,6 +125,8 @@ pub struct Entries {
     pub(super) named_besides: BTreeSet<DeploymentName>,
     /// An entry of which it is not known what it uses.
     pub(super) unreadable: Option<Unreadable>,
+    /// What the configuration of systemd-boot says is the default: a pattern.
+    pub(super) preferred: Option<String>,
     /// The highest generation in any name of ours.
     pub(super) newest: Option<EntryId>,
     /// Where the entries are, once there is a directory for them.
@@ -133,9 +139,15 @@ impl Entries {
         &self.shown
     }
 
-    /// The entry that boots unless somebody chooses another.
+    /// The entry that boots unless somebody chooses another: the first that the configuration of
+    /// systemd-boot names, else the first of all.
     pub fn default_entry(&self) -> Option<&Entry> {
-        self.shown.first()
+        let is_named = |entry: &&Entry| {
+            let pattern = self.preferred.as_deref();
+            pattern.is_some_and(|pattern| matches(pattern.as_bytes(), entry.id().as_bytes()))
+        };
+        let named = self.shown.iter().find(is_named);
+        named.or_else(|| self.shown.first())
     }
 
     /// Ours, in the order of the loader.
@@ -152,11 +164,15 @@ impl Entries {
             .map(|(entry, _)| entry)
     }
 
-    /// What boots if the default is given up: the next entry of ours in order that boots another
-    /// deployment.
+    /// What boots if our newest entry in order is given up, also one that somebody changed: the next
+    /// of ours that boots another deployment.
     pub fn rollback_entry(&self) -> Option<&Entry> {
-        let default = self.default_entry()?.deployment();
-        (self.ours().map(|(entry, _)| entry)).find(|entry| entry.deployment() != default)
+        let newest = self.shown.iter().find_map(|entry| match &entry.owner {
+            Owner::Sealroot(OurEntry { id, .. }) | Owner::Changed { id, .. } => Some(id),
+            Owner::Ostree | Owner::Other => None,
+        })?;
+        let is_other = |(_, ours): &(&Entry, &OurEntry)| !newest.is_of(&ours.text.deployment);
+        self.ours().find(is_other).map(|(entry, _)| entry)
     }
 
     /// Deployments that are named by files that may be entries, though no kernel was found in them.
@@ -211,6 +227,9 @@ impl<I: BootIo> Boot<I> {
                 self.read_entry(&directory, &name, &mut found)?;
             }
         }
+        if let (Loader::SystemdBoot, Some((parent, _))) = (self.loader, directory.split()) {
+            found.preferred = self.preferred(&parent)?;
+        }
         let loader = self.loader;
         found.shown.sort_by(|a, b| loader.compare(a, b));
         found.directory = Some(directory);
@@ -234,7 +253,10 @@ impl<I: BootIo> Boot<I> {
             Err(error) if error.is_no_small_file() => {
                 found.unreadable.get_or_insert(Unreadable {
                     path: self.full(&path),
-                    reason: error.to_string(),
+                    reason: match error {
+                        EntryError::Io { .. } => "it is a symlink".to_owned(),
+                        _ => error.to_string(),
+                    },
                 });
                 return Ok(());
             }
@@ -282,6 +304,19 @@ impl<I: BootIo> Boot<I> {
             owner,
         });
         Ok(())
+    }
+
+    /// What `loader.conf` names as the default; what it remembers by itself (`@saved`) is not known.
+    fn preferred(&self, directory: &StorePath) -> Result<Option<String>, EntryError> {
+        let path = directory.join(CONFIG).expect("a constant");
+        let bytes = match self.read_small(&path, MAX_LOADER_CONFIG_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.is_not_found() || error.is_no_small_file() => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let pattern = Fields::parse(&text).get("default").map(str::to_owned);
+        Ok(pattern.filter(|pattern| !pattern.starts_with('@')))
     }
 
     /// The directories of kernels.

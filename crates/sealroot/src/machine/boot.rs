@@ -11,7 +11,8 @@ use super::booted::Booted;
 use super::{MachineError, Runtime};
 use crate::deploy::{self, Flag};
 use crate::entry::{
-    Added, Boot, BootIo, Entry, EntryId, KernelArguments, NewEntry, OurEntry, Removed,
+    Added, Boot, BootIo, Entries, Entry, EntryId, KernelArguments, NewEntry, OurEntry, Removed,
+    Tries,
 };
 use crate::monitor::Monitor;
 use crate::store::{Store, StoreIo, Transaction};
@@ -157,15 +158,23 @@ pub fn bless<I: StoreIo, B: BootIo>(
     })
 }
 
+/// The default entry, which must be ours.
+fn our_default(entries: &Entries) -> Result<(&Entry, &OurEntry), MachineError> {
+    let default = entries.default_entry();
+    let ours = default.and_then(|entry| Some((entry, entry.ours()?)));
+    ours.ok_or_else(|| MachineError::NoDefault {
+        found: default.map_or_else(|| "there is none".into(), |entry| entry.file_name.clone()),
+    })
+}
+
 /// The kernel arguments of the default entry, which must be ours.
 pub fn arguments<B: BootIo>(boot: &Boot<B>) -> Result<KernelArguments, MachineError> {
     let entries = boot.entries()?;
-    let ours = entries.default_entry().and_then(Entry::ours);
-    Ok(ours.ok_or(MachineError::NoDefault)?.text.arguments.clone())
+    Ok(our_default(&entries)?.1.text.arguments.clone())
 }
 
 /// Changes the kernel arguments of the default entry, which must be ours, by a new entry in its
-/// place.
+/// place. Where the default is counted, the new one is too, anew from the first number of tries.
 pub fn change_arguments<I: StoreIo, B: BootIo>(
     store: &Store<I>,
     boot: &Boot<B>,
@@ -174,8 +183,9 @@ pub fn change_arguments<I: StoreIo, B: BootIo>(
 ) -> Result<Added, MachineError> {
     let transaction = store.begin(monitor)?;
     let entries = boot.entries()?;
-    let ours = entries.default_entry().and_then(Entry::ours);
-    let mut new = NewEntry::again(ours.ok_or(MachineError::NoDefault)?);
+    let (entry, ours) = our_default(&entries)?;
+    let mut new = NewEntry::again(ours);
+    new.tries = entry.tries.map(Tries::all);
     change(&mut new.arguments)?;
     let added = boot.add(&new, &|_| true, monitor)?;
     transaction.finish()?;

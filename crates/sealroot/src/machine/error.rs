@@ -68,8 +68,11 @@ pub enum MachineError {
     #[error("there is no older boot entry of sealroot's to go back to")]
     NoRollback,
     /// What boots is none of ours.
-    #[error("the default boot entry is none of sealroot's")]
-    NoDefault,
+    #[error("the default boot entry is none of sealroot's as it wrote it: {found}")]
+    NoDefault {
+        /// Its file, if there is one.
+        found: String,
+    },
     /// A deployment that is in use was to be removed.
     #[error("the deployment {name} is {}: it is not removed", state.as_str())]
     InUse {
@@ -117,9 +120,10 @@ impl MachineError {
             Self::Booted { .. } | Self::UnreadableEntry { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
             Self::InUse { .. } => ErrorClass::Usage,
-            Self::NothingRuns | Self::NoRollback | Self::NoDefault | Self::MissingPack { .. } => {
-                ErrorClass::NotFound
-            }
+            Self::NothingRuns
+            | Self::NoRollback
+            | Self::NoDefault { .. }
+            | Self::MissingPack { .. } => ErrorClass::NotFound,
             Self::BadPack { source, .. } => source.class(),
             Self::ForeignMount { .. } => ErrorClass::Busy,
         }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Adding, blessing, replacing and removing entries.
 
-use sealroot::entry::{EntryError, NewEntry, OurEntry, Owner};
+use sealroot::entry::{Boot, EntryError, Loader, NewEntry, OurEntry, Owner};
 use sealroot::monitor::Silent;
 use sealroot::store::StorePath;
 use sealroot_format::ErrorClass;
@@ -363,6 +363,76 @@ fn while_an_entry_cannot_be_read_no_kernel_goes() {
     sealroot::entry::BootIo::remove_file(&io, &path("loader/entries/large.conf")).expect("removed");
     let removed = look(&disk).clear(&Silent).expect("cleared");
     assert_eq!(removed.kernels.len(), 1);
+}
+
+/// One that somebody has changed since sorts before all others of ours: only a newer one will do.
+#[test]
+fn there_is_a_way_back_from_a_changed_entry() {
+    let disk = MemoryDisk::new(false);
+    for number in [1, 2] {
+        Wanted::of(number).add(&look(&disk), &all).expect("added");
+    }
+    let name = "/loader/entries/sealroot-00000002-020202020202.0.conf";
+    let mut text = disk.files()[name].clone();
+    text.extend_from_slice(b"# x\n");
+    disk.plant(&path(&name[1..]), &text);
+    let entries = look(&disk).entries().expect("read");
+    let rollback = entries.rollback_entry().and_then(|entry| entry.ours());
+    let rollback = rollback.expect("there is one");
+    assert_eq!(rollback.text.deployment, deployment(1));
+    let added = look(&disk)
+        .add(&NewEntry::again(rollback), &all, &Silent)
+        .expect("added");
+    assert_eq!(
+        (added.is_reused, added.entry.id.generation.get()),
+        (false, 3)
+    );
+    assert_eq!(added.boots_instead, None);
+    let booted = bootable(&disk.files()).into_iter().next();
+    assert_eq!(
+        booted.expect("an entry").0,
+        "sealroot-00000003-010101010101.0.conf"
+    );
+}
+
+// Rules: O5
+#[test]
+fn what_boots_instead_is_told_and_the_way_back_is_not_it() {
+    let rows: [(Loader, &str, &str, Option<&str>); 6] = [
+        (Loader::SystemdBoot, "debian", "", Some("debian.conf")),
+        (Loader::SystemdBoot, "debian", "default sealroot-*\n", None),
+        (
+            Loader::SystemdBoot,
+            "zz",
+            "timeout 3\ndefault zz.conf\n",
+            Some("zz.conf"),
+        ),
+        (Loader::SystemdBoot, "zz", "default @saved\n", None),
+        (Loader::SystemdBoot, "zz", "default gone-?.conf\n", None),
+        (Loader::Grub, "zz", "default sealroot-*\n", Some("zz.conf")),
+    ];
+    for (loader, foreign, config, expected) in rows {
+        let disk = MemoryDisk::new(false);
+        let boot = Boot::new(disk.process(Trouble::None), loader, "");
+        Wanted::of(1).add(&boot, &all).expect("added");
+        let text = format!("title {foreign}\nsort-key {foreign}\nlinux /l\n");
+        disk.plant(
+            &path(&format!("loader/entries/{foreign}.conf")),
+            text.as_bytes(),
+        );
+        disk.plant(&path("loader/loader.conf"), config.as_bytes());
+        let added = Wanted::of(2).add(&boot, &all).expect("added");
+        assert_eq!(
+            added.boots_instead.as_deref(),
+            expected,
+            "{foreign} {config}"
+        );
+        let entries = boot.entries().expect("read");
+        let rollback = entries
+            .rollback_entry()
+            .and_then(sealroot::entry::Entry::deployment);
+        assert_eq!(rollback, Some(deployment(1)), "{foreign} {config}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! names a deployment that survives, and there is always one.
 
 use sealroot::deploy::{self, Flag, Request};
-use sealroot::entry::{Boot, BootIo as _, Files, Loader, NewEntry};
+use sealroot::entry::{Boot, BootIo as _, Files, KernelArguments, Loader, NewEntry};
 use sealroot::machine::{self, BootChoices, MachineError, Runtime, make_default};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StorePath};
@@ -228,4 +228,58 @@ fn a_counted_default_once_more_keeps_its_fallback_and_its_tries() {
         assert_eq!(deploy(tries), name);
         assert_eq!(disk.files(), before, "{tries:?}");
     }
+}
+
+#[test]
+fn where_another_entry_boots_by_default_the_way_back_stays() {
+    let machine = Machine::new(true);
+    let disk = MemoryDisk::new(false);
+    let boot = boot_on(&disk, Trouble::None);
+    machine.add_entries(&boot, &[0, 1]);
+    let foreign = StorePath::new("loader/entries/debian.conf").expect("a path");
+    disk.plant(&foreign, b"title Debian\nsort-key debian\nlinux /l\n");
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    for _ in 0..2 {
+        deploy_and_boot(&machine.open(), &boot, &machine.runtime(), &new, None).expect("deployed");
+        let choices = BootChoices::of(Some(&boot)).expect("read");
+        assert_eq!(
+            (choices.default, choices.rollback),
+            (None, Some(machine.names[1]))
+        );
+    }
+    let back = machine::rollback(&machine.open(), &boot, &Silent).expect("there is a way back");
+    assert_eq!(back.entry.text.deployment, machine.names[1]);
+    assert_eq!(back.boots_instead.as_deref(), Some("debian.conf"));
+}
+
+#[test]
+fn other_arguments_are_tried_as_often_as_the_entry_was() {
+    let machine = Machine::new(true);
+    let disk = MemoryDisk::new(false);
+    let boot = boot_on(&disk, Trouble::None);
+    machine.add_entries(&boot, &[1]);
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    let (store, runtime) = (machine.open(), machine.runtime());
+    let name = deploy_and_boot(&store, &boot, &runtime, &new, Some(3)).expect("deployed");
+    let commit = &name.commit.to_hex()[..12];
+    let path =
+        |name: &str| StorePath::new(format!("loader/entries/sealroot-{name}")).expect("a path");
+    let counted = path(&format!("00000002-{commit}.0+3.conf"));
+    let text = disk.files()[&format!("/{counted}")].clone();
+    disk.plant(&path(&format!("00000002-{commit}.0+2-1.conf")), &text);
+    boot.io().remove_file(&counted).expect("removed");
+    let append = |arguments: &mut KernelArguments| arguments.append("more");
+    machine::change_arguments(&store, &boot, &append, &Silent).expect("changed");
+    let entries = boot.entries().expect("read");
+    let names: Vec<_> = (entries.in_boot_order().iter())
+        .map(|entry| entry.file_name.clone())
+        .collect();
+    let before = machine.names[1].commit.to_hex();
+    let expected = [
+        format!("sealroot-00000003-{commit}.0+3.conf"),
+        format!("sealroot-00000001-{}.0.conf", &before[..12]),
+    ];
+    assert_eq!(names, expected);
 }
