@@ -304,7 +304,7 @@ impl EntryArgs {
             return Ok(report);
         }
         let done = activate::activate(transaction, machine, name, tree, &prepared)?;
-        report.entry = Some(EntryReport::new(&done.added));
+        report.entry = Some(EntryReport::new(&done.added, machine.boot.loader()));
         report.etc = done.etc.as_ref().map(EtcReport::new);
         Ok(report)
     }
@@ -421,7 +421,7 @@ pub(crate) fn activate_staged(
     let prepared = activate::prepare(store, &pack, &machine, statement, &aim, &wishes, monitor)?;
     let done = activate::activate(transaction, &machine, name, &release.tree, &prepared)?;
     Ok((
-        EntryReport::new(&done.added),
+        EntryReport::new(&done.added, boot.loader()),
         done.etc.as_ref().map(EtcReport::new),
     ))
 }

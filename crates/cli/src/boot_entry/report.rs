@@ -3,11 +3,11 @@
 
 use std::io::{self, Write};
 
-use sealroot::entry::{Added, Origin};
+use sealroot::entry::{Added, Loader, Origin};
 use sealroot::etc::Merged;
 use serde::Serialize;
 
-use crate::output::{Report, counted};
+use crate::output::{Report, counted, printable};
 
 /// A boot entry that was made.
 #[derive(Serialize)]
@@ -18,11 +18,19 @@ pub(crate) struct EntryReport {
     kernel_arguments: String,
     is_reused: bool,
     removed: Vec<String>,
+    boots_next: bool,
+    /// The file of the entry that boots by default, where it is not this one.
+    boots_instead: Option<String>,
+    #[serde(skip)]
+    loader: Loader,
 }
 
 impl EntryReport {
-    pub(crate) fn new(added: &Added) -> Self {
+    pub(crate) fn new(added: &Added, loader: Loader) -> Self {
         Self {
+            boots_next: added.boots_instead.is_none(),
+            boots_instead: added.boots_instead.clone(),
+            loader,
             deployment: added.entry.text.deployment.to_string(),
             entry: added.entry.id.to_string(),
             kernel_arguments: added.entry.text.arguments.to_string(),
@@ -43,9 +51,25 @@ impl Report for EntryReport {
             kernel_arguments,
             ..
         } = self;
+        let Some(instead) = &self.boots_instead else {
+            return writeln!(
+                out,
+                "{deployment} boots next: entry {entry}, arguments {kernel_arguments:?}"
+            );
+        };
         writeln!(
             out,
-            "{deployment} boots next: entry {entry}, arguments {kernel_arguments:?}"
+            "{deployment} has the entry {entry}, arguments {kernel_arguments:?}"
+        )?;
+        let instead = printable(instead);
+        let or = match self.loader {
+            Loader::SystemdBoot => ", or say `default sealroot-*` in loader/loader.conf",
+            Loader::Grub | Loader::GrubFedora => "",
+        };
+        writeln!(
+            out,
+            "it does NOT boot next: the menu's default stays {instead}, which the boot loader puts \
+             before it; remove or rename {instead}{or}"
         )
     }
 }

@@ -18,6 +18,7 @@ use crate::progress::Progress;
 ///
 /// Without a change they are shown. A change makes a new boot entry in the place of the default:
 /// the deployment, kernel and initramfs stay the same. Later deployments take the arguments over.
+/// An entry that the boot loader tries only so often is tried anew that often.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Kargs {
@@ -77,6 +78,6 @@ impl Kargs {
             let progress = Progress::new(output);
             machine::change_arguments(&store, &boot, &change, &progress)?
         };
-        output.emit(&EntryReport::new(&added))
+        output.emit(&EntryReport::new(&added, boot.loader()))
     }
 }

@@ -29,6 +29,6 @@ impl Rollback {
             let progress = Progress::new(output);
             machine::rollback(&store, &boot, &progress)?
         };
-        output.emit(&EntryReport::new(&added))
+        output.emit(&EntryReport::new(&added, boot.loader()))
     }
 }

@@ -332,3 +332,36 @@ fn what_cannot_boot_cannot_be_staged_and_nothing_is_left_to_finalize() {
     let finalized = scratch.ok(&format!("{STORE} finalize {BOOT}")).text();
     assert_eq!(finalized, "nothing is staged\n");
 }
+
+#[test]
+fn what_boots_instead_is_said_with_a_way_out() {
+    let scratch = Scratch::new();
+    let commits = [1, 2].map(|number| {
+        let commit = release(&scratch, number);
+        let deploy = format!("{STORE} deploy {commit} {DEPLOY} {BOOT}");
+        let text = scratch.ok(&deploy).text();
+        assert_eq!(text.contains("boots next: entry"), number == 1, "{text}");
+        assert_eq!(
+            text.contains("default stays debian.conf"),
+            number == 2,
+            "{text}"
+        );
+        let debian = "title Debian\nsort-key debian\nlinux /l\n";
+        scratch.write("boot/loader/entries/debian.conf", debian);
+        commit
+    });
+    let status = scratch.ok(&format!("{STORE} status {BOOT}")).text();
+    let line = "boots by default: debian.conf (it is none of sealroot's)";
+    assert!(status.contains(line), "{status}");
+    let back = scratch
+        .ok(&format!("{STORE} --json rollback {BOOT}"))
+        .json();
+    assert_eq!(back["boots_next"], false);
+    assert_eq!(back["boots_instead"], "debian.conf");
+    assert_eq!(back["deployment"], format!("{}.0", commits[0]));
+    scratch.write("boot/loader/loader.conf", "default sealroot-*\n");
+    let kargs = scratch.ok(&format!("{STORE} --json kargs --append a {BOOT}"));
+    let kargs = kargs.json();
+    assert_eq!(kargs["boots_next"], true);
+    assert!(kargs["boots_instead"].is_null());
+}

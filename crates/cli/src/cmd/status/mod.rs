@@ -8,7 +8,7 @@ use std::error::Error;
 
 use clap::Args;
 use sealroot::deploy::{self, Flag, Record};
-use sealroot::entry::{Entry, Owner};
+use sealroot::entry::{Boot, Entries, Entry, Owner};
 use sealroot::machine::{self, BootChoices, Booted, Found, Scan, State};
 use sealroot::release::{self, ReleaseError};
 use sealroot::store::Store;
@@ -18,7 +18,7 @@ use sealroot_format::sign::{self, Keyset, Verified};
 use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::class_of;
-use crate::machine::{BootArgs, BootPlace};
+use crate::machine::BootArgs;
 use crate::output::{Output, counted};
 
 use report::{BootReport, DeploymentReport, ReleaseReport, StatusReport};
@@ -57,6 +57,7 @@ impl Status {
         };
         let runtime = self.boot.runtime();
         let place = self.boot.find(common)?;
+        let entries = place.found().map(Boot::entries).transpose()?;
         let choices = BootChoices::of(place.found())?;
         let text = Booted::read_text(&runtime).ok().flatten();
         let booted = text.and_then(|text| serde_json::from_slice(&text).ok());
@@ -74,7 +75,7 @@ impl Status {
         output.emit(&StatusReport {
             sealed: not_sealed_because.is_empty(),
             not_sealed_because,
-            migration: migration(&place)?,
+            migration: entries.as_ref().map(migration),
             booted,
             boot_entries: BootReport {
                 location: place
@@ -82,6 +83,9 @@ impl Status {
                     .map(|boot| boot.location().display().to_string()),
                 loader: place.found().map(|boot| boot.loader().name()),
                 problem: place.reason().map(str::to_owned),
+                default: (entries.as_ref().and_then(Entries::default_entry))
+                    .map(|entry| entry.file_name.clone()),
+                default_is_not_ours_because: entries.as_ref().and_then(foreign_default),
             },
             keyset: keyset.map(|_| common.keyset_path().display().to_string()),
             deployments: deployments(&scan, &releases),
@@ -220,19 +224,28 @@ fn explain(error: &dyn Error) -> String {
 }
 
 /// How far the machine has moved over from OSTree, as its boot entries tell.
-fn migration(place: &BootPlace) -> anyhow::Result<Option<&'static str>> {
-    let Some(boot) = place.found() else {
-        return Ok(None);
-    };
-    let entries = boot.entries()?;
+fn migration(entries: &Entries) -> &'static str {
     let entries = entries.in_boot_order();
     let is_ours = |entry: &Entry| entry.ours().is_some();
     let is_ostree = |entry: &Entry| entry.owner == Owner::Ostree;
-    Ok(Some(
-        match (entries.iter().any(is_ours), entries.iter().any(is_ostree)) {
-            (false, _) => "legacy",
-            (true, true) => "dual",
-            (true, false) => "sealed-only",
-        },
-    ))
+    match (entries.iter().any(is_ours), entries.iter().any(is_ostree)) {
+        (false, _) => "legacy",
+        (true, true) => "dual",
+        (true, false) => "sealed-only",
+    }
+}
+
+/// Why what boots by default is none of ours, where there are entries of ours.
+fn foreign_default(entries: &Entries) -> Option<String> {
+    let is_ours = |entry: &Entry| matches!(entry.owner, Owner::Sealroot(_) | Owner::Changed { .. });
+    entries
+        .in_boot_order()
+        .iter()
+        .find(|entry| is_ours(entry))?;
+    match &entries.default_entry()?.owner {
+        Owner::Sealroot(_) => None,
+        Owner::Changed { reason, .. } => Some(format!("it was changed by hand: {reason}")),
+        Owner::Ostree => Some("it is OSTree's".to_owned()),
+        Owner::Other => Some("it is none of sealroot's".to_owned()),
+    }
 }

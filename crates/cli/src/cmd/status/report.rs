@@ -27,6 +27,10 @@ pub(super) struct BootReport {
     pub(super) loader: Option<&'static str>,
     /// Why they are not known.
     pub(super) problem: Option<String>,
+    /// The file of the entry that boots by default.
+    pub(super) default: Option<String>,
+    /// Why that is not one of ours, though there are some.
+    pub(super) default_is_not_ours_because: Option<String>,
 }
 
 #[derive(Clone, Serialize)]
@@ -126,6 +130,11 @@ impl Report for StatusReport {
             (Some(state), _) => writeln!(out, "migration: {state}")?,
             (None, Some(problem)) => writeln!(out, "what boots is not known: {problem}")?,
             (None, None) => {}
+        }
+        let boot = &self.boot_entries;
+        if let (Some(default), Some(reason)) = (&boot.default, &boot.default_is_not_ours_because) {
+            let (default, reason) = (printable(default), printable(reason));
+            writeln!(out, "boots by default: {default} ({reason})")?;
         }
         writeln!(
             out,
