@@ -145,6 +145,7 @@ fn what_runs_and_what_is_pinned_keep_their_entries() {
     assert_eq!(choices.named.len(), 3);
 }
 
+// Rules: F3
 #[test]
 fn who_chooses_what_boots_next_takes_back_what_was_staged() {
     let machine = Machine::new(true);
