@@ -3,7 +3,7 @@
 
 use std::error::Error;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use sealroot::activate::ActivateError;
 use sealroot::adopt::AdoptError;
@@ -138,9 +138,21 @@ fn of_adopt(error: &AdoptError) -> Option<String> {
         AdoptError::NothingToReturnTo { .. } => {
             Some("deploy with OSTree first: `ostree admin deploy`; nothing was changed".into())
         }
+        AdoptError::StillBooted { entries } => Some(format!(
+            "nothing was changed; remove {} if nobody needs it, then run this again",
+            named(entries)
+        )),
         AdoptError::BadRef { .. } => Some("see what it is, and move it away".into()),
         _ => None,
     }
+}
+
+fn named(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
+    names.join(" and ")
 }
 
 fn of_build(error: &BuildError) -> Option<String> {
@@ -197,8 +209,19 @@ fn of_machine(error: &MachineError) -> Option<String> {
             State::Booted => "boot another deployment first".into(),
             State::Pinned => format!("`sealroot unpin {name}` lets it go"),
             State::Mounted => "unmount it first".into(),
-            _ => "change the boot entry that names it first; it is not one of sealroot's".into(),
+            State::Staged => "`sealroot deploy COMMIT --stage` of what boots now takes its \
+                              place; then it can go"
+                .into(),
+            State::Default => "let another boot next: `sealroot rollback` or `sealroot deploy \
+                               COMMIT`; or leave sealroot with `sealroot revert`"
+                .into(),
+            State::Rollback | State::Entry => "remove its boot entry first".into(),
         }),
+        MachineError::EntriesOfOthers { entries, .. } => Some(format!(
+            "nothing was changed; remove {} from the directory of boot entries if nobody needs \
+             it, then run this again",
+            entries.join(" and ")
+        )),
         MachineError::Booted { path, .. } => Some(format!(
             "if this system was not booted by sealroot, remove {}",
             path.display()

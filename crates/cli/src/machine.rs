@@ -2,7 +2,8 @@
 //! Deployments on the command line, and where to find out what boots and runs.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
@@ -167,6 +168,31 @@ impl BootArgs {
     pub(crate) fn runtime(&self) -> Runtime {
         self.run.runtime()
     }
+}
+
+/// That no entry in a menu that we do not know how to change boots a deployment whose name begins
+/// with `name`.
+pub(crate) fn check_no_entries(sysroot: &Path, name: &str, reason: &str) -> anyhow::Result<()> {
+    let argument = format!("sealroot={name}");
+    for place in Places::of(sysroot).directories {
+        let Ok(entries) = fs::read_dir(place.join("loader/entries")) else {
+            continue;
+        };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let text = fs::read_to_string(&path).unwrap_or_default();
+            if text
+                .split_ascii_whitespace()
+                .any(|word| word.starts_with(&argument))
+            {
+                let path = path.display();
+                let message = format!("{path} boots what is to be removed, and stays: {reason}");
+                return Err(Failure::new(ErrorClass::Unsupported, message)
+                    .hint("name the partition and what reads it: --boot DIR --boot-loader NAME")
+                    .into());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A deployment: commit and serial, or as much as tells it from all others.

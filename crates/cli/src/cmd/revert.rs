@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot revert`
 
-use std::fs;
 use std::io::{self, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
@@ -15,7 +14,7 @@ use serde::Serialize;
 use crate::args::Common;
 
 use crate::failure::Failure;
-use crate::machine::{BootArgs, BootPlace};
+use crate::machine::{BootArgs, BootPlace, check_no_entries};
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
@@ -92,8 +91,9 @@ impl Revert {
         let places = Places::of(&sysroot).directories;
         let theirs = whole(&sysroot, deployments_of_ostree(&sysroot, &places)?)?;
         let place = self.boot.find(common)?;
-        if let BootPlace::None(reason) = &place {
-            check_no_entries(&places, reason)?;
+        match &place {
+            BootPlace::Found(boot) => adopt::check_undo(&sysroot, Some(boot))?,
+            BootPlace::None(reason) => check_no_entries(&sysroot, "", reason)?,
         }
         let is_running = Booted::read(&self.boot.runtime())?.is_some();
         self.ask(&theirs)?;
@@ -151,27 +151,4 @@ fn whole(sysroot: &Path, theirs: Vec<Theirs>) -> Result<Theirs, AdoptError> {
         None => Ok(first),
         Some(fault) => Err(nothing(format!("{}: {fault}", first.name))),
     }
-}
-
-/// That nothing of ours is in a menu that we do not know how to change.
-fn check_no_entries(places: &[PathBuf], reason: &str) -> anyhow::Result<()> {
-    for place in places {
-        let Ok(entries) = fs::read_dir(place.join("loader/entries")) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            if entry
-                .file_name()
-                .as_encoded_bytes()
-                .starts_with(b"sealroot-")
-            {
-                let path = entry.path();
-                let message = format!("{} cannot be removed: {reason}", path.display());
-                return Err(Failure::new(ErrorClass::Unsupported, message)
-                    .hint("name the partition and what reads it: --boot DIR --boot-loader NAME")
-                    .into());
-            }
-        }
-    }
-    Ok(())
 }

@@ -2,11 +2,19 @@
 //! A system that `ostree admin` has deployed, taken over and given back by the commands.
 
 use std::fs;
+use std::path::PathBuf;
 
 use sealroot_format::ErrorClass;
 use sealroot_testkit::need;
 
 use crate::support::{Ran, Scratch};
+
+/// Where the boot menu is.
+const BOOT: &str = "--boot root/boot --boot-loader grub --run run";
+
+/// What makes an adopted commit boot next.
+const TO_BOOT: &str = "--mode integrity --initramfs initramfs.img --boot root/boot \
+                       --boot-loader grub --run run";
 
 struct Machine {
     scratch: Scratch,
@@ -185,4 +193,62 @@ fn nothing_is_removed_while_ostree_could_not_boot() {
     assert_eq!(refused.code, i32::from(ErrorClass::NotFound.exit_code()));
     assert!(refused.err.contains("vmlinuz"), "{}", refused.err);
     assert!(machine.scratch.path("root/ostree/verity").exists());
+}
+
+#[test]
+fn nothing_is_removed_while_an_entry_that_is_not_ours_boots_it() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.sign();
+    machine.scratch.write("initramfs.img", "initramfs");
+    let adopted = machine.run(&format!("adopt {TO_BOOT}"));
+    assert_eq!(adopted.code, 0, "{}", adopted.err);
+    let entry = only_entry(&machine);
+    let name = format!("{}.0", machine.commit);
+    // Without a boot loader that is known, nothing can be removed that a menu boots.
+    for line in [format!("undeploy {name}"), "revert --yes --run run".into()] {
+        let refused = machine.run(&line);
+        assert_eq!(refused.code, i32::from(ErrorClass::Unsupported.exit_code()));
+        assert!(refused.err.contains("--boot-loader"), "{}", refused.err);
+    }
+    let refused = machine.run(&format!("undeploy {name} {BOOT}"));
+    assert_eq!(refused.code, i32::from(ErrorClass::Usage.exit_code()));
+    assert!(refused.err.contains("boots next"), "{}", refused.err);
+
+    let text = fs::read_to_string(&entry).expect("an entry");
+    let copy = entry.with_file_name("mine.conf");
+    for file in [&copy, &entry] {
+        fs::write(file, format!("{text}# mine\n")).expect("written");
+        let refused = machine.run(&format!("revert --yes {BOOT}"));
+        assert_eq!(refused.code, i32::from(ErrorClass::Usage.exit_code()));
+        let named = file
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("text");
+        assert!(refused.err.contains(named), "{}", refused.err);
+        assert!(refused.err.contains("\"hint\""), "{}", refused.err);
+        assert!(machine.scratch.path("root/ostree/verity").exists());
+        assert!(entry.exists());
+        fs::write(&entry, &text).expect("written");
+        let _ = fs::remove_file(&copy);
+    }
+    let reverted = machine.run(&format!("revert --yes {BOOT}"));
+    assert_eq!(reverted.code, 0, "{}", reverted.err);
+    assert!(!entry.exists());
+}
+
+/// The boot entry of sealroot's.
+fn only_entry(machine: &Machine) -> PathBuf {
+    let entries = fs::read_dir(machine.scratch.path("root/boot/loader/entries"));
+    let paths = entries
+        .expect("entries")
+        .map(|entry| entry.expect("an entry").path());
+    let is_ours = |path: &PathBuf| {
+        let name = path.file_name().and_then(|name| name.to_str());
+        name.is_some_and(|name| name.starts_with("sealroot-"))
+    };
+    let found: Vec<_> = paths.filter(is_ours).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
 }

@@ -102,18 +102,24 @@ fn a_deployment_becomes_what_boots_and_what_was_before_stays() {
     scratch.ok(&format!("{STORE} prune {BOOT}"));
     assert_states(&scratch, &expected[..2]);
 
-    let undeployed = scratch
-        .ok(&format!("{STORE} undeploy {third} {BOOT}"))
-        .text();
-    assert!(
-        undeployed.contains("removed the boot entry sealroot-"),
-        "{undeployed}"
-    );
-    assert_states(&scratch, &[(&second, "default,entry")]);
-    let words = ["nothing would be left to boot"];
-    let ran = scratch.run(&format!("{STORE} undeploy {second} {BOOT}"));
-    assert_eq!(ran.code, i32::from(ErrorClass::Usage.exit_code()));
-    assert!(ran.err.contains(words[0]), "{}", ran.err);
+    let words = ["is what boots next", "hint: ", "sealroot rollback"];
+    let undeploy = format!("{STORE} undeploy {third} {BOOT}");
+    scratch.refused(ErrorClass::Usage, &undeploy, &words);
+    assert_states(&scratch, &expected[..2]);
+
+    let mine = scratch.path("boot/loader/entries/mine.conf");
+    let text = entries(&scratch)
+        .into_iter()
+        .find(|text| text.contains(&third));
+    fs::write(&mine, text.expect("its entry")).expect("copied");
+    scratch.ok(&format!("{STORE} rollback {BOOT}"));
+    let words = ["not sealroot's to remove", "mine.conf", "hint: "];
+    scratch.refused(ErrorClass::Usage, &undeploy, &words);
+    fs::remove_file(mine).expect("removed");
+    let undeployed = scratch.ok(&undeploy).text();
+    for words in ["removed the boot entry sealroot-", "boots next, as before"] {
+        assert!(undeployed.contains(words), "{undeployed}");
+    }
     assert_states(&scratch, &[(&second, "default,entry")]);
 }
 

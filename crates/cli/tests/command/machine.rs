@@ -86,7 +86,12 @@ fn a_deployment_is_removed_by_name_unless_something_uses_it() {
     let scratch = Scratch::new();
     let [first, second] = two_deployments(&scratch);
     let undeploy = |name: &str| format!("{STORE} undeploy {name} {BOOT}");
-    let words = [&*second, "is default", "hint: "];
+    let words = [
+        &*second,
+        "not sealroot's to remove",
+        "second.conf",
+        "hint: ",
+    ];
     scratch.refused(ErrorClass::Usage, &undeploy(&second), &words);
     let words = ["no deployment is called 0123", "hint: `sealroot status`"];
     scratch.refused(ErrorClass::NotFound, &undeploy("0123"), &words);
@@ -129,7 +134,7 @@ fn what_runs_is_marked_and_a_damaged_record_of_it_stops_removals() {
         status.starts_with("NOT SEALED: no Secure Boot; "),
         "{status}"
     );
-    let words = ["is booted", "hint: boot another deployment first"];
+    let words = ["is what runs", "hint: boot another deployment first"];
     let undeploy = format!("{STORE} undeploy {first} {BOOT}");
     scratch.refused(ErrorClass::Usage, &undeploy, &words);
 

@@ -78,6 +78,15 @@ pub enum AdoptError {
         /// What is missing.
         reason: String,
     },
+    /// Boot entries that are not ours would boot what is to be removed.
+    #[error(
+        "boot entries that are not sealroot's to remove boot its deployments: {}",
+        entries.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    StillBooted {
+        /// Their files.
+        entries: Vec<PathBuf>,
+    },
     /// The system refused something.
     #[error("cannot {operation} {}", path.display())]
     Io {
@@ -102,7 +111,7 @@ impl AdoptError {
             Self::Compressed { .. } | Self::OtherPack { .. } | Self::Blocked { .. } => {
                 ErrorClass::Unsupported
             }
-            Self::OtherCommit { .. } => ErrorClass::Usage,
+            Self::OtherCommit { .. } | Self::StillBooted { .. } => ErrorClass::Usage,
             Self::BadRef { .. } => ErrorClass::Corrupt,
             Self::NothingToReturnTo { .. } => ErrorClass::NotFound,
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {

@@ -31,7 +31,7 @@ pub use error::AdoptError;
 pub use footprint::Footprint;
 pub use keep::{keep_on, release_on};
 pub use linker::{Copied, Reason};
-pub use revert::{Left, Reverted, revert_on, undo};
+pub use revert::{Left, Reverted, check_undo, revert_on, undo};
 pub use survey::{Cost, Finding, FindingCode, Severity, Survey, survey};
 pub use theirs::{Running, Theirs, deployments_of_ostree, running_of_ostree};
 

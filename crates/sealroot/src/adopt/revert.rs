@@ -4,13 +4,17 @@
 //! First what boots, then what a boot would need, so that whatever is left after an interruption
 //! boots. Doing it again goes on where it was.
 
+use std::fs;
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use sealroot_format::policy::DeploymentName;
+
 use super::keep::release_on;
 use super::{AdoptError, error};
 use crate::entry::{Boot, BootIo};
+use crate::machine::entries_of_others;
 use crate::monitor::{Monitor, Unit};
 use crate::ostree::Repository;
 use crate::store::{
@@ -64,6 +68,7 @@ pub fn undo<B: BootIo>(
     is_running: bool,
     monitor: &dyn Monitor,
 ) -> Result<Reverted, AdoptError> {
+    check_undo(sysroot, boot)?;
     let mut reverted = Reverted::default();
     if let Some(boot) = boot {
         reverted.entries = remove_entries(boot, monitor)?;
@@ -80,6 +85,40 @@ pub fn undo<B: BootIo>(
     let io = KernelIo::open(repository.path()).map_err(error::failed("open", repository.path()))?;
     reverted.refs = release_on(&io)?;
     Ok(reverted)
+}
+
+/// That no boot entry but our own boots a deployment of the store: it would boot nothing afterwards.
+pub fn check_undo<B: BootIo>(sysroot: &Path, boot: Option<&Boot<B>>) -> Result<(), AdoptError> {
+    let Some(boot) = boot else {
+        return Ok(());
+    };
+    let others = entries_of_others(&boot.entries()?, &deployments_of(sysroot)?);
+    if others.is_empty() {
+        return Ok(());
+    }
+    let directory = boot.location().join("loader/entries");
+    let entries = others.iter().map(|name| directory.join(name)).collect();
+    Err(AdoptError::StillBooted { entries })
+}
+
+/// The deployments of the store, however little else of it can be read.
+fn deployments_of(sysroot: &Path) -> Result<Vec<DeploymentName>, AdoptError> {
+    let directory = sysroot.join(KernelIo::STORE_IN_SYSROOT).join("deploy");
+    let list = match fs::read_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        list => list.map_err(error::failed("list", &directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in list {
+        let name = entry
+            .map_err(error::failed("list", &directory))?
+            .file_name();
+        names.extend(
+            name.to_str()
+                .and_then(|name| name.parse::<DeploymentName>().ok()),
+        );
+    }
+    Ok(names)
 }
 
 fn remove_entries<B: BootIo>(

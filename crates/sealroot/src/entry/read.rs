@@ -121,8 +121,9 @@ pub struct Entries {
     pub(super) kernels: BTreeSet<Sha256Digest>,
     /// Which of them each file in the directory of entries may name, whosever it is.
     pub(super) references: BTreeMap<String, BTreeSet<Sha256Digest>>,
-    /// Deployments that files name in which no kernel was found, and which are none of ours.
-    pub(super) named_besides: BTreeSet<DeploymentName>,
+    /// Deployments that files name in which no kernel was found, and which are none of ours; one such
+    /// file of each.
+    pub(super) named_besides: BTreeMap<DeploymentName, String>,
     /// An entry of which it is not known what it uses.
     pub(super) unreadable: Option<Unreadable>,
     /// What the configuration of systemd-boot says is the default: a pattern.
@@ -175,8 +176,9 @@ impl Entries {
         self.ours().find(is_other).map(|(entry, _)| entry)
     }
 
-    /// Deployments that are named by files that may be entries, though no kernel was found in them.
-    pub const fn named_besides(&self) -> &BTreeSet<DeploymentName> {
+    /// Deployments that are named by files that may be entries, though no kernel was found in them,
+    /// with one such file of each.
+    pub const fn named_besides(&self) -> &BTreeMap<DeploymentName, String> {
         &self.named_besides
     }
 
@@ -273,7 +275,10 @@ impl<I: BootIo> Boot<I> {
         if !boots {
             match ours {
                 Some(_) => found.leftovers.push(file_name),
-                None => found.named_besides.extend(names),
+                None => {
+                    let with_file = names.into_iter().map(|name| (name, file_name.clone()));
+                    found.named_besides.extend(with_file);
+                }
             }
             return Ok(());
         }

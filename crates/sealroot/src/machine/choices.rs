@@ -39,7 +39,7 @@ impl BootChoices {
                 named.entry(*name).or_insert(options);
             }
         }
-        for name in entries.named_besides() {
+        for name in entries.named_besides().keys() {
             named.entry(*name).or_default();
         }
         Self {

@@ -74,12 +74,23 @@ pub enum MachineError {
         found: String,
     },
     /// A deployment that is in use was to be removed.
-    #[error("the deployment {name} is {}: it is not removed", state.as_str())]
+    #[error("the deployment {name} {}: it is not removed", predicate(*state))]
     InUse {
         /// Which.
         name: DeploymentName,
         /// How.
         state: State,
+    },
+    /// Boot entries that are not ours boot a deployment that was to be removed.
+    #[error(
+        "boot entries that are not sealroot's to remove boot the deployment {name}: {}",
+        entries.join(", ")
+    )]
+    EntriesOfOthers {
+        /// Which.
+        name: DeploymentName,
+        /// Their files.
+        entries: Vec<String>,
     },
     /// A pack that must stay is not there, so what it needs is not known.
     #[error("the pack {pack} of {user} is not in the store: which objects it needs is not known")]
@@ -119,7 +130,7 @@ impl MachineError {
             Self::Unpack(error) => error.class(),
             Self::Booted { .. } | Self::UnreadableEntry { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
-            Self::InUse { .. } => ErrorClass::Usage,
+            Self::InUse { .. } | Self::EntriesOfOthers { .. } => ErrorClass::Usage,
             Self::NothingRuns
             | Self::NoRollback
             | Self::NoDefault { .. }
@@ -127,6 +138,19 @@ impl MachineError {
             Self::BadPack { source, .. } => source.class(),
             Self::ForeignMount { .. } => ErrorClass::Busy,
         }
+    }
+}
+
+/// What is so of a deployment in this state.
+const fn predicate(state: State) -> &'static str {
+    match state {
+        State::Booted => "is what runs",
+        State::Default => "is what boots next",
+        State::Rollback => "is what boots if the default is given up",
+        State::Entry => "is in the boot menu",
+        State::Pinned => "is pinned",
+        State::Staged => "is staged",
+        State::Mounted => "is mounted",
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use sealroot_format::policy::DeploymentName;
 
 use super::choices::BootChoices;
+use super::others::entries_of_others;
 use super::scan::{Found, State, scan};
 use super::{MachineError, Runtime};
 use crate::deploy::{self, DeployError, Flag};
@@ -37,9 +38,9 @@ pub fn unpin<I: StoreIo>(
     Ok(lowered)
 }
 
-/// Removes the boot entries of a deployment, then puts it aside. Refused while it runs, is pinned or
-/// mounted, or if no entry would be left to boot. Its release goes with the next [`super::prune()`],
-/// unless something else needs it.
+/// Removes the boot entries of a deployment, then puts it aside. Refused while it runs, boots next, is
+/// pinned, staged or mounted, or an entry that is not ours boots it: then nothing is changed. Its
+/// release goes with the next [`super::prune()`], unless something else needs it.
 pub fn undeploy<I: StoreIo, B: BootIo>(
     store: &Store<I>,
     runtime: &Runtime,
@@ -49,7 +50,7 @@ pub fn undeploy<I: StoreIo, B: BootIo>(
 ) -> Result<Undeployed, MachineError> {
     let transaction = store.begin(monitor)?;
     let found = find(store, runtime, boot, name)?;
-    check_unused(&found, &[State::Booted, State::Pinned, State::Mounted])?;
+    check_unused(&found, boot)?;
     let pack = match &found.record {
         Ok(record) => Some(record.pack),
         Err(error) if error.is_unreadable_record() => None,
@@ -59,9 +60,6 @@ pub fn undeploy<I: StoreIo, B: BootIo>(
         Some(boot) => remove_entries(boot, name, monitor)?,
         None => Vec::new(),
     };
-    // What is left is an entry of somebody else's.
-    let found = find(store, runtime, boot, name)?;
-    check_unused(&found, &[State::Default, State::Rollback, State::Entry])?;
     transaction.give_up_packs(&BTreeSet::from_iter(pack))?;
     let trash = transaction.new_trash()?;
     transaction.put_aside(&trash, &deployment_path(name))?;
@@ -107,13 +105,24 @@ fn remove_entries<B: BootIo>(
     Ok(boot.remove(&files, monitor)?.entries)
 }
 
-/// That a deployment is in none of these states.
-fn check_unused(found: &Found, states: &[State]) -> Result<(), MachineError> {
-    match states.iter().find(|state| found.states.contains(state)) {
+/// That nothing but entries of ours uses a deployment, and none of them is what boots next.
+fn check_unused<B: BootIo>(found: &Found, boot: Option<&Boot<B>>) -> Result<(), MachineError> {
+    let check = |states: &[State]| match states.iter().find(|state| found.states.contains(state)) {
         None => Ok(()),
         Some(state) => Err(MachineError::InUse {
             name: found.name,
             state: *state,
         }),
+    };
+    check(&[State::Booted, State::Pinned, State::Mounted, State::Staged])?;
+    if let Some(boot) = boot {
+        let entries = entries_of_others(&boot.entries()?, &[found.name]);
+        if !entries.is_empty() {
+            return Err(MachineError::EntriesOfOthers {
+                name: found.name,
+                entries,
+            });
+        }
     }
+    check(&[State::Default])
 }

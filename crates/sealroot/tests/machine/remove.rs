@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Pinning deployments and removing them by name.
 
+use sealroot::deploy::{self, Flag};
 use sealroot::entry::{Boot, BootIo};
 use sealroot::machine::{self, BootChoices, MachineError, State, Undeployed};
 use sealroot::monitor::Silent;
@@ -40,7 +41,7 @@ fn what_is_used_is_not_removed_and_the_error_says_by_what() {
 }
 
 #[test]
-fn its_own_entries_go_first_and_the_last_one_stays() {
+fn its_own_entries_go_with_it_and_what_boots_next_stays() {
     let machine = Machine::new(true);
     let boot = machine.boot_partition(&[0, 1]);
     let choices = BootChoices::of(Some(&boot)).expect("read");
@@ -48,27 +49,44 @@ fn its_own_entries_go_first_and_the_last_one_stays() {
     assert_eq!(choices.rollback, Some(machine.names[0]));
     assert_eq!(choices.named.len(), 2);
 
-    let undeployed = undeploy(&machine, Some(&boot), 1).expect("removed");
+    let error = undeploy(&machine, Some(&boot), 1).expect_err("it boots next");
+    assert_eq!(error.class(), ErrorClass::Usage);
+    assert!(error.to_string().contains("is what boots next"), "{error}");
+    assert_eq!(BootChoices::of(Some(&boot)).expect("read"), choices);
+
+    let undeployed = undeploy(&machine, Some(&boot), 0).expect("removed");
     assert_eq!(undeployed.entries.len(), 1);
     let choices = BootChoices::of(Some(&boot)).expect("read");
-    assert_eq!(choices.default, Some(machine.names[0]));
+    assert_eq!(choices.default, Some(machine.names[1]));
     assert_eq!(choices.named.len(), 1);
-
-    let error = undeploy(&machine, Some(&boot), 0).expect_err("the last");
-    assert_eq!(error.class(), ErrorClass::Usage);
-    assert!(
-        error.to_string().contains("nothing would be left"),
-        "{error}"
-    );
+    undeploy(&machine, Some(&boot), 1).expect_err("the last");
     let names = machine.below("deploy");
-    let of_first = machine.names[0].to_string();
-    assert!(names.iter().any(|name| name.starts_with(&of_first)));
+    let of_last = machine.names[1].to_string();
+    assert!(names.iter().any(|name| name.starts_with(&of_last)));
 }
 
 #[test]
-fn an_entry_of_somebody_elses_keeps_a_deployment() {
+fn what_is_staged_is_not_removed() {
     let machine = Machine::new(true);
-    let boot = machine.boot_partition(&[1]);
+    let store = machine.open();
+    let transaction = store.begin(&Silent).expect("begun");
+    deploy::raise_flag(&transaction, &machine.names[0], Flag::Staged, b"").expect("staged");
+    transaction.finish().expect("durable");
+    let error = undeploy(&machine, NO_BOOT, 0).expect_err("staged");
+    let is_staged = matches!(
+        error,
+        MachineError::InUse {
+            state: State::Staged,
+            ..
+        }
+    );
+    assert!(is_staged, "{error}");
+}
+
+#[test]
+fn an_entry_of_somebody_elses_keeps_a_deployment_and_its_own_entries() {
+    let machine = Machine::new(true);
+    let boot = machine.boot_partition(&[0, 1]);
     let path = StorePath::new("loader/entries/mine.conf").expect("a path");
     let file = BootIo::create(boot.io(), &path).expect("made");
     let text = format!(
@@ -76,19 +94,14 @@ fn an_entry_of_somebody_elses_keeps_a_deployment() {
         machine.names[0]
     );
     BootIo::write(boot.io(), &file, text.as_bytes()).expect("written");
+    let before = boot.entries().expect("read").in_boot_order().to_vec();
     let error = undeploy(&machine, Some(&boot), 0).expect_err("in use");
-    assert!(
-        matches!(
-            error,
-            MachineError::InUse {
-                state: State::Default | State::Entry,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    let choices = BootChoices::of(Some(&boot)).expect("read");
-    assert!(choices.named.contains_key(&machine.names[0]));
+    let MachineError::EntriesOfOthers { entries, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(*entries, ["mine.conf"]);
+    let after = boot.entries().expect("read").in_boot_order().to_vec();
+    assert_eq!(after, before);
 }
 
 #[test]
