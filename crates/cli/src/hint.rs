@@ -127,6 +127,7 @@ fn of_initrd(error: &InitrdError) -> Option<String> {
 fn of_adopt(error: &AdoptError) -> Option<String> {
     match error {
         AdoptError::Store(error) => of_store(error),
+        AdoptError::Deploy(error) => of_deploy(error),
         AdoptError::Compressed { .. } => {
             Some("`sealroot build --ostree` writes the objects anew".into())
         }

@@ -14,7 +14,7 @@ use sealroot::adopt::{
 use sealroot::entry::Places;
 use sealroot::import::{self, FoundStatement, ImportError};
 use sealroot::ostree::Repository;
-use sealroot::store::{KernelIo, Store, VeritySupport};
+use sealroot::store::{KernelIo, Transaction, VeritySupport};
 use sealroot_format::digest::CommitId;
 use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::{Name, Unverified};
@@ -384,11 +384,7 @@ impl Adopt {
         let store = common.open_or_create_store()?;
         // Opened when it can be written to: files are linked within one mount only.
         let repository = Repository::open(&sysroot.join("ostree/repo"))?;
-        {
-            let _lock = repository.lock_exclusively()?;
-            let io = KernelIo::open(repository.path())?;
-            adopt::keep_on(&io, &target.stateroot, &target.commit)?;
-        }
+        keep(&repository, target)?;
         let request = Request {
             repository: &repository,
             commit: target.commit,
@@ -396,10 +392,16 @@ impl Adopt {
             threshold_bytes: self.threshold,
         };
         let adopted = adopt::adopt(&store, &request, &Progress::new(output))?;
+        let progress = Progress::new(output);
+        let transaction = store.begin(&progress)?;
+        // Before there was anything of it, a `prune` may have taken the ref away.
+        keep(&repository, target)?;
         let deployment = match found {
-            Some(found) => Some(self.deploy(common, &store, target, found, output)?),
+            Some(found) => Some(self.deploy(common, &transaction, target, found)?),
             None => None,
         };
+        transaction.finish()?;
+        drop(progress);
         Ok(DoneReport::new(
             &adopted,
             deployment,
@@ -411,13 +413,10 @@ impl Adopt {
     fn deploy(
         &self,
         common: &Common,
-        store: &Store,
+        transaction: &Transaction<'_>,
         target: &Target,
         found: &FoundStatement,
-        output: Output,
     ) -> anyhow::Result<DeployedReport> {
-        let progress = Progress::new(output);
-        let transaction = store.begin(&progress)?;
         let mut aim = self.aim.clone();
         aim.stateroot = Some(target.stateroot.clone());
         let what = Deploying {
@@ -427,10 +426,16 @@ impl Adopt {
             usual_etc: as_with_ostree,
             is_staged: self.stage,
         };
-        let deployed = self.entry.deploy(common, &transaction, &what)?;
-        transaction.finish()?;
-        Ok(deployed)
+        self.entry.deploy(common, transaction, &what)
     }
+}
+
+/// Has OSTree keep the commit.
+fn keep(repository: &Repository, target: &Target) -> anyhow::Result<()> {
+    let _lock = repository.lock_exclusively()?;
+    let io = KernelIo::open(repository.path())?;
+    adopt::keep_on(&io, &target.stateroot, &target.commit)?;
+    Ok(())
 }
 
 /// Has OSTree pull a ref of a remote into the repository.

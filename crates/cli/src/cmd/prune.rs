@@ -4,7 +4,11 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use sealroot::adopt::{self, Kept};
 use sealroot::machine::{self, BootChoices, Pruned, Releases, Retention};
+use sealroot::monitor::Silent;
+use sealroot::ostree::Repository;
+use sealroot::store::{KernelIo, Store};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -17,6 +21,9 @@ use crate::progress::Progress;
 /// Kept is what runs, what a boot entry names, what is pinned, staged or mounted, and all that
 /// their packs name. The rest is put aside, and deleted by the next run: so nothing is lost at
 /// once, and space is free after the second run. Interrupted at any point, the next run goes on.
+///
+/// When the last of an adopted commit has gone, so does the ref that keeps it in OSTree's repository:
+/// OSTree may collect it then.
 ///
 /// A release goes with the last of its deployments. One that was never deployed stays. Where no
 /// boot entry names a deployment it is not known what boots: then no deployment is removed.
@@ -56,6 +63,8 @@ struct PrunedReport {
     packs: Vec<String>,
     objects: u64,
     objects_linked_elsewhere: u64,
+    /// Refs that kept commits in the repository of OSTree.
+    refs: Vec<String>,
     /// What the next run will free.
     aside_bytes: u64,
     /// What this run has freed.
@@ -64,7 +73,7 @@ struct PrunedReport {
 }
 
 impl PrunedReport {
-    fn new(pruned: &Pruned, is_dry_run: bool, reason: Option<&str>) -> Self {
+    fn new(pruned: &Pruned, refs: &[Kept], is_dry_run: bool, reason: Option<&str>) -> Self {
         let unknown = || reason.unwrap_or("no boot entry names one").to_owned();
         Self {
             is_dry_run,
@@ -76,6 +85,7 @@ impl PrunedReport {
             packs: pruned.packs.iter().map(ToString::to_string).collect(),
             objects: pruned.objects,
             objects_linked_elsewhere: pruned.linked_elsewhere,
+            refs: refs.iter().map(|kept| kept.name.clone()).collect(),
             aside_bytes: pruned.aside_bytes,
             freed_bytes: pruned.emptied.freed_bytes,
             freed_files: pruned.emptied.files,
@@ -107,8 +117,25 @@ impl Report for PrunedReport {
             )?;
         }
         if self.is_nothing() {
-            return writeln!(out, "nothing to put aside");
+            writeln!(out, "nothing to put aside")?;
+        } else {
+            self.write_aside(out)?;
         }
+        for name in &self.refs {
+            let commit = name.rsplit('/').next().unwrap_or(name);
+            let verb = if self.is_dry_run { "could" } else { "may" };
+            writeln!(
+                out,
+                "OSTree {verb} collect the commit {commit}: `ostree admin cleanup` frees what only \
+                 it needs"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl PrunedReport {
+    fn write_aside(&self, out: &mut dyn Write) -> io::Result<()> {
         let verb = if self.is_dry_run {
             "would put aside"
         } else {
@@ -158,12 +185,49 @@ impl Prune {
                 Releases::OfDeployments
             },
         };
-        let pruned = if self.dry_run {
-            machine::plan_prune(&store, &runtime, &choices, retention)?
+        let repository = repository_beside(common)?;
+        let (pruned, refs) = if self.dry_run {
+            let pruned = machine::plan_prune(&store, &runtime, &choices, retention)?;
+            let refs = match &repository {
+                Some(repository) => {
+                    let io = KernelIo::open(repository.path())?;
+                    adopt::unused_on(&store, &io, &pruned)?
+                }
+                None => Vec::new(),
+            };
+            (pruned, refs)
         } else {
             let progress = Progress::new(output);
-            machine::prune(&store, &runtime, &choices, retention, &progress)?
+            let pruned = machine::prune(&store, &runtime, &choices, retention, &progress)?;
+            let refs = match &repository {
+                Some(repository) => release_unused(&store, repository)?,
+                None => Vec::new(),
+            };
+            (pruned, refs)
         };
-        output.emit(&PrunedReport::new(&pruned, self.dry_run, place.reason()))
+        let reason = place.reason();
+        output.emit(&PrunedReport::new(&pruned, &refs, self.dry_run, reason))
     }
+}
+
+/// OSTree's repository on the sysroot that the store is on.
+fn repository_beside(common: &Common) -> anyhow::Result<Option<Repository>> {
+    let path = common.physical_root().join("ostree/repo");
+    if common.store.is_some() || !path.join("config").is_file() {
+        return Ok(None);
+    }
+    Ok(Some(Repository::open(&path)?))
+}
+
+/// Lets OSTree collect the commits of which nothing is left here.
+fn release_unused(store: &Store, repository: &Repository) -> anyhow::Result<Vec<Kept>> {
+    let io = KernelIo::open(repository.path())?;
+    let transaction = store.begin(&Silent)?;
+    if adopt::unused_on(store, &io, &Pruned::default())?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let _lock = repository.lock_exclusively()?;
+    let released = adopt::release_unused_on(&transaction, &io)?;
+    transaction.finish()?;
+    Ok(released)
 }

@@ -53,10 +53,22 @@ impl Machine {
     }
 
     fn sign(&self) {
-        let commit = &self.commit;
+        self.sign_as(&self.commit, 1);
+    }
+
+    /// A further commit with a signed statement.
+    fn next(&self, index: u32) -> String {
+        self.scratch.write("tree/usr/number", index.to_string());
+        let commit = "--repo=root/ostree/repo commit --branch=main --no-xattrs --tree=dir=tree";
+        let commit = self.ostree(commit);
+        self.sign_as(&commit, index);
+        commit
+    }
+
+    fn sign_as(&self, commit: &str, index: u32) {
         let origin = format!("--ostree root/ostree/repo {commit}");
         self.scratch.ok(&format!(
-            "--store vendor build {origin} --os exampleos --stream stable --index 1"
+            "--store vendor build {origin} --os exampleos --stream stable --index {index}"
         ));
         self.scratch
             .ok(&format!("--store vendor sign {origin} --key vendor.secret"));
@@ -236,6 +248,42 @@ fn nothing_is_removed_while_an_entry_that_is_not_ours_boots_it() {
     let reverted = machine.run(&format!("revert --yes {BOOT}"));
     assert_eq!(reverted.code, 0, "{}", reverted.err);
     assert!(!entry.exists());
+}
+
+#[test]
+fn a_commit_that_nothing_needs_any_more_is_left_to_ostree() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.sign();
+    machine.scratch.write("initramfs.img", "initramfs");
+    let commits = [machine.commit.clone(), machine.next(2), machine.next(3)];
+    for commit in &commits {
+        let adopted = machine.run(&format!("adopt {commit} {TO_BOOT}"));
+        assert_eq!(adopted.code, 0, "{}", adopted.err);
+    }
+    let refs = || machine.ostree("--repo=root/ostree/repo refs");
+    let first = format!("sealroot/exampleos/{}", commits[0]);
+    assert!(refs().contains(&first));
+    let planned = machine.run(&format!("prune --dry-run {BOOT}")).json();
+    assert_eq!(planned["refs"], serde_json::json!([first]));
+    assert!(refs().contains(&first), "only looked");
+    let text = machine.scratch.ok(&format!("--sysroot root prune {BOOT}"));
+    let expected = format!("OSTree may collect the commit {}", commits[0]);
+    assert!(text.text().contains(&expected), "{}", text.text());
+    let left = refs();
+    assert!(!left.contains(&first), "{left}");
+    for commit in &commits[1..] {
+        assert!(
+            left.contains(&format!("sealroot/exampleos/{commit}")),
+            "{left}"
+        );
+    }
+    let again = machine.run(&format!("prune {BOOT}")).json();
+    assert_eq!(again["refs"], serde_json::json!([]));
+    machine.fsck();
+    let check = machine.run("check --full");
+    assert_eq!(check.code, 0, "{}", check.err);
 }
 
 /// The boot entry of sealroot's.

@@ -8,6 +8,7 @@ use sealroot_format::ErrorClass;
 use sealroot_format::digest::CommitId;
 use sealroot_format::pack::PackError;
 
+use crate::deploy::DeployError;
 use crate::entry::EntryError;
 use crate::import::{Difference, ImportError};
 use crate::ostree::OstreeError;
@@ -23,6 +24,9 @@ pub enum AdoptError {
     /// A boot entry cannot be removed.
     #[error(transparent)]
     Entry(#[from] EntryError),
+    /// The deployments of the store cannot be read.
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
     /// The store refused.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -105,6 +109,7 @@ impl AdoptError {
         match self {
             Self::Ostree(error) => error.class(),
             Self::Entry(error) => error.class(),
+            Self::Deploy(error) => error.class(),
             Self::Store(error) => error.class(),
             Self::Pack(error) => error.class(),
             Self::Import(error) => error.class(),

@@ -4,6 +4,7 @@
 //! `io` is the repository's directory, and its lock is held
 //! ([`Repository::lock_exclusively`](crate::ostree::Repository::lock_exclusively)).
 
+use std::collections::BTreeSet;
 use std::io;
 
 use sealroot_format::digest::CommitId;
@@ -11,9 +12,11 @@ use sealroot_format::limits::MAX_OSTREE_REF_BYTES;
 use sealroot_format::sign::Name;
 
 use super::{AdoptError, ref_name};
+use crate::deploy;
+use crate::machine::Pruned;
 use crate::store::{
-    DirEntry, FileKind, OnTaken, StoreError, StoreIo, StorePath, again, failed, full_path,
-    read_small_on, write_unnamed,
+    DirEntry, FileKind, OnTaken, Store, StoreDir, StoreError, StoreIo, StorePath, Transaction,
+    again, failed, full_path, read_small_on, write_unnamed,
 };
 
 /// The directory of our refs.
@@ -51,40 +54,126 @@ pub fn keep_on<I: StoreIo>(
     Ok(true)
 }
 
+/// A ref of an adoption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The commit that it keeps.
+    pub commit: CommitId,
+    /// Its name, as OSTree has it.
+    pub name: String,
+    path: StorePath,
+}
+
 /// Removes all refs of adoptions, durably; which they were.
 pub fn release_on<I: StoreIo>(io: &I) -> Result<Vec<String>, AdoptError> {
-    let mut removed = Vec::new();
-    let top = path(REFS);
-    for DirEntry {
-        name: stateroot,
-        kind,
-    } in list(io, &top)?
-    {
-        let directory = join(&top, &stateroot);
-        if kind == FileKind::Directory {
-            for DirEntry { name, .. } in list(io, &directory)? {
-                let path = join(&directory, &name);
-                if CommitId::from_hex(&name[..]).is_none() {
-                    let path = full_path(io, &path);
-                    return Err(AdoptError::BadRef { path });
-                }
-                again(|| io.remove_file(&path)).map_err(failed(io, "remove", &path))?;
-                removed.push(path.to_string().replacen("refs/heads/", "", 1));
-            }
-            again(|| io.sync_directory(&directory)).map_err(failed(io, "sync", &directory))?;
-            again(|| io.remove_directory(&directory)).map_err(failed(io, "remove", &directory))?;
-        } else {
-            let path = full_path(io, &directory);
-            return Err(AdoptError::BadRef { path });
+    let all = kept_on(io)?;
+    remove_on(io, &all)?;
+    // Of a run that was stopped there may be directories without a ref.
+    remove_empty_on(io)?;
+    Ok(all.into_iter().map(|kept| kept.name).collect())
+}
+
+/// The refs of adoptions.
+pub fn kept_on<I: StoreIo>(io: &I) -> Result<Vec<Kept>, AdoptError> {
+    let mut found = Vec::new();
+    for directory in directories_on(io)? {
+        for DirEntry { name, .. } in list(io, &directory)? {
+            let path = join(&directory, &name);
+            let Some(commit) = CommitId::from_hex(&name[..]) else {
+                let path = full_path(io, &path);
+                return Err(AdoptError::BadRef { path });
+            };
+            found.push(Kept {
+                commit,
+                name: path.to_string().replacen("refs/heads/", "", 1),
+                path,
+            });
         }
     }
+    Ok(found)
+}
+
+/// The refs of commits of which the store has neither deployment nor release, or would have none
+/// after `going`.
+pub fn unused_on<S: StoreIo, I: StoreIo>(
+    store: &Store<S>,
+    io: &I,
+    going: &Pruned,
+) -> Result<Vec<Kept>, AdoptError> {
+    let mut unused = kept_on(io)?;
+    if unused.is_empty() {
+        return Ok(unused);
+    }
+    let deployments = deploy::deployments(store)?.into_iter();
+    let statements = store.list_statements()?.into_iter();
+    let used: BTreeSet<CommitId> = (deployments.map(|found| found.name))
+        .filter(|name| !going.deployments.contains(name))
+        .map(|name| name.commit)
+        .chain((statements.filter(|found| !going.statements.contains(found))).map(|found| found.0))
+        .collect();
+    unused.retain(|kept| !used.contains(&kept.commit));
+    Ok(unused)
+}
+
+/// Removes the refs of commits of which the store has neither deployment nor release, durably; which
+/// they were. The store is locked, and was collected before: as long as it has anything of a commit,
+/// OSTree has the commit too.
+pub fn release_unused_on<S: StoreIo, I: StoreIo>(
+    transaction: &Transaction<'_, S>,
+    io: &I,
+) -> Result<Vec<Kept>, AdoptError> {
+    let store = transaction.store();
+    let unused = unused_on(store, io, &Pruned::default())?;
+    if unused.is_empty() {
+        return Ok(unused);
+    }
+    // What somebody removed who was stopped must not come back without its ref.
+    for directory in [StoreDir::Deploy.path(), StoreDir::Pack.path()] {
+        let synced = again(|| store.io().sync_directory(&directory));
+        synced.map_err(failed(store.io(), "sync", &directory))?;
+    }
+    remove_on(io, &unused)?;
+    Ok(unused)
+}
+
+fn remove_on<I: StoreIo>(io: &I, refs: &[Kept]) -> Result<(), AdoptError> {
+    for Kept { path, .. } in refs {
+        again(|| io.remove_file(path)).map_err(failed(io, "remove", path))?;
+    }
+    let parents = refs.iter().filter_map(|kept| Some(kept.path.split()?.0));
+    for directory in parents.collect::<BTreeSet<_>>() {
+        again(|| io.sync_directory(&directory)).map_err(failed(io, "sync", &directory))?;
+    }
+    Ok(())
+}
+
+/// Removes the directories of refs, which are empty.
+fn remove_empty_on<I: StoreIo>(io: &I) -> Result<(), AdoptError> {
+    for directory in directories_on(io)? {
+        again(|| io.remove_directory(&directory)).map_err(failed(io, "remove", &directory))?;
+    }
+    let top = path(REFS);
     match again(|| io.remove_directory(&top)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(removed),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result.map_err(failed(io, "remove", &top))?,
     }
     let heads = path("refs/heads");
-    again(|| io.sync_directory(&heads)).map_err(failed(io, "sync", &heads))?;
-    Ok(removed)
+    Ok(again(|| io.sync_directory(&heads)).map_err(failed(io, "sync", &heads))?)
+}
+
+/// The directories of our refs, one for each stateroot.
+fn directories_on<I: StoreIo>(io: &I) -> Result<Vec<StorePath>, AdoptError> {
+    let top = path(REFS);
+    let mut directories = Vec::new();
+    for DirEntry { name, kind } in list(io, &top)? {
+        let directory = join(&top, &name);
+        if kind != FileKind::Directory {
+            let path = full_path(io, &directory);
+            return Err(AdoptError::BadRef { path });
+        }
+        directories.push(directory);
+    }
+    Ok(directories)
 }
 
 fn list<I: StoreIo>(io: &I, directory: &StorePath) -> Result<Vec<DirEntry>, AdoptError> {

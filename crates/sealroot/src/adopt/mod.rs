@@ -29,7 +29,7 @@ use crate::store::{Store, StoreIo, Transaction, TransactionSummary};
 
 pub use error::AdoptError;
 pub use footprint::Footprint;
-pub use keep::{keep_on, release_on};
+pub use keep::{Kept, keep_on, kept_on, release_on, release_unused_on, unused_on};
 pub use linker::{Copied, Reason};
 pub use revert::{Left, Reverted, check_undo, revert_on, undo};
 pub use survey::{Cost, Finding, FindingCode, Severity, Survey, survey};

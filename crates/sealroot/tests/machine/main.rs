@@ -5,6 +5,7 @@ mod boot;
 mod crash;
 mod processes;
 mod prune;
+mod refs;
 mod remove;
 #[expect(dead_code, reason = "the tests of the store use more of it")]
 #[path = "../store/support.rs"]
