@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use sealroot::activate::{self, Aim, Initramfs, Machine, Parts, Staged, Wishes};
-use sealroot::deploy::{self, Request};
+use sealroot::activate::{self, Aim, Initramfs, Machine, Parts, SoFar, Staged, Wishes};
+use sealroot::deploy::{self, DeployError, Request};
 use sealroot::entry::Boot;
 use sealroot::initramfs;
 use sealroot::machine;
+use sealroot::monitor::{Monitor, Silent};
 use sealroot::release;
 use sealroot::store::{Store, Transaction};
 use sealroot_format::ErrorClass;
@@ -102,22 +103,56 @@ impl From<EtcChoice> for EtcMode {
 }
 
 impl AimArgs {
-    /// What is wished for: what was said, else what was so far, else `usual`.
-    pub(crate) fn aim(&self, so_far: Option<Aim>, usual: impl FnOnce(Mode) -> EtcMode) -> Aim {
-        let mode = self.mode.map(Mode::from);
-        let mode = mode.or(so_far.as_ref().map(|aim| aim.mode));
+    /// What is wished for: what was said, else what was so far, else `usual`. Of a deployment whose
+    /// record is damaged it is told what could not be taken over.
+    pub(crate) fn aim(
+        &self,
+        so_far: &SoFar,
+        usual: fn(Mode) -> EtcMode,
+        monitor: &dyn Monitor,
+    ) -> anyhow::Result<Aim> {
+        let known = match so_far {
+            SoFar::Known(aim) => Some(aim),
+            SoFar::Nothing | SoFar::Unreadable { .. } => None,
+        };
+        let mode = self.mode.map(Mode::from).or(known.map(|aim| aim.mode));
         let mode = mode.unwrap_or(Mode::Verity);
-        let before = so_far.as_ref().map(|aim| aim.etc);
-        Aim {
+        let etc = match so_far {
+            _ if self.etc.is_some() => self.etc.map(EtcMode::from),
+            SoFar::Known(aim) => Some(aim.etc),
+            SoFar::Unreadable { has_own_etc, .. } => has_own_etc.then_some(EtcMode::Merge),
+            SoFar::Nothing => None,
+        };
+        let aim = Aim {
             mode,
-            etc: self
-                .etc
-                .map_or_else(|| before.unwrap_or_else(|| usual(mode)), Into::into),
-            stateroot: self
-                .stateroot
-                .clone()
-                .or(so_far.and_then(|aim| aim.stateroot)),
+            etc: etc.unwrap_or_else(|| usual(mode)),
+            stateroot: (self.stateroot.clone()).or(known.and_then(|aim| aim.stateroot.clone())),
+        };
+        if let SoFar::Unreadable { name, error, .. } = so_far {
+            self.check_unreadable(*name, error, &aim, monitor)?;
         }
+        Ok(aim)
+    }
+
+    /// That nothing is guessed which must not be, where the record of the deployment before is damaged.
+    fn check_unreadable(
+        &self,
+        name: DeploymentName,
+        error: &DeployError,
+        aim: &Aim,
+        monitor: &dyn Monitor,
+    ) -> anyhow::Result<()> {
+        let what = format!("what {name} was for cannot be read: {error}");
+        if self.stateroot.is_none() {
+            let hint = "say whose /var the new deployment gets with --stateroot NAME; --mode and \
+                        --etc say what else the one before was for";
+            return Err(Failure::new(error.class(), what).hint(hint).into());
+        }
+        if self.mode.is_none() || self.etc.is_none() {
+            let (mode, etc) = (ModeChoice::from(aim.mode), aim.etc.as_str());
+            monitor.warn(format!("{what}; taken is --mode {mode} --etc {etc}"));
+        }
+        Ok(())
     }
 
     /// That what was said of it is what the initramfs will do.
@@ -223,6 +258,32 @@ impl EntryArgs {
         }
     }
 
+    /// What a deployment would be for, before there is anything of it.
+    pub(crate) fn foresee(
+        &self,
+        common: &Common,
+        aim: &AimArgs,
+        usual_etc: fn(Mode) -> EtcMode,
+    ) -> anyhow::Result<Aim> {
+        let place = self.boot.find(common)?;
+        let boot = place.found().filter(|_| !self.no_entry);
+        let so_far = match (boot, common.open_store()) {
+            (Some(boot), Ok(store)) => {
+                let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
+                let machine = Machine {
+                    sysroot: &sysroot,
+                    boot,
+                    runtime: &runtime,
+                };
+                SoFar::read(&store, &machine)?
+            }
+            _ => SoFar::Nothing,
+        };
+        let wished = aim.aim(&so_far, usual_etc, &Silent)?;
+        let carried = self.given()?.and_then(|(_, policy)| policy);
+        Ok(carried.as_ref().map_or(wished, Aim::of_policy))
+    }
+
     /// Deploys a verified release and makes it what boots next, or stages that.
     pub(crate) fn deploy(
         &self,
@@ -245,7 +306,11 @@ impl EntryArgs {
             let message = format!("there is nothing to stage without a boot entry: {reason}");
             return Err(Failure::new(ErrorClass::Usage, message).into());
         }
-        let aim = what.aim.aim(None, |_| EtcMode::Transient);
+        let aim = what.aim.aim(
+            &SoFar::Nothing,
+            |_| EtcMode::Transient,
+            transaction.monitor(),
+        )?;
         let tree = release::read_pack(transaction.store(), what.statement)?.tree;
         let etc = what.aim.etc.map(Into::into);
         let (_, mut report) = link(
@@ -273,7 +338,8 @@ impl EntryArgs {
         let (store, monitor) = (transaction.store(), transaction.monitor());
         let release = release::read_pack(store, what.statement)?;
         let pack = activate::pack_of(&release.bytes, &what.statement.pack_digest)?;
-        let wished = what.aim.aim(Aim::so_far(store, machine)?, what.usual_etc);
+        let so_far = SoFar::read(store, machine)?;
+        let wished = what.aim.aim(&so_far, what.usual_etc, monitor)?;
         let given = self.given()?;
         let installed = Installed::of(common)?;
         let initramfs = match &given {

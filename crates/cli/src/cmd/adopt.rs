@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use clap::Args;
 use sealroot::adopt::{
-    self, Adopted, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
+    self, Adopted, FindingCode, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
 };
 use sealroot::entry::Places;
 use sealroot::import::{self, FoundStatement, ImportError};
@@ -280,7 +280,7 @@ impl Adopt {
             return survey.check().map_err(Into::into);
         }
         survey.check().map_err(|error| blocked(error, &survey))?;
-        self.check_mode(&survey)?;
+        self.check_mode(common, &target, &survey)?;
         drop(repository);
         report.done =
             Some(self.adopt(common, &sysroot, &location, &target, found.as_ref(), output)?);
@@ -347,28 +347,41 @@ impl Adopt {
         })
     }
 
-    fn mode(&self) -> ModeChoice {
-        self.aim.mode.unwrap_or(ModeChoice::Verity)
+    /// What the deployment will be for.
+    fn aim(&self, target: &Target) -> AimArgs {
+        AimArgs {
+            stateroot: Some(target.stateroot.clone()),
+            ..self.aim.clone()
+        }
     }
 
     /// That what is to be enforced can be, before anything is done.
-    fn check_mode(&self, survey: &Survey) -> anyhow::Result<()> {
-        let mode = Mode::from(self.mode());
-        if self.unsigned || mode == Mode::Integrity || survey.verity == VeritySupport::Kernel {
+    fn check_mode(&self, common: &Common, target: &Target, survey: &Survey) -> anyhow::Result<()> {
+        if self.unsigned || survey.verity == VeritySupport::Kernel {
             return Ok(());
         }
-        let reasons = survey.findings.first().map(|finding| finding.text.clone());
+        let aim = self.aim(target);
+        let mode = self.entry.foresee(common, &aim, as_with_ostree)?.mode;
+        if mode == Mode::Integrity {
+            return Ok(());
+        }
+        let absence = survey
+            .findings
+            .iter()
+            .find(|finding| finding.code == FindingCode::NoVerity);
+        let reason = absence.map_or("the store was made without it", |finding| &*finding.text);
         let message = format!(
-            "the mode {} needs fs-verity: {}",
-            self.mode(),
-            reasons.unwrap_or_else(|| "the store has none".into())
+            "the mode {} needs fs-verity: {reason}",
+            ModeChoice::from(mode)
         );
-        let way_out = survey.findings.iter().find_map(|f| f.way_out.as_deref());
+        let way_out = absence.and_then(|finding| finding.way_out.as_deref());
+        let choose = "choose --mode integrity";
+        let hint = way_out.map_or_else(
+            || choose.to_owned(),
+            |other| format!("{other}; or {choose}"),
+        );
         Err(Failure::new(ErrorClass::Unsupported, message)
-            .hint(format!(
-                "{}, or choose --mode integrity",
-                way_out.unwrap_or_default()
-            ))
+            .hint(hint)
             .into())
     }
 
@@ -417,8 +430,7 @@ impl Adopt {
         target: &Target,
         found: &FoundStatement,
     ) -> anyhow::Result<DeployedReport> {
-        let mut aim = self.aim.clone();
-        aim.stateroot = Some(target.stateroot.clone());
+        let aim = self.aim(target);
         let what = Deploying {
             statement: &found.statement,
             origin: None,

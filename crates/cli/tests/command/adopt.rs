@@ -286,6 +286,43 @@ fn a_commit_that_nothing_needs_any_more_is_left_to_ostree() {
     assert_eq!(check.code, 0, "{}", check.err);
 }
 
+#[test]
+fn an_update_is_for_what_the_deployment_before_was_for() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.sign();
+    machine.scratch.write("initramfs.img", "initramfs");
+    let commits = [machine.next(2), machine.next(3)];
+    let adopted = machine.run(&format!("adopt {TO_BOOT}"));
+    assert_eq!(adopted.code, 0, "{}", adopted.err);
+    let record = |commit: &str| format!("root/ostree/verity/deploy/{commit}.0/deployment.toml");
+    let own = |commit: &str| format!("root/ostree/verity/deploy/{commit}.0/etc/hostname");
+    machine.scratch.write(&own(&machine.commit), "changed\n");
+    let update =
+        |commit: &str| machine.run(&format!("adopt {commit} --initramfs initramfs.img {BOOT}"));
+    let updated = update(&commits[0]);
+    assert_eq!(updated.code, 0, "{}", updated.err);
+    let text = fs::read_to_string(machine.scratch.path(&record(&commits[0]))).expect("a record");
+    assert!(text.contains("integrity"), "{text}");
+
+    // The record says nothing any more; the deployment's own /etc is there.
+    machine.scratch.write(&record(&commits[0]), "");
+    let updated = machine.run(&format!("adopt {} {TO_BOOT}", commits[1]));
+    assert_eq!(updated.code, 0, "{}", updated.err);
+    assert!(updated.err.contains("--etc merge"), "{}", updated.err);
+    let hostname = fs::read_to_string(machine.scratch.path(&own(&commits[1])));
+    assert_eq!(hostname.expect("merged"), "changed\n");
+
+    machine.scratch.write(&record(&commits[1]), "");
+    let line = format!("deploy {} --initramfs initramfs.img {BOOT}", commits[0]);
+    let refused = machine.run(&line);
+    assert_eq!(refused.code, i32::from(ErrorClass::Corrupt.exit_code()));
+    assert!(refused.err.contains("--stateroot NAME"), "{}", refused.err);
+    let named = machine.run(&format!("{line} --stateroot exampleos --mode integrity"));
+    assert_eq!(named.code, 0, "{}", named.err);
+}
+
 /// The boot entry of sealroot's.
 fn only_entry(machine: &Machine) -> PathBuf {
     let entries = fs::read_dir(machine.scratch.path("root/boot/loader/entries"));

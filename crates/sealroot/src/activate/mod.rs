@@ -80,20 +80,46 @@ impl Aim {
             etc: record.etc.unwrap_or(EtcMode::Transient),
         }
     }
+}
 
-    /// That of the deployment that runs, else of the one that boots by default; `None` where neither
-    /// is one of ours.
-    pub fn so_far(store: &Store, machine: &Machine<'_>) -> Result<Option<Self>, ActivateError> {
+/// What the deployment before was for: the one that runs, else the one that boots by default.
+#[derive(Debug)]
+pub enum SoFar {
+    /// Neither is one of ours.
+    Nothing,
+    /// What its record says.
+    Known(Aim),
+    /// Its record is damaged.
+    Unreadable {
+        /// Which.
+        name: DeploymentName,
+        /// Whether it keeps an `/etc` of its own.
+        has_own_etc: bool,
+        /// What is wrong with the record.
+        error: DeployError,
+    },
+}
+
+impl SoFar {
+    /// Reads it.
+    pub fn read(store: &Store, machine: &Machine<'_>) -> Result<Self, ActivateError> {
         let running = Booted::running(machine.runtime)?;
         let default = BootChoices::of(Some(machine.boot))?.default;
         for name in running.into_iter().chain(default) {
             match deploy::read_record(store, name) {
-                Ok(record) => return Ok(Some(Self::of_record(&record))),
+                Ok(record) => return Ok(Self::Known(Aim::of_record(&record))),
                 Err(DeployError::NoDeployment { .. }) => {}
+                Err(error) if error.is_unreadable_record() => {
+                    return Ok(Self::Unreadable {
+                        name,
+                        has_own_etc: etc::has_own(store, name)?,
+                        error,
+                    });
+                }
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        Ok(Self::Nothing)
     }
 }
 

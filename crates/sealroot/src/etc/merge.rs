@@ -6,6 +6,7 @@ use std::io;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::pack;
 use sealroot_format::policy::DeploymentName;
+use sealroot_format::sign::{Statement, Unverified};
 use sealroot_format::tree::Tree;
 
 use super::accounts::{self, MissingAccounts};
@@ -160,8 +161,28 @@ pub fn read_own(
     name: DeploymentName,
     monitor: &dyn Monitor,
 ) -> Result<(Tree, Current), EtcError> {
-    let record = read_record(store, name)?;
-    let old = default_in_pack(store, &record.pack)?;
+    let old = default_in_pack(store, &pack_of(store, name)?)?;
     let current = open_own(store, name)?.read_whole(monitor)?;
     Ok((old, current))
+}
+
+/// The pack of a deployment: what its record says, or, if that is damaged, a release of its commit.
+fn pack_of(store: &Store, name: DeploymentName) -> Result<VerityDigest, EtcError> {
+    let damage = match read_record(store, name) {
+        Ok(record) => return Ok(record.pack),
+        Err(error) if error.is_unreadable_record() => error,
+        Err(error) => return Err(error.into()),
+    };
+    for (commit, stream) in store.list_statements()? {
+        if commit != name.commit {
+            continue;
+        }
+        let bytes = store.read_statement(&commit, &stream)?.unwrap_or_default();
+        let document = Unverified::<Statement>::parse(&bytes).ok();
+        let statement = document.and_then(|document| Statement::parse(document.body()).ok());
+        if let Some(statement) = statement {
+            return Ok(statement.pack_digest);
+        }
+    }
+    Err(damage.into())
 }
