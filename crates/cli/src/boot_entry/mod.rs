@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A release deployed and made what boots next: what all commands that do so have in common.
 
+mod foresee;
 mod report;
 
 use std::collections::BTreeSet;
@@ -14,7 +15,7 @@ use sealroot::deploy::{self, DeployError, Request};
 use sealroot::entry::Boot;
 use sealroot::initramfs;
 use sealroot::machine;
-use sealroot::monitor::{Monitor, Silent};
+use sealroot::monitor::Monitor;
 use sealroot::release;
 use sealroot::store::{Store, Transaction};
 use sealroot_format::ErrorClass;
@@ -256,32 +257,6 @@ impl EntryArgs {
             }
             _ => Ok(place),
         }
-    }
-
-    /// What a deployment would be for, before there is anything of it.
-    pub(crate) fn foresee(
-        &self,
-        common: &Common,
-        aim: &AimArgs,
-        usual_etc: fn(Mode) -> EtcMode,
-    ) -> anyhow::Result<Aim> {
-        let place = self.boot.find(common)?;
-        let boot = place.found().filter(|_| !self.no_entry);
-        let so_far = match (boot, common.open_store()) {
-            (Some(boot), Ok(store)) => {
-                let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
-                let machine = Machine {
-                    sysroot: &sysroot,
-                    boot,
-                    runtime: &runtime,
-                };
-                SoFar::read(&store, &machine)?
-            }
-            _ => SoFar::Nothing,
-        };
-        let wished = aim.aim(&so_far, usual_etc, &Silent)?;
-        let carried = self.given()?.and_then(|(_, policy)| policy);
-        Ok(carried.as_ref().map_or(wished, Aim::of_policy))
     }
 
     /// Deploys a verified release and makes it what boots next, or stages that.

@@ -88,7 +88,12 @@ impl Machine {
     }
 
     fn run(&self, line: &str) -> Ran {
-        let common = "--sysroot root --keyset vendor.keyset --json";
+        let keyset = if line.contains("--keyset") {
+            ""
+        } else {
+            "--keyset vendor.keyset"
+        };
+        let common = format!("--sysroot root {keyset} --json");
         self.scratch.run(&format!("{common} {line}"))
     }
 }
@@ -321,6 +326,60 @@ fn an_update_is_for_what_the_deployment_before_was_for() {
     assert!(refused.err.contains("--stateroot NAME"), "{}", refused.err);
     let named = machine.run(&format!("{line} --stateroot exampleos --mode integrity"));
     assert_eq!(named.code, 0, "{}", named.err);
+}
+
+#[test]
+fn the_pre_flight_sees_what_an_adoption_would_fail_with() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.scratch.write("initramfs.img", "initramfs");
+    let unsupported = i32::from(ErrorClass::Unsupported.exit_code());
+    let found = |line: &str| {
+        let looked = machine.run(line);
+        let findings = looked.json()["findings"]
+            .as_array()
+            .expect("a list")
+            .clone();
+        let blocking = findings.iter().filter(|finding| finding["blocks"] == true);
+        let codes: Vec<_> = blocking.map(|finding| finding["code"].clone()).collect();
+        let expected = if codes.is_empty() { 0 } else { unsupported };
+        assert_eq!(looked.code, expected, "{line}: {}", looked.err);
+        assert!(!machine.scratch.path("root/ostree/verity").exists());
+        codes
+    };
+    let look = format!("adopt --dry-run {TO_BOOT}");
+    assert_eq!(found(&look), ["statement"]);
+    assert_eq!(found("adopt --dry-run --unsigned"), [""; 0]);
+    machine.sign();
+    assert_eq!(found(&look), [""; 0]);
+    machine.scratch.write("garbage", "garbage");
+    assert_eq!(found(&format!("{look} --statement garbage")), ["statement"]);
+    assert_eq!(found(&format!("{look} --keyset garbage")), ["keyset"]);
+
+    // Where the release has a directory, the administrator has made a file.
+    machine.scratch.write("tree/usr/etc/service/config", "1\n");
+    let commit = machine.next(2);
+    let name = format!("root/ostree/deploy/exampleos/deploy/{}.0", machine.commit);
+    machine
+        .scratch
+        .write(&format!("{name}/etc/service"), "mine\n");
+    let line = format!("{commit} {TO_BOOT}");
+    assert_eq!(found(&format!("adopt --dry-run {line}")), ["etc"]);
+    let refused = machine.run(&format!("adopt {line}"));
+    assert!(
+        refused.err.contains("/etc cannot be merged"),
+        "{}",
+        refused.err
+    );
+    assert!(!machine.scratch.path("root/ostree/verity").exists());
+    assert!(
+        !machine
+            .ostree("--repo=root/ostree/repo refs")
+            .contains("sealroot/")
+    );
+    let transient = machine.run(&format!("adopt {line} --etc transient"));
+    assert_eq!(transient.code, 0, "{}", transient.err);
 }
 
 /// The boot entry of sealroot's.

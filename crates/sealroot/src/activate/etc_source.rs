@@ -44,12 +44,15 @@ impl Found {
 /// Finds it, for the deployment `new` if that is there already: of what runs, ours or OSTree's; else of our default; else of
 /// OSTree's. `None`: no deployment has one.
 pub(super) fn find(
-    store: &Store,
+    store: Option<&Store>,
     machine: &Machine<'_>,
     new: Option<DeploymentName>,
     monitor: &dyn Monitor,
 ) -> Result<Option<Found>, ActivateError> {
     let own = |name: DeploymentName| -> Result<Option<Found>, ActivateError> {
+        let Some(store) = store else {
+            return Ok(None);
+        };
         if Some(name) == new || !etc::has_own(store, name)? {
             return Ok(None);
         }

@@ -34,7 +34,7 @@ use crate::release::{self, PackBytes};
 use crate::store::{Store, Transaction};
 
 pub use error::ActivateError;
-pub use prepare::{Initramfs, Parts, Prepared, Wishes, check, prepare};
+pub use prepare::{Initramfs, Parts, Prepared, Wishes, check, check_etc, prepare};
 pub use staged::{Staged, forget_if_running, stage, staged};
 
 /// Where the parts of a machine are.
@@ -176,7 +176,7 @@ fn merge_etc(
     }
     let new = etc::default_of(tree)?;
     let found = etc_source::find(
-        transaction.store(),
+        Some(transaction.store()),
         machine,
         Some(name),
         transaction.monitor(),

@@ -214,10 +214,7 @@ pub fn check(
     monitor: &dyn Monitor,
 ) -> Result<(), ActivateError> {
     if prepared.aim.etc == EtcMode::Merge {
-        let new = etc::default_of(tree)?;
-        if let Some(found) = etc_source::find(store, machine, name, monitor)? {
-            etc::check(found.sides(&new))?;
-        }
+        check_etc(Some(store), machine, name, tree, monitor)?;
     }
     let name = name.unwrap_or(DeploymentName {
         commit: prepared.statement.commit,
@@ -227,6 +224,22 @@ pub fn check(
     let new = prepared.entry(name);
     let is_kept = |ours: &crate::entry::OurEntry| keep.contains(&ours.text.deployment);
     Ok(machine.boot.check_room(&new, &is_kept)?)
+}
+
+/// Finds out whether the `/etc` that is merged clashes with the default in `tree`. `store` is `None`
+/// where there is none yet.
+pub fn check_etc(
+    store: Option<&Store>,
+    machine: &Machine<'_>,
+    name: Option<DeploymentName>,
+    tree: &Tree,
+    monitor: &dyn Monitor,
+) -> Result<(), ActivateError> {
+    let new = etc::default_of(tree)?;
+    if let Some(found) = etc_source::find(store, machine, name, monitor)? {
+        etc::check(found.sides(&new))?;
+    }
+    Ok(())
 }
 
 /// What people see in the menu.

@@ -56,6 +56,16 @@ pub enum FindingCode {
     ManyLinks,
     /// The store was made without fs-verity, which is there now.
     StoreWithoutVerity,
+    /// There is no keyset to trust.
+    Keyset,
+    /// There is no statement that can be used.
+    Statement,
+    /// The mode needs fs-verity.
+    ModeNeedsVerity,
+    /// Nothing names the filesystem for the boot program.
+    RootDevice,
+    /// Local changes to `/etc` clash with the release's.
+    Etc,
 }
 
 impl FindingCode {
@@ -72,6 +82,11 @@ impl FindingCode {
             Self::OpenForWriting => "open-for-writing",
             Self::ManyLinks => "many-links",
             Self::StoreWithoutVerity => "store-without-verity",
+            Self::Keyset => "keyset",
+            Self::Statement => "statement",
+            Self::ModeNeedsVerity => "mode-needs-verity",
+            Self::RootDevice => "root-device",
+            Self::Etc => "etc",
         }
     }
 }
@@ -117,6 +132,17 @@ impl Survey {
             return Ok(());
         }
         Err(AdoptError::Blocked { reasons })
+    }
+
+    /// Adds what the caller found to stand against it.
+    pub fn block(&mut self, code: FindingCode, text: String, way_out: Option<String>) {
+        self.findings.push(Finding {
+            code,
+            severity: Severity::Blocks,
+            text,
+            way_out,
+        });
+        self.findings.sort_by_key(|finding| finding.severity);
     }
 
     fn find(

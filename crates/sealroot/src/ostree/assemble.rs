@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The tree of a commit: first all names with the directories, then the files' content.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
@@ -90,6 +90,27 @@ impl Skeleton {
         };
         self.tree
             .insert(directory, name, Inode::new(metadata, kind))
+    }
+
+    /// Leaves files empty that are not below one of these directories.
+    pub(super) fn retain_below(&mut self, directories: &[&[&[u8]]]) {
+        let tree = &self.tree;
+        let mut open: Vec<InodeId> = (directories.iter())
+            .filter_map(|path| tree.lookup(path.iter().copied()))
+            .collect();
+        let mut wanted = HashSet::new();
+        while let Some(inode) = open.pop() {
+            match tree.inode(inode).as_directory() {
+                Some(directory) => open.extend(directory.iter().map(|(_, child)| child)),
+                None => {
+                    wanted.insert(inode);
+                }
+            }
+        }
+        for (_, inodes) in &mut self.files {
+            inodes.retain(|inode| wanted.contains(inode));
+        }
+        self.files.retain(|(_, inodes)| !inodes.is_empty());
     }
 
     /// Reads every content object once, on all cores, and fills it in wherever it stands.

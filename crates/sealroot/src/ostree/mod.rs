@@ -48,7 +48,7 @@ use self::content::ContentReader;
 use self::directories::Directories;
 use self::format::Commit;
 use crate::monitor::Monitor;
-use crate::object::ObjectSink;
+use crate::object::{Discard, ObjectSink};
 use crate::spool::Spool;
 
 /// How to read a commit.
@@ -117,4 +117,27 @@ pub fn read_tree(
         tree: skeleton.fill(&reader, monitor)?,
         info: commit.info().clone(),
     })
+}
+
+/// The tree of a commit in which only files of its default `/etc` have their content: all others are
+/// empty. Nothing is stored.
+pub fn read_etc(
+    repository: &Repository,
+    commit: &CommitObject,
+    monitor: &dyn Monitor,
+) -> Result<Tree, OstreeError> {
+    let parsed = Commit::parse(commit.bytes())
+        .map_err(|error| ObjectError::from(error).at(commit::object_of(commit.id()), None))?;
+    let directories = Directories::read(repository, &parsed, monitor)?;
+    let mut skeleton = Skeleton::build(&parsed, &directories)?;
+    rules::check_etc(&skeleton.tree)?;
+    rules::add_mount_points(&mut skeleton.tree)?;
+    skeleton.retain_below(&[&[b"usr", b"etc"], &[b"etc"]]);
+    let reader = ContentReader {
+        repository,
+        threshold_bytes: sealroot_format::limits::DEFAULT_THRESHOLD_BYTES,
+        spool: &Spool::in_temporary_directory(),
+        sink: &Discard,
+    };
+    skeleton.fill(&reader, monitor)
 }

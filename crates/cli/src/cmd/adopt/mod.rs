@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot adopt`
 
+mod obstacles;
+
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,11 +11,11 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use clap::Args;
 use sealroot::adopt::{
-    self, Adopted, FindingCode, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
+    self, Adopted, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
 };
 use sealroot::entry::Places;
 use sealroot::import::{self, FoundStatement, ImportError};
-use sealroot::ostree::Repository;
+use sealroot::ostree::{self, Repository};
 use sealroot::store::{KernelIo, Transaction, VeritySupport};
 use sealroot_format::digest::CommitId;
 use sealroot_format::policy::{EtcMode, Mode};
@@ -24,10 +26,12 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::boot_entry::{AimArgs, DeployedReport, Deploying, EntryArgs};
 use crate::cmd::build::threshold_parser;
-use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
+use crate::hint;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
+
+use obstacles::code_of_refusal;
 
 /// Take over a commit that OSTree has on this machine, without storing its content twice.
 ///
@@ -256,10 +260,11 @@ impl Adopt {
         }
         let repository = Repository::open(&path)?;
         let target = self.target(&repository, &sysroot)?;
-        let found = match self.unsigned {
-            true => None,
-            false if self.dry_run => self.statement(common, &repository, target.commit).ok(),
-            false => Some(self.statement(common, &repository, target.commit)?),
+        let statement = || self.statement(common, &repository, target.commit);
+        let (found, refusal) = match (!self.unsigned).then(statement).transpose() {
+            Ok(found) => (found, None),
+            Err(error) if self.dry_run => (None, Some(error)),
+            Err(error) => return Err(error),
         };
         let threshold_bytes = match &found {
             Some(found) => found.statement.threshold_bytes,
@@ -269,19 +274,27 @@ impl Adopt {
             Some(location) => location.clone(),
             None => sysroot.join(KernelIo::STORE_IN_SYSROOT),
         };
-        let survey = {
+        let mut survey = {
             let progress = Progress::new(output);
             let commit = target.commit;
             adopt::survey(&repository, commit, &location, threshold_bytes, &progress)?
         };
-        let mut report = SurveyReport::new(&target, &path, &survey);
         if self.dry_run {
-            output.emit(&report)?;
+            let refusal = refusal.map(|error| (code_of_refusal(common), error));
+            let obstacles = self.obstacles(common, &repository, &target, &survey);
+            for (code, error) in refusal.into_iter().chain(obstacles) {
+                survey.block(code, format!("{error:#}"), hint::of(&error));
+            }
+            output.emit(&SurveyReport::new(&target, &path, &survey))?;
             return survey.check().map_err(Into::into);
         }
         survey.check().map_err(|error| blocked(error, &survey))?;
-        self.check_mode(common, &target, &survey)?;
+        let obstacles = self.obstacles(common, &repository, &target, &survey);
+        if let Some((_, error)) = obstacles.into_iter().next() {
+            return Err(error);
+        }
         drop(repository);
+        let mut report = SurveyReport::new(&target, &path, &survey);
         report.done =
             Some(self.adopt(common, &sysroot, &location, &target, found.as_ref(), output)?);
         output.emit(&report)
@@ -306,6 +319,10 @@ impl Adopt {
         let stateroot = match (named, deployed) {
             (Some(stateroot), _) => stateroot,
             (None, Some(theirs)) => theirs.stateroot.parse()?,
+            (None, None) if repository.mode() == ostree::Mode::Archive => {
+                let repository = repository.path().to_owned();
+                return Err(adopt::AdoptError::Compressed { repository }.into());
+            }
             (None, None) => {
                 let message = "OSTree has no deployment that says whose /var this is for";
                 let failure = Failure::new(ErrorClass::Usage, message);
@@ -353,36 +370,6 @@ impl Adopt {
             stateroot: Some(target.stateroot.clone()),
             ..self.aim.clone()
         }
-    }
-
-    /// That what is to be enforced can be, before anything is done.
-    fn check_mode(&self, common: &Common, target: &Target, survey: &Survey) -> anyhow::Result<()> {
-        if self.unsigned || survey.verity == VeritySupport::Kernel {
-            return Ok(());
-        }
-        let aim = self.aim(target);
-        let mode = self.entry.foresee(common, &aim, as_with_ostree)?.mode;
-        if mode == Mode::Integrity {
-            return Ok(());
-        }
-        let absence = survey
-            .findings
-            .iter()
-            .find(|finding| finding.code == FindingCode::NoVerity);
-        let reason = absence.map_or("the store was made without it", |finding| &*finding.text);
-        let message = format!(
-            "the mode {} needs fs-verity: {reason}",
-            ModeChoice::from(mode)
-        );
-        let way_out = absence.and_then(|finding| finding.way_out.as_deref());
-        let choose = "choose --mode integrity";
-        let hint = way_out.map_or_else(
-            || choose.to_owned(),
-            |other| format!("{other}; or {choose}"),
-        );
-        Err(Failure::new(ErrorClass::Unsupported, message)
-            .hint(hint)
-            .into())
     }
 
     fn adopt(
