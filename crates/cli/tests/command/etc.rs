@@ -180,3 +180,20 @@ fn what_the_next_boot_would_not_use_is_not_kept() {
         assert!(!scratch.path("root/var/lib").exists(), "{name}");
     }
 }
+
+#[test]
+fn a_sysroot_elsewhere_does_not_say_whose_etc_is_meant() {
+    let scratch = Scratch::new();
+    scratch.write("sys/etc/hostname", "example\n");
+    fs::create_dir(scratch.path("sys/var")).expect("a directory");
+    for command in ["keep hostname", "keep --list", "forget hostname"] {
+        let line = format!("--sysroot sys etc {command}");
+        scratch.refused(
+            ErrorClass::Usage,
+            &line,
+            &["sys does not say", "--root DIR"],
+        );
+    }
+    scratch.ok("--sysroot sys etc keep --root sys --run run hostname");
+    assert!(scratch.path("sys/var/lib/sealroot/etc/hostname").exists());
+}

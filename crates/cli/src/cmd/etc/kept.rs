@@ -14,6 +14,7 @@ use sealroot_format::kept::{FILES, KeptFile};
 use sealroot_format::policy::EtcMode;
 use serde::Serialize;
 
+use crate::args::Common;
 use crate::failure::{Failure, class_of};
 use crate::machine::RunArgs;
 use crate::output::{Output, Report};
@@ -63,16 +64,33 @@ pub(super) struct Forget {
 
 #[derive(Debug, Args)]
 struct Place {
-    /// The root whose /etc and /var are meant.
-    #[arg(long, value_name = "DIR", default_value = "/")]
-    root: PathBuf,
+    /// The root whose /etc and /var are meant [default: / where the sysroot is this machine's].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
 }
 
 impl Place {
-    fn open_var(&self) -> anyhow::Result<KernelIo> {
-        let path = self.root.join("var");
-        KernelIo::open(&path).with_context(|| format!("cannot open {}", path.display()))
+    fn root(&self, common: &Common) -> anyhow::Result<PathBuf> {
+        let is_this_machine = || {
+            let sysroots = ["/", "/sysroot"].map(Path::new);
+            sysroots.contains(&&*common.sysroot)
+        };
+        match &self.root {
+            Some(root) => Ok(root.clone()),
+            None if is_this_machine() => Ok("/".into()),
+            None => {
+                let sysroot = common.sysroot.display();
+                let message = format!("{sysroot} does not say whose /etc and /var are meant");
+                let failure = Failure::new(ErrorClass::Usage, message);
+                Err(failure.hint("name that root with --root DIR").into())
+            }
+        }
     }
+}
+
+fn open_var(root: &Path) -> anyhow::Result<KernelIo> {
+    let path = root.join("var");
+    KernelIo::open(&path).with_context(|| format!("cannot open {}", path.display()))
 }
 
 /// The file that is meant, which is one of those that can be kept.
@@ -158,19 +176,18 @@ impl Report for ListReport {
 }
 
 impl Keep {
-    pub(super) fn run(&self, output: Output) -> anyhow::Result<()> {
-        let var = self.place.open_var()?;
+    pub(super) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let root = self.place.root(common)?;
+        let var = open_var(&root)?;
         if self.list {
-            let files = FILES.iter().map(|file| list(&var, &self.place.root, file));
+            let files = FILES.iter().map(|file| list(&var, &root, file));
             return output.emit(&ListReport {
                 files: files.collect::<Result<_, _>>()?,
             });
         }
         // All are looked at before any is kept.
         let files = find_all(&self.files)?;
-        let present = files
-            .iter()
-            .map(|file| etc::read_present(&self.place.root, file));
+        let present = files.iter().map(|file| etc::read_present(&root, file));
         let present: Vec<_> = present.collect::<Result<_, _>>()?;
         for (file, bytes) in files.iter().zip(&present) {
             etc::keep(&var, file, bytes)?;
@@ -224,9 +241,9 @@ fn list(var: &KernelIo, root: &Path, file: &'static KeptFile) -> anyhow::Result<
 }
 
 impl Forget {
-    pub(super) fn run(&self, output: Output) -> anyhow::Result<()> {
+    pub(super) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let files = find_all(&self.files)?;
-        let var = self.place.open_var()?;
+        let var = open_var(&self.place.root(common)?)?;
         let mut report = ForgottenReport {
             forgotten: Vec::new(),
             were_not_kept: Vec::new(),

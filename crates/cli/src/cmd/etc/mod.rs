@@ -141,8 +141,8 @@ impl Etc {
         match &self.command {
             EtcCommand::Diff(diff) => diff.run(common, output),
             EtcCommand::Reset(reset) => reset.run(common, output),
-            EtcCommand::Keep(keep) => keep.run(output),
-            EtcCommand::Forget(forget) => forget.run(output),
+            EtcCommand::Keep(keep) => keep.run(common, output),
+            EtcCommand::Forget(forget) => forget.run(common, output),
         }
     }
 }
