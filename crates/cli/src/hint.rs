@@ -34,7 +34,9 @@ pub(crate) fn remove_and_build<'p>(paths: impl IntoIterator<Item = &'p Path>) ->
     let there = paths
         .into_iter()
         .filter(|path| path.symlink_metadata().is_ok());
-    let names: Vec<String> = there.map(|path| path.display().to_string()).collect();
+    let mut names: Vec<String> = there.map(|path| path.display().to_string()).collect();
+    names.sort_unstable();
+    names.dedup();
     match names.len() {
         0 => BUILD_AGAIN.to_owned(),
         1..=MAX_NAMED => format!("remove {}, then {BUILD_AGAIN}", names.join(" and ")),

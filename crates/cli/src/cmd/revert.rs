@@ -63,12 +63,15 @@ impl Report for RevertedReport {
         for name in &self.removed_refs {
             writeln!(out, "removed the ref {name}")?;
         }
+        let is_nothing = self.removed_entries.is_empty() && self.removed_refs.is_empty();
         if self.is_store_in_use {
             writeln!(
                 out,
                 "the store stays while it runs: boot {} of OSTree and run this again",
                 self.deployment
             )?;
+        } else if self.removed_files == 0 && is_nothing {
+            writeln!(out, "there is nothing of sealroot here")?;
         } else {
             let files = counted(self.removed_files, "file or link");
             writeln!(out, "removed the store: {files}")?;

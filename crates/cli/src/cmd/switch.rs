@@ -70,8 +70,13 @@ fn newest(
         return Err(error.into());
     }
     let others: Vec<_> = others.into_iter().collect();
+    let hint = if others.is_empty() {
+        "it has none at all: `sealroot adopt`, `import` or `build` make one".into()
+    } else {
+        format!("it has releases of: {}", others.join(", "))
+    };
     let message = format!("the store has no release of the stream {stream}");
     Err(Failure::new(ErrorClass::NotFound, message)
-        .hint(format!("it has releases of: {}", others.join(", ")))
+        .hint(hint)
         .into())
 }

@@ -160,6 +160,12 @@ fn a_deployed_commit_is_adopted_and_given_back() {
     machine.fsck();
     let again = machine.run("revert --yes --run run").json();
     assert_eq!(again["removed_files"], 0);
+    let again = machine.scratch.ok("--sysroot root revert --yes --run run");
+    assert!(
+        again.text().contains("nothing of sealroot"),
+        "{}",
+        again.text()
+    );
 }
 
 #[test]

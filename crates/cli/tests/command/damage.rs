@@ -377,3 +377,13 @@ fn a_damaged_or_missing_object() {
     scratch.ok(&full);
     scratch.ok(&deploy);
 }
+
+#[test]
+fn what_is_to_be_removed_is_named_once() {
+    let scratch = Scratch::new();
+    scratch.signed();
+    fs::remove_dir(scratch.path("store/tmp")).expect("removed");
+    scratch.write("store/tmp", "");
+    let ran = scratch.run(&format!("{STORE} check"));
+    assert_eq!(ran.err.matches("store/tmp").count(), 1, "{}", ran.err);
+}

@@ -371,3 +371,13 @@ fn what_boots_instead_is_said_with_a_way_out() {
     assert_eq!(kargs["boots_next"], true);
     assert!(kargs["boots_instead"].is_null());
 }
+
+#[test]
+fn a_store_without_releases_has_no_stream_to_switch_to() {
+    let scratch = Scratch::new();
+    scratch.built();
+    fs::remove_file(scratch.only("store/pack", ".sign")).expect("removed");
+    let words = ["no release of the stream testing", "it has none at all"];
+    let line = format!("{STORE} switch testing");
+    scratch.refused(ErrorClass::NotFound, &line, &words);
+}
