@@ -22,7 +22,8 @@ use crate::progress::Progress;
 ///
 /// Names what OSTree will boot and asks first. Nothing of OSTree's is changed; fs-verity stays on
 /// the files that have it, which is harmless. Changes in the /etc of sealroot's deployments go with
-/// them; /var is shared and stays. Run it again after an interruption: it goes on where it was.
+/// them; /var is shared and stays. Nothing is done while a boot entry that is not sealroot's boots one of
+/// its deployments. Run it again after an interruption: it goes on where it was.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Revert {

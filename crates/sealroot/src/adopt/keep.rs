@@ -73,21 +73,18 @@ pub fn release_on<I: StoreIo>(io: &I) -> Result<Vec<String>, AdoptError> {
     Ok(all.into_iter().map(|kept| kept.name).collect())
 }
 
-/// The refs of adoptions.
+/// The refs of adoptions. What else is among them is passed over.
 pub fn kept_on<I: StoreIo>(io: &I) -> Result<Vec<Kept>, AdoptError> {
     let mut found = Vec::new();
     for directory in directories_on(io)? {
         for DirEntry { name, .. } in list(io, &directory)? {
             let path = join(&directory, &name);
-            let Some(commit) = CommitId::from_hex(&name[..]) else {
-                let path = full_path(io, &path);
-                return Err(AdoptError::BadRef { path });
-            };
-            found.push(Kept {
+            let commit = CommitId::from_hex(&name[..]);
+            found.extend(commit.map(|commit| Kept {
                 commit,
                 name: path.to_string().replacen("refs/heads/", "", 1),
                 path,
-            });
+            }));
         }
     }
     Ok(found)
@@ -147,12 +144,14 @@ fn remove_on<I: StoreIo>(io: &I, refs: &[Kept]) -> Result<(), AdoptError> {
     Ok(())
 }
 
-/// Removes the directories of refs, which are empty.
+/// Removes the directories of refs, in which nothing may be left.
 fn remove_empty_on<I: StoreIo>(io: &I) -> Result<(), AdoptError> {
+    let top = path(REFS);
     for directory in directories_on(io)? {
+        nothing_in(io, &directory)?;
         again(|| io.remove_directory(&directory)).map_err(failed(io, "remove", &directory))?;
     }
-    let top = path(REFS);
+    nothing_in(io, &top)?;
     match again(|| io.remove_directory(&top)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         result => result.map_err(failed(io, "remove", &top))?,
@@ -161,19 +160,23 @@ fn remove_empty_on<I: StoreIo>(io: &I) -> Result<(), AdoptError> {
     Ok(again(|| io.sync_directory(&heads)).map_err(failed(io, "sync", &heads))?)
 }
 
+/// That a directory is empty, or not there.
+fn nothing_in<I: StoreIo>(io: &I, directory: &StorePath) -> Result<(), AdoptError> {
+    match list(io, directory)?.first() {
+        None => Ok(()),
+        Some(DirEntry { name, .. }) => {
+            let path = full_path(io, &join(directory, name));
+            Err(AdoptError::BadRef { path })
+        }
+    }
+}
+
 /// The directories of our refs, one for each stateroot.
 fn directories_on<I: StoreIo>(io: &I) -> Result<Vec<StorePath>, AdoptError> {
     let top = path(REFS);
-    let mut directories = Vec::new();
-    for DirEntry { name, kind } in list(io, &top)? {
-        let directory = join(&top, &name);
-        if kind != FileKind::Directory {
-            let path = full_path(io, &directory);
-            return Err(AdoptError::BadRef { path });
-        }
-        directories.push(directory);
-    }
-    Ok(directories)
+    let entries = list(io, &top)?.into_iter();
+    let directories = entries.filter(|entry| entry.kind == FileKind::Directory);
+    Ok(directories.map(|entry| join(&top, &entry.name)).collect())
 }
 
 fn list<I: StoreIo>(io: &I, directory: &StorePath) -> Result<Vec<DirEntry>, AdoptError> {

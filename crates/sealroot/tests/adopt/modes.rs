@@ -5,7 +5,13 @@ use std::fs;
 
 use sealroot::adopt::AdoptError;
 use sealroot::check::{self, Depth};
+use sealroot::etc;
 use sealroot::monitor::Silent;
+use sealroot::object::Discard;
+use sealroot::ostree::{self, ReadOptions};
+use sealroot::spool::Spool;
+use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
+use sealroot_format::tree::dump;
 
 use crate::support::{OBJECTS, Sysroot, inodes};
 
@@ -93,4 +99,39 @@ fn content_and_metadata_of_the_files_stay() {
     let before = look();
     sysroot.adopt(None).unwrap();
     assert!(look() == before, "OSTree's files are not what they were");
+}
+
+#[test]
+fn the_default_etc_of_a_commit_is_read_without_the_rest() {
+    let Some(sysroot) = Sysroot::new("bare") else {
+        return;
+    };
+    let repository = sysroot.repository();
+    let commit = repository.commit(sysroot.commit).unwrap();
+    let options = ReadOptions {
+        threshold_bytes: DEFAULT_THRESHOLD_BYTES,
+    };
+    let spool = Spool::in_temporary_directory();
+    let whole = ostree::read_tree(&repository, &commit, &options, &spool, &Discard, &Silent);
+    let whole = etc::default_of(&whole.unwrap().tree).unwrap();
+    // What is not of it need not even be there.
+    let objects = sysroot.repository_path().join("objects");
+    for directory in fs::read_dir(objects).unwrap() {
+        for object in fs::read_dir(directory.unwrap().path()).unwrap() {
+            let path = object.unwrap().path();
+            let is_file = path
+                .extension()
+                .is_some_and(|extension| extension == "file");
+            if is_file && path.metadata().is_ok_and(|stat| stat.len() > 4096) {
+                fs::remove_file(path).unwrap();
+            }
+        }
+    }
+    let tree = ostree::read_etc(&repository, &commit, &Silent).unwrap();
+    let default = etc::default_of(&tree).unwrap();
+    assert!(default.lookup([&b"config"[..]]).is_some());
+    assert_eq!(
+        dump::digest(&default).unwrap(),
+        dump::digest(&whole).unwrap()
+    );
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The ref that keeps OSTree's prune from an adopted commit, judged by the `ostree` program.
 
-use sealroot::adopt::{keep_on, ref_name, release_on};
+use sealroot::adopt::{keep_on, kept_on, ref_name, release_on};
 use sealroot::store::{KernelIo, StorePath};
 use sealroot_format::sign::Name;
 use sealroot_testkit::memory_io::{MemoryDisk, Trouble, WriteBack};
@@ -81,4 +81,22 @@ fn a_power_cut_leaves_the_ref_as_it_was_or_whole() {
             );
         }
     }
+}
+
+#[test]
+fn what_is_no_ref_of_ours_is_left_and_named() {
+    let commit = sealroot_format::digest::CommitId::from_bytes([7; 32]);
+    let disk = MemoryDisk::new(false);
+    let stray = "refs/heads/sealroot/exampleos/stray";
+    for path in ["tmp/x", "refs/x", "refs/heads/x"] {
+        disk.plant(&StorePath::new(path).unwrap(), b"");
+    }
+    let io = disk.process(Trouble::None);
+    keep_on(&io, &stateroot(), &commit).unwrap();
+    disk.plant(&StorePath::new(stray).unwrap(), b"");
+    assert_eq!(kept_on(&io).unwrap().len(), 1);
+    let error = release_on(&io).unwrap_err();
+    assert!(error.to_string().contains(stray), "{error}");
+    assert!(kept_on(&io).unwrap().is_empty());
+    assert!(disk.files().contains_key(&format!("/{stray}")));
 }
