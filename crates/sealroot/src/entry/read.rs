@@ -273,12 +273,11 @@ impl<I: BootIo> Boot<I> {
             .iter()
             .any(|key| fields.get(key).is_some());
         if !boots {
-            match ours {
-                Some(_) => found.leftovers.push(file_name),
-                None => {
-                    let with_file = names.into_iter().map(|name| (name, file_name.clone()));
-                    found.named_besides.extend(with_file);
-                }
+            if ours.is_some() {
+                found.leftovers.push(file_name);
+            } else {
+                let with_file = names.into_iter().map(|name| (name, file_name.clone()));
+                found.named_besides.extend(with_file);
             }
             return Ok(());
         }
