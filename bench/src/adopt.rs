@@ -3,7 +3,7 @@
 //! what it takes on the disk.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use sealroot_testkit::need;
 use sealroot_testkit::release::usual_kernel;
 use serde_json::Value;
 
-use crate::measure::{Contestant, measure, output};
+use crate::measure::{Contestant, hardlinked, measure, output};
 use crate::report::{Limit, Report};
 use crate::setting::Setting;
 
@@ -68,7 +68,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     fs::create_dir(&runs)?;
     let mut contestants = [
         Contestant::new("sealroot adopt", |place| {
-            Ok(vec![adopt(setting, &copy(&machine, place)?)])
+            Ok(vec![adopt(setting, &hardlinked(&machine, place)?)])
         }),
         Contestant::new(FLOOR, |_| {
             let mut command = Command::new(std::env::current_exe()?);
@@ -93,18 +93,6 @@ fn adopt(setting: &Setting, sysroot: &Path) -> Command {
     command.arg("--sysroot").arg(sysroot);
     command.args(["adopt", "--unsigned", BRANCH, "--stateroot", "bench"]);
     command
-}
-
-/// The same files under further names.
-fn copy(machine: &Path, place: &Path) -> Result<PathBuf> {
-    let copy = place.join("machine");
-    output(
-        Command::new("cp")
-            .args(["--archive", "--link"])
-            .arg(machine)
-            .arg(&copy),
-    )?;
-    Ok(copy)
 }
 
 /// Adopts with each threshold, each on a disk of its own, where there is fs-verity.

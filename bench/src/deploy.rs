@@ -16,7 +16,7 @@ use sealroot_testkit::release::usual_kernel;
 use serde_json::Value;
 
 use crate::many;
-use crate::measure::{Contestant, measure, output};
+use crate::measure::{Contestant, hardlinked, measure, output};
 use crate::report::{Limit, Report};
 use crate::setting::Setting;
 
@@ -164,12 +164,12 @@ impl Sysroots {
     }
 
     fn ours(&self, setting: &Setting, place: &Path) -> Result<Vec<Command>> {
-        let sysroot = copy(&self.ours, place)?;
+        let sysroot = hardlinked(&self.ours, place)?;
         Ok(vec![self.deploy(setting, &sysroot, &self.commit)])
     }
 
     fn theirs(&self, place: &Path, options: &[&str]) -> Result<Vec<Command>> {
-        let sysroot = copy(&self.theirs, place)?;
+        let sysroot = hardlinked(&self.theirs, place)?;
         let mut command = ostree();
         command
             .args(["admin", "deploy", "--os=bench"])
@@ -193,18 +193,6 @@ fn ostree() -> Command {
     // What is immutable cannot be removed afterwards.
     command.env("OSTREE_SYSROOT_DEBUG", "mutable-deployments");
     command
-}
-
-/// The same files under further names.
-fn copy(sysroot: &Path, place: &Path) -> Result<PathBuf> {
-    let copy = place.join("sysroot");
-    output(
-        Command::new("cp")
-            .args(["--archive", "--link"])
-            .arg(sysroot)
-            .arg(&copy),
-    )?;
-    Ok(copy)
 }
 
 /// The calls by which a deployment is made where there is fs-verity, and the time that it takes

@@ -126,6 +126,14 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// The directory in `place`, of the same files under further names: a run changes its own.
+pub(crate) fn hardlinked(directory: &Path, place: &Path) -> Result<PathBuf> {
+    let copy = place.join("copy");
+    let mut cp = Command::new("cp");
+    output(cp.args(["--archive", "--link"]).arg(directory).arg(&copy))?;
+    Ok(copy)
+}
+
 /// Runs all contestants once to warm up, then `rounds` times, one after the other in each round so
 /// that whatever else the machine does meets them alike, and each round begun by another so that
 /// none is always the one after the same other.
