@@ -62,6 +62,10 @@ impl<I: StoreIo> ObjectSink for Linker<'_, '_, I> {
         Ok(self.transaction.add_object(digest, size_bytes, content)?)
     }
 
+    fn take_unread(&self, file: BorrowedFd<'_>) -> io::Result<Option<(VerityDigest, u64)>> {
+        Ok(self.transaction.take_unread(file)?)
+    }
+
     fn take(
         &self,
         digest: &VerityDigest,

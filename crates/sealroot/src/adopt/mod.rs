@@ -23,7 +23,7 @@ use sealroot_format::tree::dump;
 
 use crate::import::{self, FoundStatement, Rebuilt};
 use crate::monitor::{Monitor, Unit};
-use crate::ostree::{self, CommitObject, Mode, ReadOptions, Repository};
+use crate::ostree::{self, CommitObject, FileCheck, Mode, ReadOptions, Repository};
 use crate::spool::{self, Spool};
 use crate::store::{Store, StoreIo, Transaction, TransactionSummary};
 
@@ -178,7 +178,10 @@ impl<I: StoreIo> Making<'_, '_, I> {
 
     /// The pack as this version makes it; nobody's word for it.
     fn unsigned(&self, threshold_bytes: u32) -> Result<Made, AdoptError> {
-        let options = ReadOptions { threshold_bytes };
+        let options = ReadOptions {
+            threshold_bytes,
+            files: FileCheck::Checksums,
+        };
         let read = ostree::read_tree(
             self.repository,
             self.commit,

@@ -214,7 +214,10 @@ fn read(
             Source::new(tree, None)
         }
         Origin::Ostree { repository, rev } => {
-            let options = ostree::ReadOptions { threshold_bytes };
+            let options = ostree::ReadOptions {
+                threshold_bytes,
+                files: ostree::FileCheck::Checksums,
+            };
             let commit = ostree::read_commit(repository, rev, &options, &spool, sink, monitor)?;
             Source::new(commit.tree, Some((commit.commit, commit.info)))
         }

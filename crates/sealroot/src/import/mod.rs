@@ -18,8 +18,9 @@ use sealroot_format::sign::{Keyset, Name, Statement, Unverified, Verified};
 use sealroot_format::tree::{Tree, dump};
 
 use crate::monitor::{Monitor, Unit};
+use crate::object::Discard;
 use crate::object::ObjectSink;
-use crate::ostree::{self, CommitObject, ReadOptions, Repository, StatementPlace};
+use crate::ostree::{self, CommitObject, FileCheck, ReadOptions, Repository, StatementPlace};
 use crate::spool::{self, Spool};
 use crate::store::{Store, StoreIo, Transaction, TransactionSummary};
 
@@ -155,6 +156,9 @@ pub enum Rebuilt {
 
 /// Rebuilds the pack that a statement names, but for writing it. All large files are offered to
 /// `sink`.
+///
+/// The signed digest vouches for the files of the tree, so they are hashed for OSTree only if it
+/// is another tree that comes out, to name the damaged one.
 pub fn rebuild(
     repository: &Repository,
     commit: &CommitObject,
@@ -163,7 +167,6 @@ pub fn rebuild(
     sink: &dyn ObjectSink,
     monitor: &dyn Monitor,
 ) -> Result<Rebuilt, ImportError> {
-    let number = |what, signed: u64, rebuilt: u64| (what, signed.to_string(), rebuilt.to_string());
     let threshold_bytes = statement.threshold_bytes;
     // What cannot be rebuilt needs no reading.
     let known = differences([
@@ -181,27 +184,46 @@ pub fn rebuild(
     if !known.is_empty() {
         return Ok(Rebuilt::Differs(known));
     }
-    let options = ReadOptions { threshold_bytes };
-    let read = ostree::read_tree(repository, commit, &options, spool, sink, monitor)?;
+    let read = |files, sink| {
+        let options = ReadOptions {
+            threshold_bytes,
+            files,
+        };
+        ostree::read_tree(repository, commit, &options, spool, sink, monitor)
+    };
+    let tree = read(FileCheck::DigestOfTree, sink)?.tree;
     monitor.start("packing", Unit::Items, None);
-    let tree_digest = dump::digest(&read.tree).map_err(PackError::Content)?;
-    let summary = pack::write_pack(&read.tree, threshold_bytes, &mut io::sink())?;
+    let found = compare(&tree, statement);
+    if !found.as_ref().is_ok_and(Vec::is_empty) {
+        read(FileCheck::Checksums, &Discard)?;
+    }
+    let found = found?;
+    if found.is_empty() {
+        Ok(Rebuilt::Same(tree))
+    } else {
+        Ok(Rebuilt::Differs(found))
+    }
+}
+
+/// In what the pack of a tree is not the one that a statement names.
+fn compare(tree: &Tree, statement: &Statement) -> Result<Vec<Difference>, PackError> {
+    let tree_digest = dump::digest(tree).map_err(PackError::Content)?;
+    let summary = pack::write_pack(tree, statement.threshold_bytes, &mut io::sink())?;
     let text = |what, signed: &dyn fmt::Display, rebuilt: &dyn fmt::Display| {
         (what, signed.to_string(), rebuilt.to_string())
     };
-    let found = differences([
+    Ok(differences([
         text("tree-digest", &statement.tree_digest, &tree_digest),
         text("pack-digest", &statement.pack_digest, &summary.digest),
         number("pack-size", statement.pack_size_bytes, summary.size_bytes),
         number("entries", statement.entries, summary.entries),
         number("objects", statement.objects, summary.objects),
         number("object-bytes", statement.object_bytes, summary.object_bytes),
-    ]);
-    if found.is_empty() {
-        Ok(Rebuilt::Same(read.tree))
-    } else {
-        Ok(Rebuilt::Differs(found))
-    }
+    ]))
+}
+
+fn number(what: &'static str, signed: u64, rebuilt: u64) -> (&'static str, String, String) {
+    (what, signed.to_string(), rebuilt.to_string())
 }
 
 fn differences<const N: usize>(points: [(&'static str, String, String); N]) -> Vec<Difference> {

@@ -44,6 +44,13 @@ pub trait ObjectSink: Sync {
         content: ObjectContent<'_>,
     ) -> io::Result<()>;
 
+    /// Offered before a file is read: the file, open for reading, whose content is an object and
+    /// nothing else. Its digest and size in bytes, if the sink took it as it is and knows them from
+    /// who enforces them; if not, it is read, hashed and offered as any other.
+    fn take_unread(&self, _file: BorrowedFd<'_>) -> io::Result<Option<(VerityDigest, u64)>> {
+        Ok(None)
+    }
+
     /// Offered before [`ObjectSink::add`]: the very file that was hashed, open for reading, whose
     /// content is the object and nothing else. Whether the sink took it as it is; if not, it is
     /// given the content.

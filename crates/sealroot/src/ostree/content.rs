@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Content objects: regular files and symlinks, verified while they are read.
+//! Content objects: regular files and symlinks, verified while they are read, unless a digest of the
+//! whole tree does that.
 
 use std::io::{self, Read};
 use std::os::fd::AsFd as _;
@@ -12,6 +13,7 @@ use super::error::ObjectError;
 use super::format::FileHeader;
 use super::open::{Opened, Payload};
 use super::repository::{Mode, Repository};
+use super::{FileCheck, ReadOptions};
 use crate::object::{ObjectContent, ObjectSink};
 use crate::spool::Spool;
 
@@ -27,13 +29,13 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Reads content objects into inodes of a tree, and offers the large ones to a sink.
 pub(super) struct ContentReader<'a> {
     pub(super) repository: &'a Repository,
-    pub(super) threshold_bytes: u32,
+    pub(super) options: ReadOptions,
     pub(super) spool: &'a Spool<'a>,
     pub(super) sink: &'a dyn ObjectSink,
 }
 
 impl ContentReader<'_> {
-    /// Reads and verifies one object. `buffer` is only memory to use again.
+    /// Reads one object and verifies what is to be verified. `buffer` is only memory to use again.
     pub(super) fn read(
         &self,
         checksum: &Sha256Digest,
@@ -60,14 +62,20 @@ impl ContentReader<'_> {
             mut payload,
         } = self.repository.open_content(checksum)?;
         let is_symlink = header.is_symlink();
-        let mut hasher = ContentHasher::new(header, alternative);
+        let mut hasher = ContentHasher::new(header, alternative, self.options.files);
+        if !hasher.compares
+            && let Some(content) = self.take_unread(&payload)?
+        {
+            let (attributes, _) = hasher.verify(checksum)?.into_parts();
+            return Ok((attributes.into_metadata()?, Kind::Regular(content)));
+        }
         if is_symlink {
             let (attributes, target) = hasher.verify(checksum)?.into_parts();
             let kind = Kind::Symlink(target.unwrap_or_default());
             return Ok((attributes.into_metadata()?, kind));
         }
         let most = (MAX_HELD_BYTES_TOTAL / rayon::current_num_threads())
-            .clamp(self.threshold_bytes as usize, MAX_HELD_BYTES);
+            .clamp(self.options.threshold_bytes as usize, MAX_HELD_BYTES);
         read_up_to(&mut payload, most.saturating_add(1), buffer)?;
         hasher.update(buffer);
         let (header, content) = if buffer.len() > most {
@@ -80,6 +88,19 @@ impl ContentReader<'_> {
         Ok((attributes.into_metadata()?, Kind::Regular(content)))
     }
 
+    /// Gives the sink a large file as it is, of which nobody has read anything.
+    fn take_unread(&self, payload: &Payload) -> Result<Option<FileContent>, ObjectError> {
+        let Payload::Plain(file) = payload else {
+            return Ok(None);
+        };
+        if file.metadata()?.len() <= u64::from(self.options.threshold_bytes) {
+            return Ok(None);
+        }
+        let taken = self.sink.take_unread(file.as_fd());
+        let external = |(digest, size_bytes)| FileContent::External { digest, size_bytes };
+        Ok(taken.map_err(ObjectError::Take)?.map(external))
+    }
+
     /// What becomes of a file that is in memory and verified.
     fn keep(
         &self,
@@ -87,7 +108,7 @@ impl ContentReader<'_> {
         payload: &Payload,
         bytes: &[u8],
     ) -> Result<FileContent, ObjectError> {
-        if bytes.len() <= self.threshold_bytes as usize {
+        if bytes.len() <= self.options.threshold_bytes as usize {
             let kept = self.spool.keep(&mut bytes.to_vec());
             let kept = kept.map_err(ObjectError::Spool)?;
             return Ok(FileContent::Inline(kept.part(0..bytes.len())));
@@ -165,10 +186,14 @@ fn read_up_to(payload: &mut Payload, max: usize, buffer: &mut Vec<u8>) -> io::Re
 /// The content checksum: the header, then the bytes.
 struct ContentHasher {
     candidates: Vec<(FileHeader, Sha256)>,
+    /// Whether the checksum is asked.
+    compares: bool,
 }
 
 impl ContentHasher {
-    fn new(header: FileHeader, alternative: Option<FileHeader>) -> Self {
+    /// Where only the checksum tells which header was committed, it is asked whatever `check` says.
+    fn new(header: FileHeader, alternative: Option<FileHeader>, check: FileCheck) -> Self {
+        let compares = check == FileCheck::Checksums || alternative.is_some();
         let start = |header: FileHeader| {
             let hasher = Sha256::new_with_prefix(header.encode());
             (header, hasher)
@@ -179,21 +204,24 @@ impl ContentHasher {
                 .flatten()
                 .map(start)
                 .collect(),
+            compares,
         }
     }
 
     fn update(&mut self, bytes: &[u8]) {
-        for (_, hasher) in &mut self.candidates {
-            hasher.update(bytes);
+        if self.compares {
+            for (_, hasher) in &mut self.candidates {
+                hasher.update(bytes);
+            }
         }
     }
 
-    /// The header that was hashed.
+    /// The header that was hashed; the only one there is, if the checksum is not asked.
     fn verify(self, checksum: &Sha256Digest) -> Result<FileHeader, ObjectError> {
         let mut first = None;
         for (header, hasher) in self.candidates {
             let found = Sha256Digest::from_bytes(hasher.finalize().into());
-            if found == *checksum {
+            if found == *checksum || !self.compares {
                 return Ok(header);
             }
             first.get_or_insert(found);

@@ -320,6 +320,9 @@ pub enum ObjectError {
         #[source]
         source: io::Error,
     },
+    /// The store did not take it as it is.
+    #[error("it cannot become an object of the store")]
+    Take(#[source] io::Error),
     /// Its content could not be put aside.
     #[error("it cannot be put aside until it is packed")]
     Spool(#[source] io::Error),
@@ -348,7 +351,7 @@ impl ObjectError {
             Self::Checksum { .. } | Self::NotCanonical { .. } => ErrorClass::Untrusted,
             Self::Malformed(source) => source.class(),
             Self::Deflated(_) | Self::Encoding(_) | Self::File { .. } => ErrorClass::Corrupt,
-            Self::Read(_) | Self::Sink { .. } | Self::Spool(_) => ErrorClass::Io,
+            Self::Read(_) | Self::Sink { .. } | Self::Take(_) | Self::Spool(_) => ErrorClass::Io,
         }
     }
 

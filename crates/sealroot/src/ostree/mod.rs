@@ -56,6 +56,20 @@ use crate::spool::Spool;
 pub struct ReadOptions {
     /// Files up to this many bytes are part of the tree; larger ones go to the sink.
     pub threshold_bytes: u32,
+    /// What says that the files are those of the commit.
+    pub files: FileCheck,
+}
+
+/// What says that files, with what belongs to them, are those that were committed. Commit and
+/// directories are compared with their checksums in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileCheck {
+    /// Each one's own checksum.
+    Checksums,
+    /// A digest of the whole tree that comes out, with which the caller compares it before anything
+    /// is done with it. So a file need not be hashed for OSTree, nor at all where the sink learns
+    /// its digest from the kernel ([`ObjectSink::take_unread`]).
+    DigestOfTree,
 }
 
 /// A commit, read and verified.
@@ -108,7 +122,7 @@ pub fn read_tree(
     rules::add_mount_points(&mut skeleton.tree)?;
     let reader = ContentReader {
         repository,
-        threshold_bytes: options.threshold_bytes,
+        options: *options,
         spool,
         sink,
     };
@@ -135,7 +149,10 @@ pub fn read_etc(
     skeleton.retain_below(&[&[b"usr", b"etc"], &[b"etc"]]);
     let reader = ContentReader {
         repository,
-        threshold_bytes: sealroot_format::limits::DEFAULT_THRESHOLD_BYTES,
+        options: ReadOptions {
+            threshold_bytes: sealroot_format::limits::DEFAULT_THRESHOLD_BYTES,
+            files: FileCheck::Checksums,
+        },
         spool: &Spool::in_temporary_directory(),
         sink: &Discard,
     };

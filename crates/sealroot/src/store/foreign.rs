@@ -13,7 +13,7 @@ use super::durable::held;
 use super::error::StoreError;
 use super::files::{again, failed, full_path, measure};
 use super::io::{FileKind, StoreIo};
-use super::path::object_path;
+use super::path::{StorePath, known, object_path};
 use super::presence::Fault;
 use super::staged::{Staged, Target, enable_patiently};
 use super::{Store, Transaction};
@@ -72,43 +72,118 @@ impl<I: StoreIo> Transaction<'_, I> {
                     return Ok(Taken::Left(reason));
                 }
             };
-            self.linked.count(size_bytes);
-            if self.batch.push(Staged { file, target }) {
-                self.flush(true)?;
-            }
+            self.link_foreign(file, target)?;
             Ok(Taken::Linked)
         })
     }
+
+    /// Makes a file, open for reading, the object that its content is, by the kernel's word: its
+    /// digest and size in bytes.
+    ///
+    /// `None` if that word is not to be had; nothing was done to the file then. A store without
+    /// fs-verity has no such word. A file that has fs-verity already may have one of another kind,
+    /// so it is only told from an object that is there. And see [`Untakable::ManyLinks`].
+    pub fn take_unread(
+        &self,
+        file: BorrowedFd<'_>,
+    ) -> Result<Option<(VerityDigest, u64)>, StoreError> {
+        if self.store().verity() == VeritySupport::None {
+            return Ok(None);
+        }
+        self.attempt(|| {
+            let (store, io) = (self.store(), self.store().io());
+            let nameless = known("objects");
+            let look = store.look_at_foreign(file, &nameless)?;
+            if !look.has_room_for_names {
+                return Ok(None);
+            }
+            let imported = store.import(file, &nameless)?;
+            match measure(io, &imported) {
+                Ok(Some(digest)) => {
+                    let is_there = self.has_object(&digest, look.size_bytes)?;
+                    return Ok(is_there.then_some((digest, look.size_bytes)));
+                }
+                Ok(None) | Err(MeasureVerityError::DigestTooLong) => return Ok(None),
+                // Anything else is a fault that enabling, or measuring again, tells.
+                Err(_) => {}
+            }
+            match enable_patiently(io, &imported) {
+                Ok(()) => {}
+                // Somebody else has just done it.
+                Err(EnableVerityError::AlreadyEnabled) => return Ok(None),
+                Err(error) => return Err(store.not_enabled(&nameless, look.size_bytes, error)),
+            }
+            let digest = store.measured(&nameless, &imported)?;
+            // From now on it cannot change.
+            let Look { size_bytes, .. } = store.look_at_foreign(file, &nameless)?;
+            if !self.has_object(&digest, size_bytes)? && held(self.shard(&digest)).insert(digest) {
+                let target = Target {
+                    path: object_path(&digest),
+                    digest,
+                    size_bytes,
+                };
+                self.link_foreign(imported, target)?;
+            }
+            Ok(Some((digest, size_bytes)))
+        })
+    }
+
+    fn link_foreign(&self, file: I::File, target: Target) -> Result<(), StoreError> {
+        self.linked.count(target.size_bytes);
+        if self.batch.push(Staged { file, target }) {
+            self.flush(true)?;
+        }
+        Ok(())
+    }
+}
+
+/// A file of others, as it is at the moment.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    size_bytes: u64,
+    has_room_for_names: bool,
 }
 
 impl<I: StoreIo> Store<I> {
+    fn look_at_foreign(&self, file: BorrowedFd<'_>, path: &StorePath) -> Result<Look, StoreError> {
+        let io = self.io();
+        let look = || Ok(rustix::fs::fstat(file)?);
+        let stat = again(look).map_err(failed(io, "look at the file for", path))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(StoreError::NotRegular {
+                path: full_path(io, path),
+                found: FileKind::Special,
+            });
+        }
+        Ok(Look {
+            size_bytes: u64::try_from(stat.st_size).unwrap_or_default(),
+            has_room_for_names: stat.st_nlink < MAX_LINKS_TO_TAKE,
+        })
+    }
+
+    fn import(&self, file: BorrowedFd<'_>, path: &StorePath) -> Result<I::File, StoreError> {
+        let io = self.io();
+        again(|| io.import(file)).map_err(failed(io, "use the file for", path))
+    }
+
     /// Gives a file what it needs to be an object, but for the name.
     fn prepare_foreign(
         &self,
         file: BorrowedFd<'_>,
         target: &Target,
     ) -> Result<Result<I::File, Untakable>, StoreError> {
-        let io = self.io();
-        let look = || Ok(rustix::fs::fstat(file)?);
-        let stat = again(look).map_err(failed(io, "look at the file for", &target.path))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-            return Err(StoreError::NotRegular {
-                path: full_path(io, &target.path),
-                found: FileKind::Special,
-            });
-        }
-        if u64::try_from(stat.st_size) != Ok(target.size_bytes) {
+        let look = self.look_at_foreign(file, &target.path)?;
+        if look.size_bytes != target.size_bytes {
             return Err(StoreError::SizeMismatch {
-                path: full_path(io, &target.path),
+                path: full_path(self.io(), &target.path),
                 expected_bytes: target.size_bytes,
-                found: format!("{} bytes", stat.st_size),
+                found: format!("{} bytes", look.size_bytes),
             });
         }
-        if stat.st_nlink >= MAX_LINKS_TO_TAKE {
+        if !look.has_room_for_names {
             return Ok(Err(Untakable::ManyLinks));
         }
-        let file =
-            again(|| io.import(file)).map_err(failed(io, "use the file for", &target.path))?;
+        let file = self.import(file, &target.path)?;
         let is_ours = match self.verity() {
             VeritySupport::None => true,
             VeritySupport::Kernel => self.seal_foreign(&file, target)?,
@@ -128,7 +203,7 @@ impl<I: StoreIo> Store<I> {
             Ok(()) => true,
             // Somebody else has just done it.
             Err(EnableVerityError::AlreadyEnabled) => false,
-            Err(error) => return Err(self.not_enabled(target, error)),
+            Err(error) => return Err(self.not_enabled(&target.path, target.size_bytes, error)),
         };
         match self.fault_measured(&target.path, file, &target.digest)? {
             None => Ok(true),

@@ -135,13 +135,35 @@ impl<I: StoreIo> Store<I> {
             })),
             Ok(None) | Err(MeasureVerityError::DigestTooLong) => Ok(Some(Fault::OtherAlgorithm)),
             Err(MeasureVerityError::NotEnabled) => Ok(Some(Fault::NotEnabled)),
-            Err(error) if error.is_unsupported() => Err(StoreError::VerityLost {
-                location: self.location().into(),
-            }),
-            Err(source) => Err(StoreError::MeasureVerity {
+            Err(error) => Err(self.not_measured(path, error)),
+        }
+    }
+
+    /// The digest of a file that has just been given fs-verity.
+    pub(super) fn measured(
+        &self,
+        path: &StorePath,
+        file: &I::File,
+    ) -> Result<VerityDigest, StoreError> {
+        match measure(&self.io, file) {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) | Err(MeasureVerityError::DigestTooLong) => Err(StoreError::Damaged {
                 path: full_path(&self.io, path),
-                source,
+                reason: Fault::OtherAlgorithm.to_string(),
             }),
+            Err(error) => Err(self.not_measured(path, error)),
+        }
+    }
+
+    fn not_measured(&self, path: &StorePath, error: MeasureVerityError) -> StoreError {
+        if error.is_unsupported() {
+            return StoreError::VerityLost {
+                location: self.location().into(),
+            };
+        }
+        StoreError::MeasureVerity {
+            path: full_path(&self.io, path),
+            source: error,
         }
     }
 

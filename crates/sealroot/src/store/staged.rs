@@ -105,15 +105,19 @@ impl<I: StoreIo> Store<I> {
 
     fn enable_verity(&self, file: &I::File, target: &Target) -> Result<(), StoreError> {
         let enabled = enable_patiently(&self.io, file);
-        enabled.map_err(|error| self.not_enabled(target, error))
+        enabled.map_err(|error| self.not_enabled(&target.path, target.size_bytes, error))
     }
 
-    /// Why fs-verity is not on a file that is to become `target`.
-    pub(super) fn not_enabled(&self, target: &Target, error: EnableVerityError) -> StoreError {
-        let path = &target.path;
+    /// Why fs-verity is not on a file of that size that is to have this name.
+    pub(super) fn not_enabled(
+        &self,
+        path: &StorePath,
+        size_bytes: u64,
+        error: EnableVerityError,
+    ) -> StoreError {
         match error {
             EnableVerityError::Other(errno @ (Errno::NOSPC | Errno::DQUOT)) => {
-                let needed = Some(merkle_bytes(target.size_bytes));
+                let needed = Some(merkle_bytes(size_bytes));
                 let failed = failed_needing(&self.io, "enable fs-verity on", path, needed);
                 failed(errno.into())
             }

@@ -8,7 +8,7 @@ use sealroot::check::{self, Depth};
 use sealroot::etc;
 use sealroot::monitor::Silent;
 use sealroot::object::Discard;
-use sealroot::ostree::{self, ReadOptions};
+use sealroot::ostree::{self, FileCheck, ReadOptions};
 use sealroot::spool::Spool;
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::tree::dump;
@@ -110,6 +110,7 @@ fn the_default_etc_of_a_commit_is_read_without_the_rest() {
     let commit = repository.commit(sysroot.commit).unwrap();
     let options = ReadOptions {
         threshold_bytes: DEFAULT_THRESHOLD_BYTES,
+        files: FileCheck::Checksums,
     };
     let spool = Spool::in_temporary_directory();
     let whole = ostree::read_tree(&repository, &commit, &options, &spool, &Discard, &Silent);

@@ -90,19 +90,30 @@ fn the_pre_flight_names_what_stands_against_it() {
 }
 
 #[test]
-fn a_damaged_object_is_named_and_gets_no_name_of_ours() {
+fn a_damaged_object_is_named_and_no_release_comes_of_it() {
     let Some(sysroot) = Sysroot::new("bare") else {
         return;
+    };
+    let right = Statement {
+        commit: sysroot.commit,
+        ..statement(&Sysroot::new("bare").unwrap())
     };
     let path = object(&sysroot, 300_000);
     let mut bytes = fs::read(&path).unwrap();
     bytes[150_000] ^= 1;
     fs::write(&path, &bytes).unwrap();
-    let error = sysroot.adopt(None).unwrap_err();
-    let text = error.to_string();
-    assert!(text.contains("usr/sizes/300000"), "{text}");
+    let unsigned = sysroot.adopt(None).unwrap_err();
     let inode = std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
     assert!(!inodes(&sysroot.store_path()).contains_key(&inode));
+    let signed = adopt_signed(&sysroot, &right).unwrap_err();
+    for error in [unsigned, signed] {
+        let text = error.to_string();
+        assert!(text.contains("usr/sizes/300000"), "{text}");
+    }
+    let store = sysroot.store();
+    let (commit, stream) = (right.commit, &right.stream);
+    assert_eq!(store.read_statement(&commit, stream).unwrap(), None);
+    assert!(store.open_pack(&right.pack_digest).is_err());
 }
 
 fn statement(sysroot: &Sysroot) -> Statement {

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 
 use rustix::fs::{XattrFlags, lsetxattr};
 use sealroot::monitor::Silent;
-use sealroot::ostree::{OstreeError, OstreeTree, ReadOptions, read_commit};
+use sealroot::ostree::{FileCheck, OstreeError, OstreeTree, ReadOptions, read_commit};
 use sealroot::spool::Spool;
 use sealroot_format::hex;
 use sealroot_testkit::content::{Numbers, bytes};
@@ -155,6 +155,7 @@ pub(crate) const THRESHOLD_BYTES: u32 = 4096;
 pub(crate) fn read(path: &Path, rev: &str, objects: &Objects) -> Result<OstreeTree, OstreeError> {
     let options = ReadOptions {
         threshold_bytes: THRESHOLD_BYTES,
+        files: FileCheck::Checksums,
     };
     read_commit(
         path,

@@ -10,8 +10,9 @@ use rustix::io::Errno;
 use sealroot::check::{self, Depth, Severity};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StoreError, StoreIo, Taken, VeritySupport, object_path};
+use sealroot_format::digest::VerityDigest;
 use sealroot_sys::verity::EnableVerityError;
-use sealroot_testkit::memory_io::{MemoryDisk, Trouble, WriteBack};
+use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble, WriteBack};
 use tempfile::TempDir;
 
 use crate::support::{Content, Scratch, content, files_of};
@@ -46,7 +47,40 @@ impl Files {
         transaction.finish()?;
         Ok(taken)
     }
+
+    /// Offers them all to a store, which is to find out by itself what they are.
+    fn offer_unread<I: StoreIo>(&self, store: &Store<I>) -> Result<Vec<Unread>, StoreError> {
+        let transaction = store.begin(&Silent)?;
+        let offer = |(path, _): &(PathBuf, Content)| {
+            let file = File::open(path).expect("readable");
+            transaction.take_unread(file.as_fd())
+        };
+        let taken = self.all.iter().map(offer).collect::<Result<_, _>>()?;
+        transaction.finish()?;
+        Ok(taken)
+    }
+
+    /// Offers them as a reader does: what the store does not know by itself, it is told.
+    fn offer_both_ways<I: StoreIo>(&self, store: &Store<I>) -> Result<(), StoreError> {
+        let transaction = store.begin(&Silent)?;
+        for (path, (bytes, digest)) in &self.all {
+            let file = File::open(path).expect("readable");
+            if transaction.take_unread(file.as_fd())?.is_none() {
+                transaction.take_object(digest, bytes.len() as u64, file.as_fd())?;
+            }
+        }
+        transaction.finish().map(drop)
+    }
+
+    /// What [`Files::offer_unread`] finds out where the kernel tells.
+    fn told(&self) -> Vec<Unread> {
+        let told = |(_, (bytes, digest)): &(PathBuf, Content)| Some((*digest, bytes.len() as u64));
+        self.all.iter().map(told).collect()
+    }
 }
+
+/// What [`sealroot::store::Transaction::take_unread`] says.
+type Unread = Option<(VerityDigest, u64)>;
 
 // Rules: O7
 #[test]
@@ -75,6 +109,38 @@ fn the_file_itself_becomes_the_object_and_stays_what_it_was() {
         let links = path.metadata().expect("there").nlink();
         assert_eq!(links, 1, "{}", path.display());
     }
+}
+
+// Rules: O7
+#[test]
+fn the_kernel_tells_which_object_a_file_is() {
+    let scratch = Scratch::new();
+    let files = Files::new(12);
+    let store = scratch.store();
+    let taken = files.offer_unread(&store).expect("taken");
+    if store.verity() == VeritySupport::None {
+        assert_eq!(taken, vec![None; 12]);
+        let links = |(path, _): &(PathBuf, Content)| path.metadata().expect("there").nlink();
+        assert!(files.all.iter().map(links).all(|links| links == 1));
+        return;
+    }
+    assert_eq!(taken, files.told());
+    let linked = |(path, (_, digest)): &(PathBuf, Content)| {
+        let (ours, theirs) = (scratch.object(digest).metadata(), path.metadata());
+        ours.expect("linked").ino() == theirs.expect("there").ino()
+    };
+    assert!(files.all.iter().all(linked));
+    let report = check::check(&store, Depth::Full, &Silent).expect("checked");
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+    // The same files again, and others of the same content: one object each.
+    assert_eq!(files.offer_unread(&store).expect("there"), files.told());
+    let others = Files::new(12);
+    assert_eq!(others.offer_unread(&store).expect("there"), files.told());
+    assert!(files.all.iter().all(linked));
+    // What has fs-verity already and is no object may have it of another kind: it is not believed.
+    let elsewhere = Scratch::new();
+    let unknown = files.offer_unread(&elsewhere.store()).expect("asked");
+    assert_eq!(unknown, vec![None; 12]);
 }
 
 #[test]
@@ -144,20 +210,23 @@ fn a_file_that_stays_open_for_writing_is_named_with_its_reason() {
     }
 }
 
+/// One way of offering files.
+type Offer = fn(&Files, &Store<MemoryIo>) -> Result<(), StoreError>;
+
 // Rules: O7, L2, L3
 #[test]
 fn a_power_cut_or_an_error_at_any_operation_leaves_no_name_for_anything_half() {
     let files = Files::new(12);
-    for has_verity in [true, false] {
+    let hashed: Offer = |files, store| files.offer(store).map(drop);
+    let both_ways: Offer = |files, store| files.offer_both_ways(store);
+    for (has_verity, offer) in [(true, hashed), (false, hashed), (true, both_ways)] {
         let before = MemoryDisk::new(has_verity);
         let store = Store::open_or_create_on(before.process(Trouble::None)).expect("a store");
         drop(store);
         let disk = before.copy();
         let io = disk.process(Trouble::None);
         let calls = io.calls();
-        files
-            .offer(&Store::open_on(io).expect("opened"))
-            .expect("taken");
+        offer(&files, &Store::open_on(io).expect("opened")).expect("taken");
         let (calls, after) = (calls.get(), files_of(&disk));
         let killed = (0..=calls.changes).map(|at| Trouble::KilledAtChange { at });
         let errno = Errno::NOSPC;
@@ -165,7 +234,7 @@ fn a_power_cut_or_an_error_at_any_operation_leaves_no_name_for_anything_half() {
         for trouble in killed.chain(failing) {
             let disk = before.copy();
             let result =
-                Store::open_on(disk.process(trouble)).and_then(|store| files.offer(&store));
+                Store::open_on(disk.process(trouble)).and_then(|store| offer(&files, &store));
             for order in WriteBack::orders(12) {
                 let when = format!("{trouble:?}, {order:?}: {result:?}");
                 let found = disk.crash(order);
@@ -181,7 +250,7 @@ fn a_power_cut_or_an_error_at_any_operation_leaves_no_name_for_anything_half() {
                         store.open_object(digest, 5000).expect(&when);
                     }
                 }
-                files.offer(&store).expect(&when);
+                offer(&files, &store).expect(&when);
                 drop(store);
                 assert!(files_of(&found) == after, "{when}: it does not converge");
             }
