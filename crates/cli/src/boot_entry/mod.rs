@@ -316,6 +316,13 @@ impl EntryArgs {
         let so_far = SoFar::read(store, machine)?;
         let wished = what.aim.aim(&so_far, what.usual_etc, monitor)?;
         let given = self.given()?;
+        if let (Some(path), Some((_, None))) = (&self.initramfs, &given) {
+            monitor.warn(format!(
+                "{} carries no policy of sealroot's that could be found: unless its boot program \
+                 has one all the same, it verifies nothing",
+                path.display()
+            ));
+        }
         let installed = Installed::of(common)?;
         let initramfs = match &given {
             Some((file, policy)) => Initramfs::Given {

@@ -56,7 +56,9 @@ fn unstage<I: StoreIo>(
 
 /// The deployments whose entries stay when `new` becomes the default: what is pinned; what runs, or
 /// our default so far where nothing of ours runs; and where that is `new` itself, the deployment
-/// that was to be gone back to. So making the default what is the default leaves the way back.
+/// that was to be gone back to. So making the default what is the default leaves the way back. Where
+/// the loader counts the tries of all these, the newest that it does not count stays too: something
+/// that was found good is always there to fall back to.
 pub fn kept_entries<I: StoreIo, B: BootIo>(
     store: &Store<I>,
     runtime: &Runtime,
@@ -79,6 +81,12 @@ pub fn kept_entries<I: StoreIo, B: BootIo>(
         if deploy::has_flag(store, &name, Flag::Pinned)? {
             kept.insert(name);
         }
+    }
+    let good = entries.ours().filter(|(entry, _)| entry.tries.is_none());
+    let good = good.map(|(_, ours)| ours.text.deployment);
+    let good: Vec<_> = good.filter(|name| name != new).collect();
+    if !good.iter().any(|name| kept.contains(name)) {
+        kept.extend(good.first());
     }
     Ok(kept)
 }

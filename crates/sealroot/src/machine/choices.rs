@@ -31,7 +31,8 @@ impl BootChoices {
         }
     }
 
-    fn of_entries(entries: &Entries) -> Self {
+    /// What entries name that have been read.
+    pub fn of_entries(entries: &Entries) -> Self {
         let mut named = BTreeMap::new();
         for entry in entries.in_boot_order() {
             for name in &entry.names {

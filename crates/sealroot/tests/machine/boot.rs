@@ -232,6 +232,34 @@ fn a_counted_default_once_more_keeps_its_fallback_and_its_tries() {
 }
 
 #[test]
+fn what_was_found_good_stays_until_something_newer_is() {
+    let machine = Machine::new(true);
+    let boot = boot_on(&MemoryDisk::new(false), Trouble::None);
+    machine.add_entries(&boot, &[1, 0]);
+    let good = machine.names[0];
+    let names = [8, 9, 10].map(|seed| {
+        let new = release(seed);
+        new.build(&machine.open()).expect("built");
+        let (store, runtime) = (machine.open(), machine.runtime());
+        let name = deploy_and_boot(&store, &boot, &runtime, &new, Some(3)).expect("deployed");
+        let choices = BootChoices::of(Some(&boot)).expect("read");
+        assert!(choices.named.contains_key(&good), "nothing good is left");
+        // It runs, and what comes next is deployed before anybody says that it is good.
+        machine.boot(&new.pack.1, Some(name));
+        name
+    });
+    machine::bless(&machine.open(), &machine.runtime(), &boot, &Silent).expect("blessed");
+    let new = release(11);
+    new.build(&machine.open()).expect("built");
+    let (store, runtime) = (machine.open(), machine.runtime());
+    let newest = deploy_and_boot(&store, &boot, &runtime, &new, Some(3)).expect("deployed");
+    let choices = BootChoices::of(Some(&boot)).expect("read");
+    let mut expected = [names[2], newest];
+    expected.sort_unstable();
+    assert!(choices.named.into_keys().eq(expected));
+}
+
+#[test]
 fn where_another_entry_boots_by_default_the_way_back_stays() {
     let machine = Machine::new(true);
     let disk = MemoryDisk::new(false);

@@ -58,7 +58,7 @@ impl Status {
         let runtime = self.boot.runtime();
         let place = self.boot.find(common)?;
         let entries = place.found().map(Boot::entries).transpose()?;
-        let choices = BootChoices::of(place.found())?;
+        let choices = (entries.as_ref().map(BootChoices::of_entries)).unwrap_or_default();
         let text = Booted::read_text(&runtime).ok().flatten();
         let booted = text.and_then(|text| serde_json::from_slice(&text).ok());
         let mut not_sealed_because = reasons(booted.as_ref());
