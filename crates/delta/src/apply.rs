@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Applying patches: nothing of a group is trusted. What comes out is right only if its digest is.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing
+    )
+)]
+
+use std::io::{self, Write};
+
+use sealroot_format::codec::Cursor;
+use sealroot_format::erofs::ReadAt;
+
+use crate::number;
+
+/// How much of the old object is in memory at a time.
+const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Why a patch could not be applied.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PatchError {
+    /// A part of the group ends before the patches do, or a number in it is none.
+    #[error("the {part} of the group: expected more, found their end or no number")]
+    Short {
+        /// The part.
+        part: &'static str,
+    },
+    /// The group has more than its patches use.
+    #[error("the {part} of the group: expected their end, found {left_bytes} more bytes")]
+    Leftover {
+        /// The part.
+        part: &'static str,
+        /// How much.
+        left_bytes: usize,
+    },
+    /// A patch makes more than was announced.
+    #[error("the new object: expected {size_bytes} bytes, found a patch that makes more")]
+    TooLong {
+        /// What was announced.
+        size_bytes: u64,
+    },
+    /// A patch copies from where the old object has nothing.
+    #[error(
+        "the old object: expected a piece of its {size_bytes} bytes, found {len_bytes} bytes at \
+         {position}"
+    )]
+    OutOfBase {
+        /// Where the piece would be.
+        position: i128,
+        /// Its length.
+        len_bytes: u64,
+        /// How long the old object is.
+        size_bytes: u64,
+    },
+    /// A number that makes no sense.
+    #[error("the controls of the group: expected {expected}, found {found}")]
+    Control {
+        /// What could stand there.
+        expected: &'static str,
+        /// What stands there.
+        found: u64,
+    },
+    /// The old object cannot be read.
+    #[error("the old object cannot be read")]
+    Base(#[source] io::Error),
+    /// The new object cannot be written.
+    #[error("the new object cannot be written")]
+    Write(#[source] io::Error),
+}
+
+/// The patches of a group, to be applied one after another.
+#[derive(Debug)]
+pub struct GroupReader<'g> {
+    controls: Cursor<'g>,
+    residues: Cursor<'g>,
+    literals: Cursor<'g>,
+}
+
+impl<'g> GroupReader<'g> {
+    /// Takes a group apart.
+    pub fn open(group: &'g [u8]) -> Result<Self, PatchError> {
+        let mut rest = Cursor::new(group);
+        let controls_len = take(&mut rest, CONTROLS)?;
+        let residues_len = take(&mut rest, RESIDUES)?;
+        let controls = Cursor::new(piece(&mut rest, controls_len, CONTROLS)?);
+        let residues = Cursor::new(piece(&mut rest, residues_len, RESIDUES)?);
+        Ok(Self {
+            controls,
+            residues,
+            literals: Cursor::new(rest.rest()),
+        })
+    }
+
+    /// Applies the next patch: reads of the old object in `base`, writes the `size_bytes` of the new
+    /// one to `out`, and never more.
+    pub fn apply(
+        &mut self,
+        base: &dyn ReadAt,
+        size_bytes: u64,
+        out: &mut dyn Write,
+    ) -> Result<(), PatchError> {
+        let base_bytes = base.size_bytes().map_err(PatchError::Base)?;
+        let too_long = || PatchError::TooLong { size_bytes };
+        let mut left_bytes = size_bytes;
+        let mut expected = 0_i128;
+        for _ in 0..self.control()? {
+            let gap = self.control()?;
+            left_bytes = left_bytes.checked_sub(gap).ok_or_else(too_long)?;
+            self.copy_literals(gap, out)?;
+            let moved = number::unfold(self.control()?);
+            let len_bytes = self.control()?;
+            left_bytes = left_bytes.checked_sub(len_bytes).ok_or_else(too_long)?;
+            let position = expected
+                .saturating_add(gap.into())
+                .saturating_add(moved.into());
+            let start = start(position, len_bytes, base_bytes)?;
+            self.cover(base, start, len_bytes, out)?;
+            expected = position.saturating_add(len_bytes.into());
+        }
+        self.copy_literals(left_bytes, out)
+    }
+
+    /// Ends the group, which has no further patch.
+    pub fn finish(self) -> Result<(), PatchError> {
+        for (cursor, part) in [
+            (self.controls, CONTROLS),
+            (self.residues, RESIDUES),
+            (self.literals, LITERALS),
+        ] {
+            let left_bytes = cursor.rest().len();
+            if left_bytes != 0 {
+                return Err(PatchError::Leftover { part, left_bytes });
+            }
+        }
+        Ok(())
+    }
+
+    fn control(&mut self) -> Result<u64, PatchError> {
+        take(&mut self.controls, CONTROLS)
+    }
+
+    fn copy_literals(&mut self, len_bytes: u64, out: &mut dyn Write) -> Result<(), PatchError> {
+        let bytes = piece(&mut self.literals, len_bytes, LITERALS)?;
+        out.write_all(bytes).map_err(PatchError::Write)
+    }
+
+    /// A piece of the old object with its differences.
+    fn cover(
+        &mut self,
+        base: &dyn ReadAt,
+        mut position: u64,
+        len_bytes: u64,
+        out: &mut dyn Write,
+    ) -> Result<(), PatchError> {
+        let mut buffer = [0; BUFFER_BYTES];
+        let mut runs = Runs::new(len_bytes);
+        let mut left_bytes = len_bytes;
+        while left_bytes > 0 {
+            let len =
+                usize::try_from(left_bytes).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES));
+            let (piece, _) = buffer.split_at_mut(len);
+            base.read_exact_at(piece, position)
+                .map_err(PatchError::Base)?;
+            self.add_residues(piece, &mut runs)?;
+            out.write_all(piece).map_err(PatchError::Write)?;
+            position = position.saturating_add(len as u64);
+            left_bytes = left_bytes.saturating_sub(len as u64);
+        }
+        Ok(())
+    }
+
+    fn add_residues(&mut self, mut piece: &mut [u8], runs: &mut Runs) -> Result<(), PatchError> {
+        while !piece.is_empty() {
+            while runs.run_bytes == 0 {
+                runs.next(self.control()?)?;
+            }
+            let len =
+                usize::try_from(runs.run_bytes).map_or(piece.len(), |run| run.min(piece.len()));
+            let (now, later) = piece.split_at_mut(len);
+            if runs.differs {
+                let residues = self.residues.take(len);
+                let residues = residues.ok_or(PatchError::Short { part: RESIDUES })?;
+                for (byte, residue) in now.iter_mut().zip(residues) {
+                    *byte = byte.wrapping_add(*residue);
+                }
+            }
+            runs.run_bytes = runs.run_bytes.saturating_sub(len as u64);
+            piece = later;
+        }
+        Ok(())
+    }
+}
+
+/// The turns of a cover: bytes that agree, bytes that differ.
+struct Runs {
+    differs: bool,
+    is_first: bool,
+    /// What is left of this turn.
+    run_bytes: u64,
+    /// What is left of the cover after it.
+    left_bytes: u64,
+}
+
+impl Runs {
+    const fn new(len_bytes: u64) -> Self {
+        Self {
+            differs: true,
+            is_first: true,
+            run_bytes: 0,
+            left_bytes: len_bytes,
+        }
+    }
+
+    /// The next turn. Only the first may be empty, so that there is an end.
+    fn next(&mut self, run_bytes: u64) -> Result<(), PatchError> {
+        let found = run_bytes;
+        if run_bytes == 0 && !self.is_first {
+            let expected = "a turn of at least one byte";
+            return Err(PatchError::Control { expected, found });
+        }
+        let Some(left_bytes) = self.left_bytes.checked_sub(run_bytes) else {
+            let expected = "a turn within the cover";
+            return Err(PatchError::Control { expected, found });
+        };
+        self.left_bytes = left_bytes;
+        self.run_bytes = run_bytes;
+        self.differs = !self.differs;
+        self.is_first = false;
+        Ok(())
+    }
+}
+
+const CONTROLS: &str = "controls";
+const RESIDUES: &str = "residues";
+const LITERALS: &str = "literals";
+
+/// Where a piece begins, if the old object has it.
+fn start(position: i128, len_bytes: u64, size_bytes: u64) -> Result<u64, PatchError> {
+    u64::try_from(position)
+        .ok()
+        .filter(|start| {
+            let end = start.checked_add(len_bytes);
+            end.is_some_and(|end| end <= size_bytes)
+        })
+        .ok_or(PatchError::OutOfBase {
+            position,
+            len_bytes,
+            size_bytes,
+        })
+}
+
+fn take(cursor: &mut Cursor<'_>, part: &'static str) -> Result<u64, PatchError> {
+    number::take(cursor).ok_or(PatchError::Short { part })
+}
+
+fn piece<'g>(
+    cursor: &mut Cursor<'g>,
+    len_bytes: u64,
+    part: &'static str,
+) -> Result<&'g [u8], PatchError> {
+    let len = usize::try_from(len_bytes).ok();
+    len.and_then(|len| cursor.take(len))
+        .ok_or(PatchError::Short { part })
+}
