@@ -33,6 +33,10 @@ pub const MAX_XATTR_SET_BYTES: usize = 200_000;
 /// ones once; this bounds what a small pack can become in memory.
 pub const MAX_TREE_XATTR_BYTES: usize = 1 << 30;
 
+/// Longest line of a tree's dump, bytes: a path, a symlink's target and all xattrs of an inode, each byte
+/// escaped as four.
+pub const MAX_TREE_LINE_BYTES: u64 = 1 << 20;
+
 /// Largest file a pack may name, bytes. `i64::MAX` less room for the Merkle tree of fs-verity.
 pub const MAX_FILE_BYTES: u64 = 1 << 62;
 

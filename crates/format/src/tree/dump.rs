@@ -15,7 +15,7 @@ use super::{DeviceNumber, FileContent, Inode, InodeId, Kind, Tree, XattrSet};
 use crate::digest::{TreeDigest, VerityBatch, VerityDigest};
 
 /// First line of every dump.
-const HEADER: &str = "sealroot tree 1\n";
+pub(super) const HEADER: &str = "sealroot tree 1\n";
 
 /// Bytes of inline files whose digests are computed together: enough to fill all lanes of the
 /// hash, little enough to stay in the processor's cache.
@@ -27,6 +27,31 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// Those of `out`, and of reading the content of inline files.
 pub fn write_dump(tree: &Tree, out: &mut impl io::Write) -> io::Result<()> {
     let inline_digests = inline_digests(tree)?;
+    let mut digest = |id: InodeId, content: &FileContent, line: &mut String| {
+        let digest = match content {
+            FileContent::External { digest, .. } => *digest,
+            FileContent::Inline(_) => {
+                inline_digests[id.index()].expect("every inline file was hashed")
+            }
+        };
+        write!(line, "{digest}").expect("writing to memory cannot fail");
+    };
+    write_lines(tree, &mut digest, out)
+}
+
+/// Writes what a word stands for in the place of a file's digest.
+pub type ContentWord<'w> = dyn FnMut(InodeId, &FileContent, &mut String) + 'w;
+
+/// Writes the dump of `tree` with a word of the caller's in the place of each file's digest: not a
+/// dump then, but [`super::parse_lines`] reads it.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write_lines(
+    tree: &Tree,
+    word: &mut ContentWord<'_>,
+    out: &mut impl io::Write,
+) -> io::Result<()> {
     let mut first_paths: Vec<Option<Box<[u8]>>> = vec![None; tree.len()];
     let mut walk = tree.walk();
     let mut line = String::from(HEADER);
@@ -42,8 +67,7 @@ pub fn write_dump(tree: &Tree, out: &mut impl io::Write) -> io::Result<()> {
             {
                 *slot = Some(path.into());
             }
-            let inline_digest = inline_digests[id.index()];
-            write_inode(&mut line, inode, inline_digest).expect("writing to memory cannot fail");
+            write_inode(&mut line, id, inode, word).expect("writing to memory cannot fail");
         }
         line.push('\n');
         out.write_all(line.as_bytes())?;
@@ -88,8 +112,9 @@ fn inline_digests(tree: &Tree) -> io::Result<Vec<Option<VerityDigest>>> {
 
 fn write_inode(
     out: &mut String,
+    id: InodeId,
     inode: &Inode,
-    inline_digest: Option<VerityDigest>,
+    word: &mut ContentWord<'_>,
 ) -> fmt::Result {
     let metadata = &inode.metadata;
     let letter = match inode.kind {
@@ -112,11 +137,8 @@ fn write_inode(
     )?;
     match &inode.kind {
         Kind::Regular(content) => {
-            let digest = match content {
-                FileContent::External { digest, .. } => *digest,
-                FileContent::Inline(_) => inline_digest.expect("every inline file was hashed"),
-            };
-            write!(out, " {} {digest}", content.size_bytes())?;
+            write!(out, " {} ", content.size_bytes())?;
+            word(id, content, out);
         }
         Kind::Symlink(target) => {
             out.push(' ');
@@ -154,7 +176,7 @@ fn push(out: &mut String, bytes: &[u8]) {
     }
 }
 
-const fn is_plain(byte: u8) -> bool {
+pub(super) const fn is_plain(byte: u8) -> bool {
     byte.is_ascii_graphic() && !matches!(byte, b'\\' | b'=')
 }
 

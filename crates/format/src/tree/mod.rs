@@ -8,11 +8,13 @@
 
 mod content;
 pub mod dump;
+mod parse;
 mod xattr;
 
 use crate::{ErrorClass, limits};
 
 pub use content::{FileContent, InlineContent};
+pub use parse::{ContentOf, ParseError, parse_lines};
 pub use xattr::{Xattr, XattrSet};
 
 /// An index into a tree's inodes; meaningful only for the tree that gave it.
