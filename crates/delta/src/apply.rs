@@ -11,6 +11,7 @@
 )]
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use sealroot_format::codec::Cursor;
 use sealroot_format::erofs::ReadAt;
@@ -75,24 +76,27 @@ pub enum PatchError {
 
 /// The patches of a group, to be applied one after another.
 #[derive(Debug)]
-pub struct GroupReader<'g> {
-    controls: Cursor<'g>,
-    residues: Cursor<'g>,
-    literals: Cursor<'g>,
+pub struct GroupReader {
+    group: Vec<u8>,
+    /// What is left of each part.
+    controls: Range<usize>,
+    residues: Range<usize>,
+    literals: Range<usize>,
 }
 
-impl<'g> GroupReader<'g> {
-    /// Takes a group apart.
-    pub fn open(group: &'g [u8]) -> Result<Self, PatchError> {
-        let mut rest = Cursor::new(group);
-        let controls_len = take(&mut rest, CONTROLS)?;
-        let residues_len = take(&mut rest, RESIDUES)?;
-        let controls = Cursor::new(piece(&mut rest, controls_len, CONTROLS)?);
-        let residues = Cursor::new(piece(&mut rest, residues_len, RESIDUES)?);
+impl GroupReader {
+    /// Takes the group apart that `bytes` has from `start` on.
+    pub fn open(bytes: Vec<u8>, start: usize) -> Result<Self, PatchError> {
+        let mut all = start.min(bytes.len())..bytes.len();
+        let controls_len = take(&bytes, &mut all, CONTROLS)?;
+        let residues_len = take(&bytes, &mut all, RESIDUES)?;
+        let controls = piece(&mut all, controls_len, CONTROLS)?;
+        let residues = piece(&mut all, residues_len, RESIDUES)?;
         Ok(Self {
+            group: bytes,
             controls,
             residues,
-            literals: Cursor::new(rest.rest()),
+            literals: all,
         })
     }
 
@@ -127,13 +131,13 @@ impl<'g> GroupReader<'g> {
 
     /// Ends the group, which has no further patch.
     pub fn finish(self) -> Result<(), PatchError> {
-        for (cursor, part) in [
+        for (left, part) in [
             (self.controls, CONTROLS),
             (self.residues, RESIDUES),
             (self.literals, LITERALS),
         ] {
-            let left_bytes = cursor.rest().len();
-            if left_bytes != 0 {
+            if !left.is_empty() {
+                let left_bytes = left.len();
                 return Err(PatchError::Leftover { part, left_bytes });
             }
         }
@@ -141,11 +145,12 @@ impl<'g> GroupReader<'g> {
     }
 
     fn control(&mut self) -> Result<u64, PatchError> {
-        take(&mut self.controls, CONTROLS)
+        take(&self.group, &mut self.controls, CONTROLS)
     }
 
     fn copy_literals(&mut self, len_bytes: u64, out: &mut dyn Write) -> Result<(), PatchError> {
-        let bytes = piece(&mut self.literals, len_bytes, LITERALS)?;
+        let piece = piece(&mut self.literals, len_bytes, LITERALS)?;
+        let bytes = self.group.get(piece).unwrap_or_default();
         out.write_all(bytes).map_err(PatchError::Write)
     }
 
@@ -183,8 +188,8 @@ impl<'g> GroupReader<'g> {
                 usize::try_from(runs.run_bytes).map_or(piece.len(), |run| run.min(piece.len()));
             let (now, later) = piece.split_at_mut(len);
             if runs.differs {
-                let residues = self.residues.take(len);
-                let residues = residues.ok_or(PatchError::Short { part: RESIDUES })?;
+                let residues = piece_of(&mut self.residues, len, RESIDUES)?;
+                let residues = self.group.get(residues).unwrap_or_default();
                 for (byte, residue) in now.iter_mut().zip(residues) {
                     *byte = byte.wrapping_add(*residue);
                 }
@@ -254,16 +259,30 @@ fn start(position: i128, len_bytes: u64, size_bytes: u64) -> Result<u64, PatchEr
         })
 }
 
-fn take(cursor: &mut Cursor<'_>, part: &'static str) -> Result<u64, PatchError> {
-    number::take(cursor).ok_or(PatchError::Short { part })
+fn take(bytes: &[u8], left: &mut Range<usize>, part: &'static str) -> Result<u64, PatchError> {
+    let mut cursor = Cursor::new(bytes.get(left.clone()).unwrap_or_default());
+    let number = number::take(&mut cursor).ok_or(PatchError::Short { part })?;
+    left.start = left.start.saturating_add(cursor.offset_bytes());
+    Ok(number)
 }
 
-fn piece<'g>(
-    cursor: &mut Cursor<'g>,
+fn piece(
+    left: &mut Range<usize>,
     len_bytes: u64,
     part: &'static str,
-) -> Result<&'g [u8], PatchError> {
-    let len = usize::try_from(len_bytes).ok();
-    len.and_then(|len| cursor.take(len))
-        .ok_or(PatchError::Short { part })
+) -> Result<Range<usize>, PatchError> {
+    let len = usize::try_from(len_bytes).map_err(|_| PatchError::Short { part })?;
+    piece_of(left, len, part)
+}
+
+fn piece_of(
+    left: &mut Range<usize>,
+    len: usize,
+    part: &'static str,
+) -> Result<Range<usize>, PatchError> {
+    let end = left.start.checked_add(len).filter(|end| *end <= left.end);
+    let end = end.ok_or(PatchError::Short { part })?;
+    let piece = left.start..end;
+    left.start = end;
+    Ok(piece)
 }

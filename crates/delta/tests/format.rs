@@ -10,7 +10,7 @@ const NEW: &[u8] = b"The slow brown fux!";
 
 fn apply(group: &[u8], size_bytes: u64) -> Result<Vec<u8>, PatchError> {
     let mut out = Vec::new();
-    let mut reader = GroupReader::open(group)?;
+    let mut reader = GroupReader::open(group.to_vec(), 0)?;
     reader.apply(&OLD.to_vec(), size_bytes, &mut out)?;
     reader.finish()?;
     Ok(out)
@@ -126,7 +126,7 @@ fn nothing_is_written_beyond_the_size() {
     for controls in [&[1, 0, 0, 5, 5][..], &[1, 3, 0, 2, 2]] {
         let group = group(controls, &[], b"abc");
         let mut out = Vec::new();
-        let mut reader = GroupReader::open(&group).expect("a group");
+        let mut reader = GroupReader::open(group.clone(), 0).expect("a group");
         let error = reader.apply(&OLD.to_vec(), 4, &mut out);
         let error = error.expect_err("too long");
         assert!(matches!(error, PatchError::TooLong { .. }), "{error}");

@@ -6,7 +6,7 @@ use sealroot_delta::{Cover, GroupReader, GroupWriter, find_covers};
 
 /// The new strings that a group makes of the old ones.
 fn apply(group: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<Vec<u8>> {
-    let mut reader = GroupReader::open(group).expect("a group");
+    let mut reader = GroupReader::open(group.to_vec(), 0).expect("a group");
     let apply = |(old, new): &(Vec<u8>, Vec<u8>)| {
         let mut out = Vec::new();
         let size_bytes = new.len() as u64;
@@ -122,7 +122,7 @@ proptest! {
         let mut group = group(&pairs);
         let at = at.index(group.len());
         group[at] ^= by;
-        let Ok(mut reader) = GroupReader::open(&group) else { return Ok(()) };
+        let Ok(mut reader) = GroupReader::open(group.clone(), 0) else { return Ok(()) };
         for (old, new) in &pairs {
             let mut out = Vec::new();
             let size_bytes = new.len() as u64;

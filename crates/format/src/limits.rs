@@ -46,6 +46,17 @@ pub const MAX_THRESHOLD_BYTES: u32 = 64 * 1024;
 /// Default of the small-file threshold, bytes.
 pub const DEFAULT_THRESHOLD_BYTES: u32 = 4096;
 
+/// Longest text of a tree that a delta makes, bytes: some hundred for each of the most entries. It
+/// waits in a file.
+pub const MAX_DELTA_TEXT_BYTES: u64 = 2 << 30;
+
+/// Most groups of a delta. A table of them is in memory.
+pub const MAX_DELTA_GROUPS: u64 = 1 << 16;
+
+/// Largest group of a delta, bytes, compressed or not. One is in memory, and once more while it is
+/// decompressed.
+pub const MAX_DELTA_GROUP_BYTES: u64 = 24 << 20;
+
 /// Largest release statement with its signatures, bytes. Read whole before anything is verified.
 pub const MAX_SIGN_FILE_BYTES: usize = 64 * 1024;
 

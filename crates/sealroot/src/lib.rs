@@ -13,6 +13,7 @@
 //! * [`import`]: a release from an OSTree commit that is there, and the vendor's statement;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
+//! * [`delta`]: what makes one release of another, in one file;
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
@@ -29,6 +30,7 @@ pub mod activate;
 pub mod adopt;
 pub mod build;
 pub mod check;
+pub mod delta;
 pub mod deploy;
 pub mod entry;
 pub mod etc;

@@ -68,7 +68,8 @@ impl<I: StoreIo> Store<I> {
         let mut writer = ContentWriter {
             store: self,
             file: &file,
-            target: &target,
+            path: &target.path,
+            size_bytes: target.size_bytes,
             hasher: hash.then(VerityHasher::new),
             written_bytes: 0,
             failure: None,
@@ -83,6 +84,36 @@ impl<I: StoreIo> Store<I> {
             self.compare(&target, hasher.finish())?;
         }
         Ok(Staged { file, target })
+    }
+
+    /// Writes a new file whose digest shows when it is there: by the kernel's word where the store
+    /// has fs-verity. `path` is what errors are about.
+    pub(super) fn stage_unknown(
+        &self,
+        file: I::File,
+        path: &StorePath,
+        size_bytes: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(I::File, VerityDigest), StoreError> {
+        let hash = self.verity == VeritySupport::None;
+        let mut writer = ContentWriter {
+            store: self,
+            file: &file,
+            path,
+            size_bytes,
+            hasher: hash.then(VerityHasher::new),
+            written_bytes: 0,
+            failure: None,
+        };
+        let result = write(&mut writer);
+        if let Some(hasher) = writer.finish(result)? {
+            return Ok((file, hasher.finish()));
+        }
+        let file = give_up_writing(&self.io, path, file)?;
+        let enabled = enable_patiently(&self.io, &file);
+        enabled.map_err(|error| self.not_enabled(path, size_bytes, error))?;
+        let digest = self.measured(path, &file)?;
+        Ok((file, digest))
     }
 
     /// Enables fs-verity on a written file and measures it.
@@ -212,7 +243,9 @@ pub(crate) fn merkle_bytes(size_bytes: u64) -> u64 {
 struct ContentWriter<'a, I: StoreIo> {
     store: &'a Store<I>,
     file: &'a I::File,
-    target: &'a Target,
+    /// What errors are about.
+    path: &'a StorePath,
+    size_bytes: u64,
     hasher: Option<VerityHasher>,
     written_bytes: u64,
     /// Our own failure, which the one who writes sees as an [`io::Error`] without details.
@@ -226,10 +259,10 @@ impl<I: StoreIo> ContentWriter<'_, I> {
             return Err(failure);
         }
         result.map_err(|source| StoreError::Content {
-            path: full_path(&self.store.io, &self.target.path),
+            path: full_path(&self.store.io, self.path),
             source,
         })?;
-        if self.written_bytes != self.target.size_bytes {
+        if self.written_bytes != self.size_bytes {
             return Err(self.wrong_size(format!("{} bytes", self.written_bytes)));
         }
         Ok(self.hasher)
@@ -237,22 +270,20 @@ impl<I: StoreIo> ContentWriter<'_, I> {
 
     fn wrong_size(&self, found: String) -> StoreError {
         StoreError::SizeMismatch {
-            path: full_path(&self.store.io, &self.target.path),
-            expected_bytes: self.target.size_bytes,
+            path: full_path(&self.store.io, self.path),
+            expected_bytes: self.size_bytes,
             found,
         }
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        let Target {
-            path, size_bytes, ..
-        } = self.target;
+        let (path, size_bytes) = (self.path, self.size_bytes);
         let after = self.written_bytes.saturating_add(bytes.len() as u64);
-        if after > *size_bytes {
+        if after > size_bytes {
             return Err(self.wrong_size("more".into()));
         }
         let io = &self.store.io;
-        let needed = self.store.needed_bytes(*size_bytes);
+        let needed = self.store.needed_bytes(size_bytes);
         let written = write_all(bytes, |rest| match self.store.verity {
             // Enabling fs-verity reads it all again at once.
             VeritySupport::Kernel => io.write(self.file, rest),

@@ -270,6 +270,32 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         })
     }
 
+    /// Adds an object of which only the size is known, and says which it is. It is written whole by
+    /// `write` before that shows.
+    pub fn add_unknown(
+        &self,
+        size_bytes: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<VerityDigest, StoreError> {
+        self.attempt(|| {
+            let nameless = known("objects");
+            let file = self.unnamed_file(StoreDir::Objects)?;
+            let (file, digest) = (self.store).stage_unknown(file, &nameless, size_bytes, write)?;
+            if !self.has_object(&digest, size_bytes)? && held(self.shard(&digest)).insert(digest) {
+                let target = Target {
+                    path: object_path(&digest),
+                    digest,
+                    size_bytes,
+                };
+                self.added.count(size_bytes);
+                if self.batch.push(Staged { file, target }) {
+                    self.flush(true)?;
+                }
+            }
+            Ok(digest)
+        })
+    }
+
     fn stage_object(
         &self,
         target: Target,

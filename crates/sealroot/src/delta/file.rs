@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The parts of a delta: its header, and groups of patches, each compressed by itself
+//! (docs/format/delta.md 1, 2).
+
+use std::io::{self, Read, Write};
+
+use lzma_rust2::{Lzma2Options, Lzma2Reader, Lzma2Writer};
+use sealroot_delta::{GroupReader, GroupWriter};
+use sealroot_format::codec::Cursor;
+use sealroot_format::digest::{Sha256Digest, VerityDigest};
+use sealroot_format::limits;
+use sha2::{Digest as _, Sha256};
+
+use super::error::DeltaError;
+
+const MAGIC: [u8; 16] = *b"sealroot delta 1";
+
+/// Length of what comes before the table of groups.
+const FIXED_BYTES: usize = 16 + 2 * 32 + 8 + 4;
+
+/// Length of a group's place in the table.
+const ENTRY_BYTES: usize = 4 + 4 + 32;
+
+/// What a delta says before its groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) from: VerityDigest,
+    pub(super) to: VerityDigest,
+    /// The length of the new tree's text.
+    pub(super) text_bytes: u64,
+    pub(super) groups: Vec<GroupEntry>,
+}
+
+/// What a delta says of one of its groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct GroupEntry {
+    encoded_bytes: u32,
+    decoded_bytes: u32,
+    encoded_sha256: Sha256Digest,
+}
+
+impl Header {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        out.extend(self.from.as_bytes());
+        out.extend(self.to.as_bytes());
+        out.extend(self.text_bytes.to_le_bytes());
+        let count = u32::try_from(self.groups.len()).expect("bounded by MAX_DELTA_GROUPS");
+        out.extend(count.to_le_bytes());
+        for group in &self.groups {
+            out.extend(group.encoded_bytes.to_le_bytes());
+            out.extend(group.decoded_bytes.to_le_bytes());
+            out.extend(group.encoded_sha256.as_bytes());
+        }
+        out
+    }
+
+    pub(super) fn read(input: &mut dyn Read) -> Result<Self, DeltaError> {
+        let mut fixed = [0; FIXED_BYTES];
+        read_exact(input, &mut fixed, "the header")?;
+        let mut cursor = Cursor::new(&fixed);
+        let short = || invalid("the header", "all of it", "less");
+        let magic = cursor.array::<16>().ok_or_else(short)?;
+        if magic != MAGIC {
+            let expected = MAGIC.escape_ascii();
+            return Err(invalid("its first bytes", expected, magic.escape_ascii()));
+        }
+        let from = VerityDigest::from_bytes(cursor.array().ok_or_else(short)?);
+        let to = VerityDigest::from_bytes(cursor.array().ok_or_else(short)?);
+        let text_bytes = cursor.u64().ok_or_else(short)?;
+        let count = cursor.u32().ok_or_else(short)?;
+        at_most(
+            "length of the tree",
+            text_bytes,
+            limits::MAX_DELTA_TEXT_BYTES,
+        )?;
+        at_most("number of groups", count.into(), limits::MAX_DELTA_GROUPS)?;
+        let mut groups = Vec::new();
+        for _ in 0..count {
+            let mut entry = [0; ENTRY_BYTES];
+            read_exact(input, &mut entry, "the table of groups")?;
+            let mut cursor = Cursor::new(&entry);
+            let group = GroupEntry {
+                encoded_bytes: cursor.u32().ok_or_else(short)?,
+                decoded_bytes: cursor.u32().ok_or_else(short)?,
+                encoded_sha256: Sha256Digest::from_bytes(cursor.array().ok_or_else(short)?),
+            };
+            let most = limits::MAX_DELTA_GROUP_BYTES;
+            at_most("length of a group", group.encoded_bytes.into(), most)?;
+            at_most("size of a group", group.decoded_bytes.into(), most)?;
+            groups.push(group);
+        }
+        Ok(Self {
+            from,
+            to,
+            text_bytes,
+            groups,
+        })
+    }
+}
+
+/// A group, compressed, with its place in the table.
+pub(super) fn compress(group: &[u8]) -> io::Result<(GroupEntry, Vec<u8>)> {
+    let mut options = Lzma2Options::with_preset(9);
+    options.lzma_options.dict_size = dictionary_bytes(group.len())?;
+    let mut writer = Lzma2Writer::new(Vec::new(), options);
+    writer.write_all(group)?;
+    let encoded = writer.finish()?;
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).map_err(io::Error::other);
+    let entry = GroupEntry {
+        encoded_bytes: length(&encoded)?,
+        decoded_bytes: length(group)?,
+        encoded_sha256: Sha256Digest::from_bytes(Sha256::digest(&encoded).into()),
+    };
+    Ok((entry, encoded))
+}
+
+/// Reads the next group, which is compared with its place in the table before it is decompressed.
+pub(super) fn read_group(input: &mut dyn Read, entry: &GroupEntry) -> Result<Vec<u8>, DeltaError> {
+    let mut encoded = vec![0; entry.encoded_bytes as usize];
+    read_exact(input, &mut encoded, "a group")?;
+    let found = Sha256Digest::from_bytes(Sha256::digest(&encoded).into());
+    if found != entry.encoded_sha256 {
+        return Err(invalid("SHA-256 of a group", entry.encoded_sha256, found));
+    }
+    let decompress = || {
+        let decoded_bytes = entry.decoded_bytes as usize;
+        let dictionary = dictionary_bytes(decoded_bytes)?;
+        let mut reader = Lzma2Reader::new(&encoded[..], dictionary, None);
+        let mut group = vec![0; decoded_bytes];
+        reader.read_exact(&mut group)?;
+        if reader.read(&mut [0])? != 0 {
+            return Err(io::Error::other("more"));
+        }
+        io::Result::Ok(group)
+    };
+    decompress().map_err(|error| invalid("a group", "LZMA2 of the size in the table", error))
+}
+
+/// All of a group: it is never larger than the memory it takes anyway.
+fn dictionary_bytes(group_bytes: usize) -> io::Result<u32> {
+    const LEAST: u32 = 4096;
+    let bytes = u32::try_from(group_bytes).map_err(io::Error::other)?;
+    Ok(bytes.max(LEAST))
+}
+
+fn read_exact(input: &mut dyn Read, out: &mut [u8], what: &'static str) -> Result<(), DeltaError> {
+    input.read_exact(out).map_err(|source| match source.kind() {
+        io::ErrorKind::UnexpectedEof => invalid(what, "all of it", "less"),
+        _ => DeltaError::io("read the delta")(source),
+    })
+}
+
+fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), DeltaError> {
+    if found > most {
+        return Err(invalid(what, format_args!("at most {most}"), found));
+    }
+    Ok(())
+}
+
+pub(super) fn invalid(
+    what: &'static str,
+    expected: impl std::fmt::Display,
+    found: impl std::fmt::Display,
+) -> DeltaError {
+    DeltaError::Invalid {
+        what,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    }
+}
+
+/// What is patched with what: a part of the new release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    /// The number of what it is patched from, if it is.
+    pub(super) base: Option<u32>,
+    pub(super) len_bytes: u32,
+}
+
+/// The old text and the old small files are bases before the old objects.
+pub(super) const TEXT_BASE: u32 = 0;
+pub(super) const SMALL_BASE: u32 = 1;
+pub(super) const FIRST_OBJECT_BASE: u32 = 2;
+
+/// Length of a part's entry in a group.
+const PART_BYTES: usize = 4 + 4;
+
+/// Stands for no base.
+const NO_BASE: u32 = u32::MAX;
+
+/// A group as it is before compression: its parts, then their patches.
+pub(super) fn encode_group(parts: &[Part], patches: GroupWriter) -> Vec<u8> {
+    let count = u32::try_from(parts.len()).expect("no group has that many parts");
+    let mut out = count.to_le_bytes().to_vec();
+    out.extend(
+        parts
+            .iter()
+            .flat_map(|part| part.base.unwrap_or(NO_BASE).to_le_bytes()),
+    );
+    out.extend(parts.iter().flat_map(|part| part.len_bytes.to_le_bytes()));
+    out.extend(patches.finish());
+    out
+}
+
+/// The parts of a group, and its patches.
+pub(super) fn open_group(group: Vec<u8>) -> Result<(Vec<Part>, GroupReader), DeltaError> {
+    let mut cursor = Cursor::new(&group);
+    let parts = parts(&mut cursor);
+    let parts = parts.ok_or_else(|| invalid("a group", "all of its parts", "less"))?;
+    let start = cursor.offset_bytes();
+    Ok((parts, GroupReader::open(group, start)?))
+}
+
+fn parts(cursor: &mut Cursor<'_>) -> Option<Vec<Part>> {
+    let count = cursor.u32()? as usize;
+    let mut bases = Cursor::new(cursor.take(count.checked_mul(PART_BYTES / 2)?)?);
+    let mut lens = Cursor::new(cursor.take(count.checked_mul(PART_BYTES / 2)?)?);
+    let part = |_| {
+        Some(Part {
+            base: Some(bases.u32()?).filter(|base| *base != NO_BASE),
+            len_bytes: lens.u32()?,
+        })
+    };
+    (0..count).map(part).collect()
+}

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Deltas: what makes one release of another, in one file (docs/format/delta.md).
+//!
+//! A delta has no digests of new objects: whoever applies it computes them, rebuilds the pack with
+//! the same writer that made it, and compares that with the statement. So nothing of a delta is
+//! trusted, and nothing of it is believed before that comparison.
+//!
+//! Rooms, each using only those before it: `text`, a tree as the text that is patched; `file`, the
+//! parts of a delta; `bases`, which old object a new one resembles; [`make()`] and [`apply()`].
+
+mod apply;
+mod bases;
+mod error;
+mod file;
+mod make;
+mod text;
+
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::tree::Tree;
+
+use crate::store::{KernelIo, Store, StoreIo};
+
+pub use apply::apply;
+pub use error::DeltaError;
+pub use make::{Made, make};
+
+/// A release that a store has whole.
+#[derive(Debug)]
+pub struct Release<'r, I: StoreIo = KernelIo> {
+    /// The store.
+    pub store: &'r Store<I>,
+    /// Its pack.
+    pub pack: VerityDigest,
+    /// What is in the pack.
+    pub tree: &'r Tree,
+}

@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Deltas that somebody has changed, or that are meant for something else: nothing comes of them.
+
+use sealroot::check::{self, Depth, Severity};
+use sealroot::delta::DeltaError;
+use sealroot::monitor::Silent;
+
+use crate::support::{Files, Place, Released, bytes};
+
+struct Update {
+    device: Place,
+    old: Released,
+    new: Released,
+    delta: Vec<u8>,
+}
+
+impl Update {
+    fn new() -> Self {
+        let (vendor, device) = (Place::new(), Place::new());
+        let files = |content: Vec<u8>| {
+            Files::from([("usr/bin/one", content), ("usr/small", b"small\n".to_vec())])
+        };
+        let mut content = bytes(1, 20_000);
+        let old = device.build(&files(content.clone()));
+        let from = vendor.build(&files(content.clone()));
+        content.splice(9000..9003, *b"other");
+        let new = vendor.build(&files(content));
+        let (delta, _) = vendor.delta(&from, &new);
+        Self {
+            device,
+            old,
+            new,
+            delta,
+        }
+    }
+
+    fn refused(&self, delta: &[u8], when: &str) -> DeltaError {
+        let error = self.device.apply(&self.old, &self.new.statement, delta);
+        let error = error.expect_err(when);
+        assert!(
+            !self.device.has_pack(&self.new.statement.pack_digest),
+            "{when}"
+        );
+        error
+    }
+
+    fn assert_undamaged(&self) {
+        self.device.assert_has(&self.old.statement);
+        let report = check::check(&self.device.store, Depth::Full, &Silent).expect("checked");
+        let damage = |finding: &&check::Finding| finding.code.severity() != Severity::Leftover;
+        assert!(
+            report.findings.iter().find(damage).is_none(),
+            "{:?}",
+            report.findings
+        );
+    }
+}
+
+// Rules: D1, D2
+#[test]
+fn every_changed_byte_and_every_end_is_refused() {
+    let update = Update::new();
+    for at in 0..update.delta.len() {
+        let mut delta = update.delta.clone();
+        delta[at] ^= 1 << (at % 8);
+        update.refused(&delta, &format!("byte {at}"));
+        if at % 7 == 0 {
+            update.refused(&update.delta[..at], &format!("{at} bytes"));
+        }
+    }
+    update.assert_undamaged();
+    let (delta, to) = (&update.delta, &update.new.statement);
+    update
+        .device
+        .apply(&update.old, to, delta)
+        .expect("the right one");
+    update.device.assert_has(to);
+}
+
+// Rules: D8
+#[test]
+fn a_delta_of_other_releases_says_so() {
+    let update = Update::new();
+    let other = update
+        .device
+        .build(&Files::from([("usr/other", b"other".to_vec())]));
+    let error = update
+        .device
+        .apply(&other, &update.new.statement, &update.delta)
+        .expect_err("from another");
+    assert!(matches!(error, DeltaError::OtherRelease { .. }), "{error}");
+    let error = update
+        .device
+        .apply(&update.old, &other.statement, &update.delta)
+        .expect_err("to another");
+    assert!(matches!(error, DeltaError::OtherRelease { .. }), "{error}");
+}
+
+// Rules: D3
+#[test]
+fn groups_that_are_missing_or_too_many_are_refused() {
+    const COUNT: usize = 16 + 2 * 32 + 8;
+    const TABLE: usize = COUNT + 4;
+    const ENTRY: usize = 40;
+    let update = Update::new();
+    let delta = &update.delta;
+    let field = |at: usize| u32::from_le_bytes(delta[at..at + 4].try_into().expect("four bytes"));
+    let count = field(COUNT);
+    assert_eq!(count, 1, "all of it is small");
+    let group = &delta[TABLE + ENTRY..];
+    assert_eq!(group.len(), field(TABLE) as usize);
+    let entry = &delta[TABLE..TABLE + ENTRY];
+    let with = |count: u32, entries: usize| {
+        let mut with = delta[..COUNT].to_vec();
+        with.extend(count.to_le_bytes());
+        (0..entries).for_each(|_| with.extend(entry));
+        (0..entries).for_each(|_| with.extend(group));
+        with
+    };
+    assert!(with(1, 1) == *delta);
+    for (count, entries) in [(0, 0), (2, 2), (3, 3)] {
+        let error = update.refused(&with(count, entries), "another number of groups");
+        assert!(
+            matches!(error, DeltaError::Invalid { .. }),
+            "{count}: {error}"
+        );
+    }
+    update.assert_undamaged();
+}
+
+// Rules: D8, D9
+#[test]
+fn what_comes_out_must_be_what_was_signed() {
+    let update = Update::new();
+    let mut statement = update.new.statement.clone();
+    statement.tree_digest = update.old.statement.tree_digest;
+    let error = update
+        .device
+        .apply(&update.old, &statement, &update.delta)
+        .expect_err("another tree");
+    let DeltaError::Differs { differences } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(differences[0].what, "tree-digest");
+    let mut statement = update.new.statement.clone();
+    statement.object_bytes -= 1;
+    let error = update
+        .device
+        .apply(&update.old, &statement, &update.delta)
+        .expect_err("more than was signed");
+    assert!(matches!(error, DeltaError::Invalid { .. }), "{error}");
+    update.assert_undamaged();
+}

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Deltas between releases: what is made of the old one is the new one, or nothing.
+
+use std::collections::BTreeSet;
+
+mod hostile;
+mod round_trip;
+mod support;
+
+#[test]
+fn every_rule_has_a_test() {
+    let page = include_str!("../../../../docs/format/delta.md");
+    let rules = page.lines().filter_map(|line| {
+        let (number, _) = line.strip_prefix("- **D")?.split_once("**")?;
+        let number: u32 = number.parse().ok()?;
+        Some(format!("D{number}"))
+    });
+    let tests = [include_str!("hostile.rs"), include_str!("round_trip.rs")];
+    let lines = tests.iter().flat_map(|text| text.lines());
+    let named = lines.filter_map(|line| line.strip_prefix("// Rules: "));
+    let tested: BTreeSet<String> = named
+        .flat_map(|rules| rules.split(", "))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(rules.collect::<BTreeSet<_>>(), tested);
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A vendor with two releases, and a device with the first.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
+
+use sealroot::build::{self, Origin};
+use sealroot::delta::{self, DeltaError, Made, Release};
+use sealroot::monitor::Silent;
+use sealroot::release;
+use sealroot::source::Devices;
+use sealroot::store::Store;
+use sealroot_format::digest::VerityDigest;
+use sealroot_format::pack;
+use sealroot_format::sign::secret::SecretKey;
+use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified};
+use sealroot_format::tree::Tree;
+use tempfile::TempDir;
+
+/// Files with their content, by their paths.
+pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
+
+/// Bytes that look random, but repeat what the same seed gave.
+pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()[3]
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// A release, and the store that has it.
+pub(crate) struct Released {
+    pub(crate) statement: Statement,
+    pub(crate) tree: Tree,
+}
+
+impl Released {
+    fn as_release<'r>(&'r self, store: &'r Store) -> Release<'r> {
+        Release {
+            store,
+            pack: self.statement.pack_digest,
+            tree: &self.tree,
+        }
+    }
+}
+
+pub(crate) struct Place {
+    directory: TempDir,
+    pub(crate) store: Store,
+    /// The index of the last release.
+    index: Cell<u64>,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open_or_create(&directory.path().join("store")).expect("a store");
+        Self {
+            directory,
+            store,
+            index: Cell::new(0),
+        }
+    }
+
+    /// Builds a release of these files; names that end in `@` are hardlinks of the name before it.
+    pub(crate) fn build(&self, files: &Files) -> Released {
+        let root = tempfile::tempdir_in(self.directory.path()).expect("a directory");
+        for (path, content) in files {
+            let target = root.path().join(path.trim_end_matches('@'));
+            fs::create_dir_all(target.parent().expect("a directory")).expect("made");
+            if path.ends_with('@') {
+                let first = std::str::from_utf8(content).expect("a path");
+                fs::hard_link(root.path().join(first), target).expect("linked");
+            } else {
+                fs::write(target, content).expect("written");
+            }
+        }
+        set_times(root.path());
+        self.build_directory(root.path())
+    }
+
+    fn build_directory(&self, root: &Path) -> Released {
+        self.index.set(self.index.get() + 1);
+        let origin = Origin::Directory {
+            path: root,
+            devices: Devices::Refuse,
+        };
+        let name = |text: &str| text.parse().expect("a name");
+        let release = build::Release {
+            os: name("exampleos"),
+            variant: None,
+            stream: name("stable"),
+            arch: name("x86_64"),
+            version: None,
+            index: self.index.get(),
+            epoch: 0,
+            kernel: None,
+            created: 1_700_000_000,
+            threshold_bytes: 4096,
+        };
+        let built = build::build(&self.store, origin, &release, &Silent).expect("built");
+        let statement = built.statement;
+        let tree = release::check_pack(&self.store, &statement).expect("a pack");
+        Released { statement, tree }
+    }
+
+    pub(crate) fn delta(&self, from: &Released, to: &Released) -> (Vec<u8>, Made) {
+        let mut out = Vec::new();
+        let (from, to) = (from.as_release(&self.store), to.as_release(&self.store));
+        let scratch = tempfile::tempfile().expect("a file");
+        let made = delta::make(&from, &to, scratch, &mut out, &Silent).expect("a delta");
+        assert_eq!(made.delta_bytes, out.len() as u64);
+        (out, made)
+    }
+
+    /// Applies a delta and adds the pack that comes of it.
+    pub(crate) fn apply(
+        &self,
+        from: &Released,
+        to: &Statement,
+        mut delta: &[u8],
+    ) -> Result<Tree, DeltaError> {
+        let transaction = self.store.begin(&Silent).expect("begun");
+        let tree = delta::apply(
+            &transaction,
+            &from.as_release(&self.store),
+            &verified(to),
+            &mut delta,
+            &tempfile::tempfile,
+            &Silent,
+        )?;
+        let (digest, size_bytes) = (to.pack_digest, to.pack_size_bytes);
+        let write = |out: &mut dyn std::io::Write| {
+            let written = pack::write_pack(&tree, to.threshold_bytes, out);
+            written.map(drop).map_err(std::io::Error::other)
+        };
+        let added = transaction.add_pack(&digest, size_bytes, write);
+        added.expect("added");
+        transaction.finish().expect("finished");
+        Ok(tree)
+    }
+
+    /// That the store has the release whole.
+    pub(crate) fn assert_has(&self, statement: &Statement) {
+        let tree = release::check_pack(&self.store, statement).expect("a pack");
+        let check = release::ObjectCheck::Hashed;
+        let verdict = release::verify_objects(&self.store, &tree, check, &Silent);
+        let findings = verdict.expect("looked at").findings;
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    pub(crate) fn has_pack(&self, digest: &VerityDigest) -> bool {
+        self.store.open_pack(digest).is_ok()
+    }
+}
+
+/// The same files are the same tree whenever they are made.
+fn set_times(path: &Path) {
+    if path.is_dir() {
+        for entry in fs::read_dir(path).expect("a directory") {
+            set_times(&entry.expect("an entry").path());
+        }
+    }
+    let file = fs::File::open(path).expect("opened");
+    file.set_modified(SystemTime::UNIX_EPOCH).expect("set");
+}
+
+fn verified(statement: &Statement) -> Verified<Statement> {
+    let key = SecretKey::from_seed(&[1; 32]).expect("a key");
+    let role = || RoleKeys::new(1, [key.public().id()]);
+    let keyset = Keyset::new(1, [role(), role(), role()], [*key.public()]).expect("a keyset");
+    let mut document = Unverified::unsigned(&keyset).expect("a document");
+    let signature = key.sign(document.message());
+    document.add(key.public(), signature).expect("added");
+    let keyset = document.verify_first().expect("verified");
+    let mut document = Unverified::unsigned(statement).expect("a document");
+    let signature = key.sign(document.message());
+    document.add(key.public(), signature).expect("added");
+    document.verify(&keyset).expect("verified")
+}
