@@ -150,9 +150,10 @@ pub fn bless<I: StoreIo, B: BootIo>(
     let entries = boot.entries()?;
     let ours: Vec<&OurEntry> = entries.ours().map(|(_, ours)| ours).collect();
     let name = running(runtime, store, &ours)?.ok_or(MachineError::NothingRuns)?;
-    let entry = entries.of(&name).ok_or(MachineError::NothingRuns)?;
-    let is_changed = entry.tries.is_some();
-    let id = entry.ours().ok_or(MachineError::NothingRuns)?.id;
+    let newest = entries.of(&name).and_then(Entry::ours);
+    let id = newest.ok_or(MachineError::NothingRuns)?.id;
+    // An interrupted run may have left the counted entry beside the one that is not.
+    let is_changed = (entries.ours()).any(|(entry, ours)| ours.id == id && entry.tries.is_some());
     let removed = if is_changed {
         boot.bless(&id, monitor)?
     } else {

@@ -260,6 +260,40 @@ fn what_was_found_good_stays_until_something_newer_is() {
 }
 
 #[test]
+fn a_blessing_that_was_interrupted_is_finished_by_the_next() {
+    let machine = Machine::new(true);
+    let before = MemoryDisk::new(false);
+    let boot = boot_on(&before, Trouble::None);
+    machine.add_entries(&boot, &[1]);
+    let new = release(9);
+    new.build(&machine.open()).expect("built");
+    let (store, runtime) = (machine.open(), machine.runtime());
+    let name = deploy_and_boot(&store, &boot, &runtime, &new, Some(3)).expect("deployed");
+    drop(store);
+    machine.boot(&new.pack.1, Some(name));
+    let bless = |disk: &MemoryDisk, trouble| {
+        let boot = boot_on(disk, trouble);
+        let blessed = machine::bless(&machine.open(), &runtime, &boot, &Silent);
+        (blessed, boot.io().calls().get().changes)
+    };
+    let is_counted = |disk: &MemoryDisk| disk.files().keys().any(|path| path.contains('+'));
+    assert!(is_counted(&before));
+    let (blessed, changes) = bless(&before.copy(), Trouble::None);
+    assert!(blessed.expect("blessed").is_changed);
+    assert!(changes > 5);
+    for at in 0..changes {
+        let disk = before.copy();
+        let (killed, _) = bless(&disk, Trouble::KilledAtChange { at });
+        killed.expect_err("killed");
+        for order in WriteBack::orders(8) {
+            let found = disk.crash(order);
+            bless(&found, Trouble::None).0.expect("blessed");
+            assert!(!is_counted(&found), "{at}, {order:?}");
+        }
+    }
+}
+
+#[test]
 fn where_another_entry_boots_by_default_the_way_back_stays() {
     let machine = Machine::new(true);
     let disk = MemoryDisk::new(false);
