@@ -8,7 +8,7 @@
 //!
 //! Rooms, each using only those before it:
 //!
-//! * [`number`]: numbers of variable length;
+//! * `number`: numbers of variable length;
 //! * `index`, `covers`: what of the new string stands in the old one;
 //! * `encode`: patches of many objects into one group;
 //! * `apply`: and back. Nothing of a patch is trusted.

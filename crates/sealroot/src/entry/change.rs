@@ -12,7 +12,7 @@ use super::name::{EntryId, Tries};
 use super::read::{Entries, Entry, OurEntry, Unreadable};
 use super::text::{ACTIVE, EntryText, INACTIVE, LINUX, is_title};
 use super::{Boot, BootIo, BootSpace, EntryError, KernelArguments};
-use crate::monitor::Monitor;
+use crate::monitor::{Monitor, Silent};
 use crate::store::again;
 
 /// Blocks that a new entry takes besides kernel and initramfs: the entry, directories, and what a
@@ -227,7 +227,8 @@ impl<I: BootIo> Boot<I> {
         if entry.file_name != id.file_name(None) {
             // A copy under the plain name, not a rename: see `BootIo`.
             self.write_entry(id, None, &ours.text)?;
-            removed.extend(self.clear(monitor)?);
+            // That the counted one goes is what was asked for.
+            removed.extend(self.clear(&Silent)?);
         }
         Ok(removed)
     }
