@@ -50,6 +50,13 @@ pub const DEFAULT_THRESHOLD_BYTES: u32 = 4096;
 /// waits in a file.
 pub const MAX_DELTA_TEXT_BYTES: u64 = 2 << 30;
 
+/// Longest text of a tree that a delta makes, bytes for each inode that was signed: paths, xattrs and
+/// further names of it. What is read of the text is in memory.
+pub const MAX_DELTA_TEXT_BYTES_OF_ENTRY: u64 = 512;
+
+/// So much more text there may be, bytes, however few inodes.
+pub const MAX_DELTA_TEXT_BYTES_BESIDE: u64 = 1 << 20;
+
 /// Most groups of a delta. A table of them is in memory.
 pub const MAX_DELTA_GROUPS: u64 = 1 << 16;
 

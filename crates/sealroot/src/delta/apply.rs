@@ -49,6 +49,7 @@ pub fn apply<I: StoreIo>(
             });
         }
     }
+    text::check_length(header.text_bytes, statement.entries)?;
     let put_aside = DeltaError::io("put the tree aside");
     let file = || scratch().map_err(&put_aside);
     let old = Objects::of(from.tree);

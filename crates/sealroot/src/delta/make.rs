@@ -60,6 +60,7 @@ pub fn make<I: StoreIo>(
     let (mut old_text, mut new_text) = (Vec::new(), Vec::new());
     text::write(from.tree, &old, &mut old_text).map_err(&in_memory)?;
     let new = text::write(to.tree, &old, &mut new_text).map_err(&in_memory)?;
+    text::check_length(new_text.len() as u64, to.tree.len() as u64)?;
     let object_bytes = new.all.iter().map(|(_, size)| size).sum();
     monitor.start("comparing", Unit::Bytes, Some(object_bytes));
     let mut groups = Groups::new(scratch);

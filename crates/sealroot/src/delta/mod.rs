@@ -5,8 +5,8 @@
 //! the same writer that made it, and compares that with the statement. So nothing of a delta is
 //! trusted, and nothing of it is believed before that comparison.
 //!
-//! Rooms, each using only those before it: `text`, a tree as the text that is patched; `file`, the
-//! parts of a delta; `bases`, which old object a new one resembles; [`make()`] and [`apply()`].
+//! Rooms, each using only those before it: `file`, the parts of a delta; `text`, a tree as the text
+//! that is patched; `bases`, which old object a new one resembles; [`make()`] and [`apply()`].
 
 mod apply;
 mod bases;

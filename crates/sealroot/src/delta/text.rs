@@ -9,11 +9,13 @@ use std::sync::Arc;
 
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::erofs::ReadAt;
+use sealroot_format::limits;
 use sealroot_format::tree::{
     FileContent, InlineContent, Inode, InodeId, Kind, Tree, dump, parse_lines,
 };
 
 use super::error::DeltaError;
+use super::file::invalid;
 
 /// Stands for content that lies in the pack.
 const INLINE: &str = ".";
@@ -62,6 +64,19 @@ pub(super) fn external(inode: &Inode) -> Option<(VerityDigest, u64)> {
         Kind::Regular(FileContent::External { digest, size_bytes }) => Some((digest, size_bytes)),
         _ => None,
     }
+}
+
+/// That a text is not longer than a tree with so many inodes may have.
+pub(super) fn check_length(text_bytes: u64, entries: u64) -> Result<(), DeltaError> {
+    let most = entries
+        .saturating_mul(limits::MAX_DELTA_TEXT_BYTES_OF_ENTRY)
+        .saturating_add(limits::MAX_DELTA_TEXT_BYTES_BESIDE)
+        .min(limits::MAX_DELTA_TEXT_BYTES);
+    if text_bytes > most {
+        let expected = format_args!("at most {most} bytes for {entries} inodes");
+        return Err(invalid("length of the tree's text", expected, text_bytes));
+    }
+    Ok(())
 }
 
 /// Writes the text of a tree, given the objects of the old release. What it has besides these.

@@ -142,6 +142,13 @@ fn what_comes_out_must_be_what_was_signed() {
         panic!("{error}");
     };
     assert_eq!(differences[0].what, "tree-digest");
+    let mut long = update.delta.clone();
+    long[80..88].copy_from_slice(&(2_u64 << 20).to_le_bytes());
+    let error = update.refused(&long, "more text than so few inodes have");
+    let DeltaError::Invalid { what, .. } = &error else {
+        panic!("{error}");
+    };
+    assert_eq!(*what, "length of the tree's text");
     let mut statement = update.new.statement.clone();
     statement.object_bytes -= 1;
     let error = update
