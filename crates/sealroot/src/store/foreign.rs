@@ -72,7 +72,7 @@ impl<I: StoreIo> Transaction<'_, I> {
                     return Ok(Taken::Left(reason));
                 }
             };
-            self.link_foreign(file, target)?;
+            self.enqueue(Staged { file, target }, &self.linked)?;
             Ok(Taken::Linked)
         })
     }
@@ -116,24 +116,9 @@ impl<I: StoreIo> Transaction<'_, I> {
             let digest = store.measured(&nameless, &imported)?;
             // From now on it cannot change.
             let Look { size_bytes, .. } = store.look_at_foreign(file, &nameless)?;
-            if !self.has_object(&digest, size_bytes)? && held(self.shard(&digest)).insert(digest) {
-                let target = Target {
-                    path: object_path(&digest),
-                    digest,
-                    size_bytes,
-                };
-                self.link_foreign(imported, target)?;
-            }
+            self.enqueue_new(imported, digest, size_bytes, &self.linked)?;
             Ok(Some((digest, size_bytes)))
         })
-    }
-
-    fn link_foreign(&self, file: I::File, target: Target) -> Result<(), StoreError> {
-        self.linked.count(target.size_bytes);
-        if self.batch.push(Staged { file, target }) {
-            self.flush(true)?;
-        }
-        Ok(())
     }
 }
 

@@ -65,15 +65,8 @@ impl<I: StoreIo> Store<I> {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<Staged<I::File>, StoreError> {
         let hash = self.verity == VeritySupport::None && known == Known::Claimed;
-        let mut writer = ContentWriter {
-            store: self,
-            file: &file,
-            path: &target.path,
-            size_bytes: target.size_bytes,
-            hasher: hash.then(VerityHasher::new),
-            written_bytes: 0,
-            failure: None,
-        };
+        let size_bytes = target.size_bytes;
+        let mut writer = ContentWriter::new(self, &file, &target.path, size_bytes, hash);
         let result = write(&mut writer);
         let hasher = writer.finish(result)?;
         let file = match self.verity {
@@ -96,15 +89,7 @@ impl<I: StoreIo> Store<I> {
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(I::File, VerityDigest), StoreError> {
         let hash = self.verity == VeritySupport::None;
-        let mut writer = ContentWriter {
-            store: self,
-            file: &file,
-            path,
-            size_bytes,
-            hasher: hash.then(VerityHasher::new),
-            written_bytes: 0,
-            failure: None,
-        };
+        let mut writer = ContentWriter::new(self, &file, path, size_bytes, hash);
         let result = write(&mut writer);
         if let Some(hasher) = writer.finish(result)? {
             return Ok((file, hasher.finish()));
@@ -252,7 +237,26 @@ struct ContentWriter<'a, I: StoreIo> {
     failure: Option<StoreError>,
 }
 
-impl<I: StoreIo> ContentWriter<'_, I> {
+impl<'a, I: StoreIo> ContentWriter<'a, I> {
+    /// For an empty file; it hashes what it writes, or not.
+    fn new(
+        store: &'a Store<I>,
+        file: &'a I::File,
+        path: &'a StorePath,
+        size_bytes: u64,
+        hash: bool,
+    ) -> Self {
+        Self {
+            store,
+            file,
+            path,
+            size_bytes,
+            hasher: hash.then(VerityHasher::new),
+            written_bytes: 0,
+            failure: None,
+        }
+    }
+
     /// Ends writing; gives the hasher, if there is one.
     fn finish(mut self, result: io::Result<()>) -> Result<Option<VerityHasher>, StoreError> {
         if let Some(failure) = self.failure.take() {

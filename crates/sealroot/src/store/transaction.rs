@@ -262,12 +262,40 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
                 size_bytes,
             };
             let staged = self.stage_object(target, content)?;
-            self.added.count(size_bytes);
-            if self.batch.push(staged) {
-                self.flush(true)?;
-            }
-            Ok(())
+            self.enqueue(staged, &self.added)
         })
+    }
+
+    /// Counts a complete file that has no name yet, and has it wait for its batch.
+    pub(super) fn enqueue(
+        &self,
+        staged: Staged<I::File>,
+        counter: &Counter,
+    ) -> Result<(), StoreError> {
+        counter.count(staged.target.size_bytes);
+        if self.batch.push(staged) {
+            self.flush(true)?;
+        }
+        Ok(())
+    }
+
+    /// Makes a complete file the object that it turned out to be, unless that is there.
+    pub(super) fn enqueue_new(
+        &self,
+        file: I::File,
+        digest: VerityDigest,
+        size_bytes: u64,
+        counter: &Counter,
+    ) -> Result<(), StoreError> {
+        if self.has_object(&digest, size_bytes)? || !held(self.shard(&digest)).insert(digest) {
+            return Ok(());
+        }
+        let target = Target {
+            path: object_path(&digest),
+            digest,
+            size_bytes,
+        };
+        self.enqueue(Staged { file, target }, counter)
     }
 
     /// Adds an object of which only the size is known, and says which it is. It is written whole by
@@ -281,17 +309,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             let nameless = known("objects");
             let file = self.unnamed_file(StoreDir::Objects)?;
             let (file, digest) = (self.store).stage_unknown(file, &nameless, size_bytes, write)?;
-            if !self.has_object(&digest, size_bytes)? && held(self.shard(&digest)).insert(digest) {
-                let target = Target {
-                    path: object_path(&digest),
-                    digest,
-                    size_bytes,
-                };
-                self.added.count(size_bytes);
-                if self.batch.push(Staged { file, target }) {
-                    self.flush(true)?;
-                }
-            }
+            self.enqueue_new(file, digest, size_bytes, &self.added)?;
             Ok(digest)
         })
     }
