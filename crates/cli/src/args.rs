@@ -193,6 +193,15 @@ pub(crate) enum Command {
     Adopt(cmd::adopt::Adopt),
     /// Go back to plain OSTree: remove the boot entries, deployments, links and refs of sealroot.
     Revert(cmd::revert::Revert),
+    /// Put a signed release where a server serves it.
+    Publish(cmd::publish::Publish),
+    /// Say where releases come from; clean up where they are published.
+    #[command(subcommand)]
+    Remote(cmd::remote::RemoteCommand),
+    /// Fetch the newest release of a remote into the store.
+    Pull(cmd::pull::Pull),
+    /// Fetch the newest release of a remote and boot it next.
+    Upgrade(cmd::upgrade::Upgrade),
     /// Verify the signatures of releases and that all they name is there.
     Verify(cmd::verify::Verify),
     /// Make a signed release of the store bootable.

@@ -19,7 +19,7 @@ mod apply;
 mod covers;
 mod encode;
 mod index;
-mod number;
+pub mod number;
 
 pub use apply::{GroupReader, PatchError};
 pub use covers::{Cover, find_covers};

@@ -8,7 +8,7 @@ use sealroot_format::codec::Cursor;
 const MAX_BYTES: usize = 10;
 
 /// Appends a number.
-pub(crate) fn push(out: &mut Vec<u8>, mut number: u64) {
+pub fn push(out: &mut Vec<u8>, mut number: u64) {
     while number > 0x7f {
         out.push(number.to_le_bytes()[0] | 0x80);
         number >>= 7;
@@ -17,7 +17,7 @@ pub(crate) fn push(out: &mut Vec<u8>, mut number: u64) {
 }
 
 /// The next number; `None` if the bytes end, or it has another encoding than [`push`] makes.
-pub(crate) fn take(cursor: &mut Cursor<'_>) -> Option<u64> {
+pub fn take(cursor: &mut Cursor<'_>) -> Option<u64> {
     let mut number = 0;
     for index in 0..MAX_BYTES {
         let byte = cursor.u8()?;
@@ -36,12 +36,12 @@ pub(crate) fn take(cursor: &mut Cursor<'_>) -> Option<u64> {
 }
 
 /// A signed number among the others: small ones, of either sign, stay short.
-pub(crate) const fn fold(number: i64) -> u64 {
+pub const fn fold(number: i64) -> u64 {
     ((number << 1) ^ (number >> 63)).cast_unsigned()
 }
 
 /// The inverse of [`fold`].
-pub(crate) const fn unfold(number: u64) -> i64 {
+pub const fn unfold(number: u64) -> i64 {
     (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
 }
 

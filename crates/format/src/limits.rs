@@ -67,6 +67,23 @@ pub const MAX_DELTA_GROUP_BYTES: u64 = 24 << 20;
 /// Largest release statement with its signatures, bytes. Read whole before anything is verified.
 pub const MAX_SIGN_FILE_BYTES: usize = 64 * 1024;
 
+/// Largest channel with its signatures, bytes: some thousand releases and deltas. Read whole before
+/// anything is verified.
+pub const MAX_CHANNEL_BYTES: usize = 1 << 20;
+
+/// How far the version of a channel, and the index of the newest release in it, may rise at once: a
+/// stolen key cannot use up the numbers.
+pub const MAX_CHANNEL_STEP: u64 = 1 << 32;
+
+/// Largest file on what a device knows of a remote, bytes: a channel, a keyset and their quotes.
+pub const MAX_REMOTE_BYTES: u64 = 4 << 20;
+
+/// Largest head of a bundle or delta, bytes. In memory while it is read.
+pub const MAX_HEAD_BYTES: u64 = 32 << 20;
+
+/// So many bytes more than its content a compressed frame may have, beside a part of the content.
+pub const MAX_FRAME_OVERHEAD_BYTES: u64 = 64;
+
 /// Largest keyset with its signatures, bytes. Read whole before anything is verified.
 pub const MAX_KEYSET_BYTES: usize = 16 * 1024;
 

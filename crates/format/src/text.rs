@@ -244,6 +244,12 @@ impl<'a> Lines<'a> {
         self.rest.is_empty()
     }
 
+    /// Whether the next line has the key `key`.
+    pub(crate) fn is_next(&self, key: &str) -> bool {
+        let rest = self.rest.strip_prefix(key.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b" "))
+    }
+
     /// The next line without its LF; `expected` is for the error message.
     pub(crate) fn line(&mut self, expected: &str) -> Result<&'a str, Error> {
         self.line = self.line.saturating_add(1);

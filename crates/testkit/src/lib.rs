@@ -10,6 +10,7 @@
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
 //! * [`etc_files`]: a small directory as text;
 //! * [`ostree_machine`]: a machine that runs OSTree, booted by its own boot loader;
+//! * [`http_server`]: a server of static files that misbehaves as it is told;
 //! * [`trees`]: random trees;
 //! * [`least_size`]: how small a pack could be;
 //! * [`on_disk`]: trees written to and read from a filesystem;
@@ -27,6 +28,7 @@ pub mod debian;
 pub mod disk;
 pub mod etc_files;
 pub mod guest;
+pub mod http_server;
 pub mod kernel;
 pub mod least_size;
 pub mod manifest;

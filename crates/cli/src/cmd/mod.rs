@@ -19,6 +19,9 @@ pub(crate) mod ls;
 pub(crate) mod mount;
 pub(crate) mod pin;
 pub(crate) mod prune;
+pub(crate) mod publish;
+pub(crate) mod pull;
+pub(crate) mod remote;
 pub(crate) mod revert;
 pub(crate) mod rollback;
 pub(crate) mod sign;
@@ -26,6 +29,7 @@ pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod undeploy;
 pub(crate) mod unpack;
+pub(crate) mod upgrade;
 pub(crate) mod verify;
 
 use crate::args::{Cli, Command};
@@ -43,6 +47,10 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Adopt(adopt) => adopt.run(common, output),
         Command::Revert(revert) => revert.run(common, output),
         Command::Sign(sign) => sign.run(common, output),
+        Command::Publish(publish) => publish.run(common, output),
+        Command::Remote(remote) => remote.run(common, output),
+        Command::Pull(pull) => pull.run(common, output),
+        Command::Upgrade(upgrade) => upgrade.run(common, output),
         Command::Verify(verify) => verify.run(common, output),
         Command::Deploy(deploy) => deploy.run(common, output),
         Command::Switch(switch) => switch.run(common, output),

@@ -16,6 +16,7 @@ mod look;
 mod machine;
 mod ostree;
 mod pipe;
+mod remote;
 mod rights;
 mod support;
 mod trees;

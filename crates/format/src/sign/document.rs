@@ -12,8 +12,6 @@ use crate::{
 };
 
 mod private {
-    use super::Error;
-
     pub trait Body: Sized + std::fmt::Display {
         /// The kind of document, for error messages.
         const WHAT: &'static str;
@@ -21,14 +19,12 @@ mod private {
         const DOMAIN: &'static str;
         /// The most bytes of body and signatures together.
         const MAX_BYTES: usize;
-
-        fn parse_body(body: &[u8]) -> Result<Self, Error>;
     }
 }
 
 pub(super) use private::Body;
 
-/// A kind of document that is signed: [`Statement`] and [`Keyset`].
+/// A kind of document that is signed: [`Statement`], [`Keyset`] and [`Channel`](super::Channel).
 pub trait Document: Body {}
 
 impl Document for Statement {}
@@ -37,10 +33,6 @@ impl Body for Statement {
     const WHAT: &'static str = "release statement";
     const DOMAIN: &'static str = "sealroot.release.v1";
     const MAX_BYTES: usize = limits::MAX_SIGN_FILE_BYTES;
-
-    fn parse_body(body: &[u8]) -> Result<Self, Error> {
-        Self::parse(body)
-    }
 }
 
 impl Document for Keyset {}
@@ -49,10 +41,6 @@ impl Body for Keyset {
     const WHAT: &'static str = "keyset";
     const DOMAIN: &'static str = "sealroot.keyset.v1";
     const MAX_BYTES: usize = limits::MAX_KEYSET_BYTES;
-
-    fn parse_body(body: &[u8]) -> Result<Self, Error> {
-        Self::parse(body)
-    }
 }
 
 /// The bytes that are signed: domain, 0x00, length of the body (u32, little-endian), body. Made

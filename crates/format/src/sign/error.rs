@@ -93,6 +93,12 @@ pub enum Error {
         /// The rule and what breaks it.
         reason: String,
     },
+    /// A channel breaks a rule on what it offers.
+    #[error("channel: {reason}")]
+    Channel {
+        /// The rule and what breaks it.
+        reason: String,
+    },
     /// A public key is no point, not in its only encoding, or not of the large prime order:
     /// signatures by such a key prove nothing.
     #[error("public key {found} is not safe: {reason}")]
@@ -134,6 +140,7 @@ impl Error {
             Self::OtherDocument { .. } => ErrorClass::Usage,
             Self::Role { .. }
             | Self::Keyset { .. }
+            | Self::Channel { .. }
             | Self::KeyMismatch { .. }
             | Self::SecretSyntax { .. } => ErrorClass::Corrupt,
         }

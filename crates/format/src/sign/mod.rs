@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Release statements, keys, keysets and signatures (`docs/format/statement.md`,
-//! `docs/format/keyset.md`).
+//! Release statements, channels, keys, keysets and signatures (`docs/format/statement.md`,
+//! `docs/format/channel.md`, `docs/format/keyset.md`).
 //!
 //! What came from outside is an [`Unverified`] document: lines split, nothing parsed. Only its
 //! signatures, checked against a trusted keyset, make it a [`Verified`] one. A signature is made
@@ -19,6 +19,7 @@
     )
 )]
 
+mod channel;
 mod document;
 mod error;
 mod key;
@@ -27,6 +28,7 @@ pub mod secret;
 mod statement;
 
 pub use crate::text::{Name, Word};
+pub use channel::{Channel, ChannelDelta, ChannelRelease, RemoteFile};
 pub use document::{Document, KeyedSignature, Message, SignatureState, Unverified, Verified};
 pub use error::Error;
 pub use key::{

@@ -3,9 +3,12 @@
 
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
-    digest::{CommitId, TreeDigest, VerityDigest},
+    digest::{CommitId, Sha256Digest, TreeDigest, VerityDigest},
     policy::{EtcMode, Layer, Mode, Policy, SecureBoot, Var},
-    sign::{Document, Keyset, RoleKeys, Statement, Unverified, Verified, secret::SecretKey},
+    sign::{
+        Channel, ChannelDelta, ChannelRelease, Document, Keyset, RemoteFile, RoleKeys, Statement,
+        Unverified, Verified, secret::SecretKey,
+    },
 };
 
 /// The test key `number`: its seed is 32 times that byte.
@@ -70,6 +73,40 @@ pub(crate) fn golden_policy() -> Policy {
         arch: statement.arch,
         epoch_floor: 3,
         secure_boot: SecureBoot::Required("console=ttyS0 lockdown=integrity".parse().unwrap()),
+    }
+}
+
+/// The channel of the golden files: three releases, the last the golden statement's, and three deltas.
+pub(crate) fn golden_channel() -> Channel {
+    let file = |number: u8, head_bytes, size_bytes| RemoteFile {
+        head: Sha256Digest::from_bytes([number; 32]),
+        head_bytes,
+        size_bytes,
+    };
+    let release = |index, epoch, number: u8| ChannelRelease {
+        index,
+        epoch,
+        pack: VerityDigest::from_bytes([0xf8 + number; 32]),
+        statement: file(0x50 + number, 701, 701),
+        bundle: file(0xb0 + number, 18_432, 16_777_216),
+    };
+    let delta = |from, to, number: u8| ChannelDelta {
+        from,
+        to,
+        file: file(0xd0 + number, 524, 4_718_592),
+    };
+    let statement = golden_statement();
+    Channel {
+        os: statement.os,
+        variant: None,
+        stream: statement.stream,
+        arch: statement.arch,
+        version: 17,
+        created: 1_764_547_200,
+        expires: 1_767_139_200,
+        keyset: 1,
+        releases: vec![release(40, 2, 0), release(41, 3, 1), release(42, 3, 2)],
+        deltas: vec![delta(40, 41, 1), delta(40, 42, 2), delta(41, 42, 3)],
     }
 }
 

@@ -4,11 +4,14 @@
 
 use std::{fs, path::PathBuf};
 
-use crate::common::{golden_keyset, golden_policy, golden_statement, key, signed, trusted};
+use crate::common::{
+    golden_channel, golden_keyset, golden_policy, golden_statement, key, signed, trusted,
+};
 use sealroot_format::{
     policy::Policy,
     sign::{
-        Keyset, Statement, Unverified, parse_public_keys, secret::SecretKey, write_public_keys,
+        Channel, Keyset, Statement, Unverified, parse_public_keys, secret::SecretKey,
+        write_public_keys,
     },
 };
 
@@ -40,6 +43,16 @@ fn release() {
     let verified = document.verify(&trusted(&golden_keyset())).unwrap();
     assert_eq!(*verified, golden_statement());
     assert_eq!(verified.to_string().as_bytes(), document.body());
+}
+
+#[test]
+fn channel() {
+    let text = golden("channel", "channel.md");
+    let document = Unverified::<Channel>::parse(text.as_bytes()).unwrap();
+    assert_eq!(document, signed(&golden_channel(), &[21]));
+    assert_eq!(document.to_string(), text);
+    let verified = document.verify(&trusted(&golden_keyset())).unwrap();
+    assert_eq!(*verified, golden_channel());
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "tests and their helpers")]
 
+mod channel;
 mod common;
 mod golden;
 mod keys;

@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 14] = [
+    "tests/sign/channel.rs",
     "tests/sign/keys.rs",
     "tests/sign/keyset.rs",
     "tests/sign/policy.rs",
@@ -13,11 +14,13 @@ const SOURCES: [&str; 11] = [
     "../sealroot/tests/ostree/import.rs",
     "../sealroot/tests/ostree/publish.rs",
     "../sealroot/tests/ostree/publish_crash.rs",
+    "../remote/src/trust.rs",
+    "../remote/tests/remote/channel.rs",
     "../testkit/tests/vm/etc.rs",
     "../testkit/tests/vm/etc_allowlist.rs",
 ];
 
-const PAGES: [&str; 3] = ["statement.md", "keyset.md", "policy.md"];
+const PAGES: [&str; 4] = ["statement.md", "channel.md", "keyset.md", "policy.md"];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

@@ -15,8 +15,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::monitor::{Monitor, Unit};
 use crate::store::{
-    CONFIG_NAME, DirEntry, FileKind, LOCK_NAME, LockKind, Store, StoreDir, StoreError, StoreIo,
-    StorePath, UNSWEPT_NAME, again,
+    CONFIG_NAME, DirEntry, FileKind, LOCK_NAME, LockKind, REMOTE_NAME, RemoteEntry, Store,
+    StoreDir, StoreError, StoreIo, StorePath, UNSWEPT_NAME, again,
 };
 
 use releases::Releases;
@@ -125,7 +125,9 @@ impl<I: StoreIo> Checker<'_, I> {
             if entry.kind == FileKind::Directory && missing.remove(&*entry.name) {
                 continue;
             }
-            if [CONFIG_NAME, LOCK_NAME, UNSWEPT_NAME]
+            if &*entry.name == REMOTE_NAME.as_bytes() && entry.kind == FileKind::Directory {
+                self.check_remotes(&path);
+            } else if [CONFIG_NAME, LOCK_NAME, UNSWEPT_NAME]
                 .map(str::as_bytes)
                 .contains(&&*entry.name)
             {
@@ -138,6 +140,17 @@ impl<I: StoreIo> Checker<'_, I> {
             if missing.contains(directory.name().as_bytes()) {
                 let detail = "every store has this directory".into();
                 self.find(FindingCode::MissingDirectory, &directory.path(), detail);
+            }
+        }
+    }
+
+    fn check_remotes(&self, directory: &StorePath) {
+        for (path, entry) in self.list(directory) {
+            match RemoteEntry::parse(&entry.name) {
+                Some(_) => {
+                    self.is_regular(&path, &entry);
+                }
+                None => self.stray(&path, &entry),
             }
         }
     }

@@ -99,6 +99,36 @@ impl Header {
     }
 }
 
+/// What the head of a delta, all before its groups, says of the whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outline {
+    /// The pack of the old release.
+    pub from: VerityDigest,
+    /// The pack of the new release.
+    pub to: VerityDigest,
+    /// The groups: the length of each in the file, bytes, and its SHA-256.
+    pub groups: Vec<(u64, Sha256Digest)>,
+}
+
+impl Outline {
+    /// Reads a head.
+    pub fn parse(head: &[u8]) -> Result<Self, DeltaError> {
+        let mut rest = head;
+        let header = Header::read(&mut rest)?;
+        if !rest.is_empty() {
+            return Err(invalid("the header", "its end", "more"));
+        }
+        let groups = header.groups.iter();
+        Ok(Self {
+            from: header.from,
+            to: header.to,
+            groups: groups
+                .map(|group| (group.encoded_bytes.into(), group.encoded_sha256))
+                .collect(),
+        })
+    }
+}
+
 /// A group, compressed, with its place in the table.
 pub(super) fn compress(group: &[u8]) -> io::Result<(GroupEntry, Vec<u8>)> {
     let mut options = Lzma2Options::with_preset(9);

@@ -6,8 +6,9 @@ use std::io::{self, Seek as _, Write};
 
 use rayon::prelude::*;
 use sealroot_delta::{Cover, GroupWriter, find_covers};
-use sealroot_format::digest::VerityDigest;
+use sealroot_format::digest::{Sha256Digest, VerityDigest};
 use sealroot_format::limits;
+use sha2::{Digest as _, Sha256};
 
 use super::Release;
 use super::bases::Bases;
@@ -40,6 +41,10 @@ const WINDOW_BYTES: usize = 80 << 20;
 pub struct Made {
     /// The length of the delta, bytes.
     pub delta_bytes: u64,
+    /// The length of its head, all before the groups, bytes.
+    pub head_bytes: u64,
+    /// SHA-256 of its head.
+    pub head: Sha256Digest,
     /// New objects that it makes.
     pub objects: u64,
     /// Their length, bytes.
@@ -116,6 +121,8 @@ pub fn make<I: StoreIo>(
     let encoded_bytes = io::copy(&mut encoded, out).map_err(&write)?;
     Ok(Made {
         delta_bytes: header.len() as u64 + encoded_bytes,
+        head_bytes: header.len() as u64,
+        head: Sha256Digest::from_bytes(Sha256::digest(&header).into()),
         objects: new.all.len() as u64,
         object_bytes,
     })

@@ -22,6 +22,7 @@ use crate::store::{KernelIo, Store, StoreIo};
 
 pub use apply::apply;
 pub use error::DeltaError;
+pub use file::Outline;
 pub use make::{Made, make};
 
 /// A release that a store has whole.
@@ -33,4 +34,10 @@ pub struct Release<'r, I: StoreIo = KernelIo> {
     pub pack: VerityDigest,
     /// What is in the pack.
     pub tree: &'r Tree,
+}
+
+/// The distinct objects of a tree with their sizes, bytes, in the order of their first names: that in
+/// which deltas and bundles have them.
+pub fn objects_in_order(tree: &Tree) -> Vec<(VerityDigest, u64)> {
+    text::Objects::of(tree).all
 }

@@ -206,7 +206,7 @@ pub fn rebuild(
 }
 
 /// In what the pack of a tree is not the one that a statement names.
-pub(crate) fn compare(tree: &Tree, statement: &Statement) -> Result<Vec<Difference>, PackError> {
+pub fn compare(tree: &Tree, statement: &Statement) -> Result<Vec<Difference>, PackError> {
     let tree_digest = dump::digest(tree).map_err(PackError::Content)?;
     let summary = pack::write_pack(tree, statement.threshold_bytes, &mut io::sink())?;
     let text = |what, signed: &dyn fmt::Display, rebuilt: &dyn fmt::Display| {

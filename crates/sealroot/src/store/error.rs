@@ -195,6 +195,14 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether content was given that is not what it was announced as, and nothing else failed.
+    pub(super) fn is_about_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Content { .. } | Self::SizeMismatch { .. } | Self::DigestMismatch { .. }
+        )
+    }
+
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {

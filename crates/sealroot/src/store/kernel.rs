@@ -138,6 +138,13 @@ impl KernelIo {
         Ok(file.into())
     }
 
+    /// The file at `path` to read and change, made empty if there is none.
+    pub(super) fn open_to_change(&self, path: &StorePath) -> io::Result<File> {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let file = self.openat2(path.as_bytes(), flags, Mode::RUSR | Mode::WUSR)?;
+        Ok(file.into())
+    }
+
     fn openat2(&self, path: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
         rustix::fs::openat2(&self.root, path, flags | OFlags::CLOEXEC, mode, RESOLVE)
     }

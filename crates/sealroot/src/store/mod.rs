@@ -25,6 +25,7 @@ mod kernel;
 mod pack;
 mod path;
 mod presence;
+mod remote;
 mod staged;
 mod transaction;
 mod trash;
@@ -52,6 +53,8 @@ pub use path::{
 pub(crate) use path::{object_path_in, object_signature_path};
 pub(crate) use presence::{Fault, Presence};
 pub use presence::{SequentialReader, StoredFile};
+pub use remote::REMOTE_NAME;
+pub(crate) use remote::RemoteEntry;
 pub(crate) use staged::merkle_bytes;
 pub use transaction::{Transaction, TransactionSummary};
 pub use trash::Emptied;

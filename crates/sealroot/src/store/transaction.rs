@@ -314,6 +314,31 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         })
     }
 
+    /// Adds an object from somewhere that may give anything. Where that is not the object, nothing
+    /// has happened, and the transaction can go on.
+    pub fn add_foreign_object(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        content: &mut dyn io::Read,
+    ) -> Result<(), StoreError> {
+        if !held(self.shard(digest)).insert(*digest) {
+            return Ok(());
+        }
+        let target = Target {
+            path: object_path(digest),
+            digest: *digest,
+            size_bytes,
+        };
+        match self.stage_object(target, ObjectContent::Stream(content)) {
+            Err(error) if error.is_about_content() => {
+                held(self.shard(digest)).remove(digest);
+                Err(error)
+            }
+            staged => self.attempt(|| self.enqueue(staged?, &self.added)),
+        }
+    }
+
     fn stage_object(
         &self,
         target: Target,

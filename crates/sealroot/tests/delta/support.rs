@@ -5,7 +5,6 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 use sealroot::build::{self, Origin};
 use sealroot::delta::{self, DeltaError, Made, Release};
@@ -18,22 +17,12 @@ use sealroot_format::pack;
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified};
 use sealroot_format::tree::Tree;
+pub(crate) use sealroot_testkit::content::bytes;
+use sealroot_testkit::on_disk::set_times;
 use tempfile::TempDir;
 
 /// Files with their content, by their paths.
 pub(crate) type Files = BTreeMap<&'static str, Vec<u8>>;
-
-/// Bytes that look random, but repeat what the same seed gave.
-pub(crate) fn bytes(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_le_bytes()[3]
-    };
-    std::iter::repeat_with(next).take(len).collect()
-}
 
 /// A release, and the store that has it.
 pub(crate) struct Released {
@@ -82,7 +71,7 @@ impl Place {
                 fs::write(target, content).expect("written");
             }
         }
-        set_times(root.path());
+        set_times(root.path()).expect("set");
         self.build_directory(root.path())
     }
 
@@ -159,17 +148,6 @@ impl Place {
     pub(crate) fn has_pack(&self, digest: &VerityDigest) -> bool {
         self.store.open_pack(digest).is_ok()
     }
-}
-
-/// The same files are the same tree whenever they are made.
-fn set_times(path: &Path) {
-    if path.is_dir() {
-        for entry in fs::read_dir(path).expect("a directory") {
-            set_times(&entry.expect("an entry").path());
-        }
-    }
-    let file = fs::File::open(path).expect("opened");
-    file.set_modified(SystemTime::UNIX_EPOCH).expect("set");
 }
 
 fn verified(statement: &Statement) -> Verified<Statement> {

@@ -11,12 +11,8 @@ use sealroot::store::{Store, StoreError, StoreIo};
 use sealroot_format::ErrorClass;
 use sealroot_format::limits::MAX_DEPLOYMENT_FLAG_BYTES;
 use sealroot_format::policy::{DeploymentName, Mode};
-use sealroot_testkit::memory_io::{MemoryDisk, Trouble, WriteBack};
 
-use crate::support::{Release, Scratch, content};
-
-/// Arbitrary write-back orders per crash.
-const ARBITRARY_ORDERS: u64 = 12;
+use crate::support::{Release, Scratch, content, play_power_cuts};
 
 fn deployed<I: StoreIo>(store: &Store<I>) -> DeploymentName {
     let release = Release::new(1, vec![content(1, 5000)]);
@@ -124,62 +120,18 @@ fn whatever_has_the_name_of_a_flag_is_one() {
 // Rules: F1
 #[test]
 fn a_power_cut_leaves_a_flag_as_it_was_or_as_it_is_to_be() {
-    type Content = Option<&'static [u8]>;
-    type Change = fn(&Store<sealroot_testkit::memory_io::MemoryIo>, &DeploymentName);
-    let changes: [(Change, Content, Content); 3] = [
-        (
-            |store, name| drop(raise(store, name, Flag::Staged, b"new")),
-            None,
-            Some(b"new"),
-        ),
-        (
-            |store, name| drop(raise(store, name, Flag::Staged, b"new")),
-            Some(b"old"),
-            Some(b"new"),
-        ),
-        (
-            |store, name| drop(lower(store, name, Flag::Staged)),
-            Some(b"old"),
-            None,
-        ),
-    ];
-    let mut crashes = 0;
-    for (change, before, after) in changes {
-        let disk = MemoryDisk::new(true);
-        let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("a store");
-        let name = deployed(&store);
-        if let Some(content) = before {
-            raise(&store, &name, Flag::Staged, content).expect("raised");
-        }
-        drop(store);
-        let io = disk.copy().process(Trouble::None);
-        let calls = io.calls();
-        change(&Store::open_on(io).expect("a store"), &name);
-        for at in 0..=calls.get().changes {
-            let disk = disk.copy();
-            let process = disk.process(Trouble::KilledAtChange { at });
-            let is_done = at == calls.get().changes;
-            change(&Store::open_on(process).expect("a store"), &name);
-            for order in WriteBack::orders(ARBITRARY_ORDERS) {
-                let found = disk.crash(order);
-                let store = Store::open_on(found.process(Trouble::None)).expect("a store");
-                let content = deploy::read_flag(&store, &name, Flag::Staged).expect("read");
-                let content = content.as_deref();
-                assert!(
-                    content == after || (content == before && !is_done),
-                    "cut at {at}, {order:?}: {content:?}"
-                );
-                change(&store, &name);
-                let report = check(&store, Depth::Full, &Silent).expect("checked");
-                assert_eq!(report.findings, [], "cut at {at}, {order:?}");
-                let found = found.crash(WriteBack::Nothing);
-                let store = Store::open_on(found.process(Trouble::None)).expect("a store");
-                let content = deploy::read_flag(&store, &name, Flag::Staged).expect("read");
-                assert_eq!(content.as_deref(), after, "cut at {at}, {order:?}");
-                crashes += 1;
-            }
-        }
-    }
+    let flag = Flag::Staged;
+    let raise_new = |store: &_, name: &_| drop(raise(store, name, flag, b"new"));
+    let lower = |store: &_, name: &_| drop(lower(store, name, flag));
+    let look = |store: &_, name: &_| deploy::read_flag(store, name, flag).expect("read");
+    let with_old = |store: &_| {
+        let name = deployed(store);
+        raise(store, &name, flag, b"old").expect("raised");
+        name
+    };
+    let crashes = play_power_cuts(&|store| deployed(store), &raise_new, &look)
+        + play_power_cuts(&with_old, &raise_new, &look)
+        + play_power_cuts(&with_old, &lower, &look);
     eprintln!("{crashes} power cuts, 0 flags lost");
     assert!(crashes > 200);
 }

@@ -9,6 +9,7 @@ mod foreign;
 mod hostile;
 mod objects;
 mod processes;
+mod remote;
 mod rules;
 mod space;
 mod support;

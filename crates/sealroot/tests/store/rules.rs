@@ -10,7 +10,7 @@ const RECORD: &str = include_str!("../../../../testdata/v1/store/deployment.toml
 const RECORD_OF_MACHINE: &str =
     include_str!("../../../../testdata/v1/store/deployment-stateroot.toml");
 
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     include_str!("check.rs"),
     include_str!("crash.rs"),
     include_str!("deployments.rs"),
@@ -19,6 +19,7 @@ const SOURCES: [&str; 11] = [
     include_str!("hostile.rs"),
     include_str!("objects.rs"),
     include_str!("processes.rs"),
+    include_str!("remote.rs"),
     include_str!("../machine/boot.rs"),
     include_str!("../machine/crash.rs"),
     include_str!("../machine/prune.rs"),

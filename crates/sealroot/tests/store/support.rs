@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use sealroot::check::{Depth, check};
 use sealroot::deploy::{self, Deployed, Request};
 use sealroot::monitor::{Monitor, Silent};
 use sealroot::object::ObjectContent;
@@ -15,7 +16,7 @@ use sealroot_format::policy::Mode;
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, Name, RoleKeys, Statement, Unverified, Verified};
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree};
-use sealroot_testkit::memory_io::MemoryDisk;
+use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble, WriteBack};
 
 pub(crate) const COMMIT: CommitId = CommitId::from_bytes([0xc0; 32]);
 
@@ -220,4 +221,55 @@ pub(crate) fn files_of(disk: &MemoryDisk) -> BTreeMap<String, Vec<u8>> {
     let mut files = disk.files();
     files.remove("/unswept");
     files
+}
+
+/// Arbitrary write-back orders per crash.
+const ARBITRARY_ORDERS: u64 = 12;
+
+/// What there is of a small thing.
+type Look<'l, N> = dyn Fn(&Store<MemoryIo>, &N) -> Option<Vec<u8>> + 'l;
+
+/// Cuts the power at every step of a change of one small thing: it is as it was before, or as it is
+/// after, the store is clean once the change is made again, and then it is as it is after. How many
+/// times.
+pub(crate) fn play_power_cuts<N>(
+    prepare: &dyn Fn(&Store<MemoryIo>) -> N,
+    change: &dyn Fn(&Store<MemoryIo>, &N),
+    look: &Look<'_, N>,
+) -> u64 {
+    let open = |disk: &MemoryDisk| Store::open_on(disk.process(Trouble::None)).expect("a store");
+    let disk = MemoryDisk::new(true);
+    let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("a store");
+    let name = prepare(&store);
+    let before = look(&store, &name);
+    drop(store);
+    let whole = disk.copy();
+    let io = whole.process(Trouble::None);
+    let calls = io.calls();
+    change(&Store::open_on(io).expect("a store"), &name);
+    let after = look(&open(&whole), &name);
+    assert_ne!(before, after);
+    let mut crashes = 0;
+    for at in 0..=calls.get().changes {
+        let disk = disk.copy();
+        let process = disk.process(Trouble::KilledAtChange { at });
+        let is_done = at == calls.get().changes;
+        change(&Store::open_on(process).expect("a store"), &name);
+        for order in WriteBack::orders(ARBITRARY_ORDERS) {
+            let found = disk.crash(order);
+            let store = open(&found);
+            let content = look(&store, &name);
+            assert!(
+                content == after || (content == before && !is_done),
+                "cut at {at}, {order:?}: {content:?}"
+            );
+            change(&store, &name);
+            let report = check(&store, Depth::Full, &Silent).expect("checked");
+            assert_eq!(report.findings, [], "cut at {at}, {order:?}");
+            let found = found.crash(WriteBack::Nothing);
+            assert_eq!(look(&open(&found), &name), after, "cut at {at}, {order:?}");
+            crashes += 1;
+        }
+    }
+    crashes
 }

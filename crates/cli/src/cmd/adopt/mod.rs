@@ -19,7 +19,7 @@ use sealroot::ostree::{self, Repository};
 use sealroot::store::{KernelIo, Transaction, VeritySupport};
 use sealroot_format::digest::CommitId;
 use sealroot_format::policy::{EtcMode, Mode};
-use sealroot_format::sign::{Name, Unverified};
+use sealroot_format::sign::{Name, Statement, Unverified};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
@@ -356,7 +356,7 @@ impl Adopt {
         let cannot_read = || format!("cannot read {}", path.display());
         let bytes = fs::read(path).with_context(cannot_read)?;
         let cannot_use = || format!("the statement {} cannot be used", path.display());
-        let document = Unverified::parse(&bytes).with_context(cannot_use)?;
+        let document = Unverified::<Statement>::parse(&bytes).with_context(cannot_use)?;
         let statement = document.verify(&keyset).with_context(cannot_use)?;
         Ok(FoundStatement {
             statement,

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot publish`
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::{Args, value_parser};
+use sealroot::keys;
+use sealroot::release;
+use sealroot_format::sign::Name;
+use sealroot_remote::layout::ChannelName;
+use sealroot_remote::publish::{self, DirectoryDestination, Published, Put, Terms, Trial, Vendor};
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::commit::CommitPrefix;
+use crate::output::{Output, Report, counted};
+use crate::progress::Progress;
+use crate::signers::SignerOptions;
+use crate::time;
+
+/// Put a signed release where a server serves it.
+///
+/// Everything is a static file: any HTTP server or CDN does. What is there already is not put again.
+/// The channel, signed by a channel key of the keyset, comes last: no device sees a name before its
+/// content. Doing it again renews the channel, which devices believe for a limited time.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Publish {
+    /// The commit, as `build` printed it; its first digits do.
+    #[arg(value_name = "COMMIT")]
+    commit: CommitPrefix,
+
+    /// The stream it was released in; needed where there are several.
+    #[arg(long, value_name = "NAME")]
+    stream: Option<Name>,
+
+    /// The directory that is served, or copied to where it is.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+
+    #[command(flatten)]
+    signer: SignerOptions,
+
+    /// Make deltas from so many of the releases before it.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    deltas: usize,
+
+    /// Let devices believe the channel for so many days. Publish again before they are over.
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3650))]
+    expires: u64,
+
+    /// Offer no more than so many releases, the newest [default: all].
+    #[arg(long, value_name = "N")]
+    keep: Option<usize>,
+
+    /// The level of zstd for whole packs and objects.
+    #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = value_parser!(i32).range(1..=19))]
+    level: i32,
+
+    /// Say what would be put, and put nothing. Deltas are made all the same, to know their sizes.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot --store store --keyset vendor.keyset publish COMMIT --to /srv/www/os --key vendor.secret
+  sealroot --store store --keyset vendor.keyset publish COMMIT --to /srv/www/os \\
+      --key vendor.secret --deltas 8 --keep 20 --dry-run
+
+Devices then follow it:
+  sealroot --keyset vendor.keyset remote add vendor https://updates.example.org/os \\
+      --os exampleos --stream stable
+  sealroot upgrade";
+
+#[derive(Serialize)]
+struct PublishReport {
+    is_dry_run: bool,
+    channel: String,
+    version: u64,
+    expires: u64,
+    releases: usize,
+    deltas: usize,
+    put: Vec<PutReport>,
+}
+
+#[derive(Serialize)]
+struct PutReport {
+    path: String,
+    bytes: u64,
+}
+
+impl PutReport {
+    fn new(put: &Put) -> Self {
+        Self {
+            path: put.path.clone(),
+            bytes: put.size_bytes,
+        }
+    }
+}
+
+impl PublishReport {
+    fn new(Published { channel, put }: &Published, is_dry_run: bool) -> Self {
+        Self {
+            is_dry_run,
+            channel: ChannelName::of_channel(channel).to_string(),
+            version: channel.version,
+            expires: channel.expires,
+            releases: channel.releases.len(),
+            deltas: channel.deltas.len(),
+            put: put.iter().map(PutReport::new).collect(),
+        }
+    }
+}
+
+impl Report for PublishReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let verb = if self.is_dry_run { "would put" } else { "put" };
+        for put in &self.put {
+            writeln!(out, "{verb} {} ({})", put.path, counted(put.bytes, "byte"))?;
+        }
+        let releases = counted(self.releases as u64, "release");
+        let deltas = counted(self.deltas as u64, "delta");
+        let Self {
+            channel, version, ..
+        } = self;
+        writeln!(
+            out,
+            "channel {channel} version {version}: {releases}, {deltas}"
+        )
+    }
+}
+
+const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
+
+impl Publish {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let store = common.open_store()?;
+        let path = common.keyset_path();
+        let (keyset, document) = (common.trusted_keyset()?, keys::read_keyset(&path)?);
+        let commit = self.commit.find(&store)?;
+        let stream = self.stream.as_ref();
+        let statement = release::verify_statement(&store, &keyset, commit, stream)?;
+        let (_, signed) = release::read_statement(&store, commit, stream)?;
+        let vendor = Vendor {
+            store: &store,
+            keyset: &document,
+            signer: &self.signer.signer(output)?,
+        };
+        let terms = Terms {
+            now: time::now(),
+            lifetime_seconds: self.expires * SECONDS_OF_DAY,
+            deltas: self.deltas,
+            keep: self.keep,
+            level: self.level,
+        };
+        let name = ChannelName::of_release(&statement);
+        let release = Some((&statement, &signed));
+        let destination = DirectoryDestination::open(&self.to)?;
+        let published = {
+            let progress = Progress::new(output);
+            if self.dry_run {
+                publish::publish(
+                    &Trial(destination),
+                    &vendor,
+                    &name,
+                    release,
+                    &terms,
+                    &progress,
+                )
+            } else {
+                publish::publish(&destination, &vendor, &name, release, &terms, &progress)
+            }?
+        };
+        output.emit(&PublishReport::new(&published, self.dry_run))
+    }
+}

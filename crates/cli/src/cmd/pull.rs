@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `sealroot pull`
+
+use std::io::{self, Write};
+
+use clap::{Args, value_parser};
+use sealroot::monitor::Silent;
+use sealroot::store::Store;
+use sealroot_format::ErrorClass;
+use sealroot_format::sign::{Name, Statement, Verified};
+use sealroot_remote::fetch::{Fetcher, Patience, Traffic};
+use sealroot_remote::plan::{Plan, Step};
+use sealroot_remote::pull::{Pulled, Puller};
+use sealroot_remote::source;
+use sealroot_remote::state::Remote;
+use serde::Serialize;
+
+use crate::args::Common;
+use crate::failure::Failure;
+use crate::output::{Output, Report, counted};
+use crate::progress::Progress;
+use crate::time;
+
+/// Fetch the newest release of a remote into the store.
+///
+/// The channel says which releases there are, and how they can come: by a delta from one that is here,
+/// or by the pack and those objects that are missing. The cheapest way is taken. What was interrupted
+/// goes on where it was. Everything is verified before it counts: a server can only delay, and an old
+/// or expired channel is refused.
+#[derive(Debug, Args)]
+#[command(after_long_help = EXAMPLES)]
+pub(crate) struct Pull {
+    #[command(flatten)]
+    from: FromRemote,
+
+    /// Say what would be fetched, and fetch only the channel.
+    #[arg(long)]
+    plan: bool,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  sealroot pull                                   # the newest release of the only remote
+  sealroot pull vendor --plan                     # what it would cost
+  sealroot pull vendor --index 41                 # another release
+  sealroot pull vendor --from /media/stick/os     # from a copy of what the server has";
+
+/// Which release, and from where.
+#[derive(Debug, Args)]
+pub(crate) struct FromRemote {
+    /// The remote, as `remote add` named it [default: the only one].
+    #[arg(value_name = "NAME")]
+    remote: Option<Name>,
+
+    /// The release with this index [default: the newest].
+    #[arg(long, value_name = "NUMBER")]
+    index: Option<u64>,
+
+    /// Fetch from here instead: an address, or a directory with a copy. May be given again.
+    #[arg(long, value_name = "ADDRESS")]
+    from: Vec<String>,
+
+    /// Fetch at most so many KiB in a second, over each of at most four connections.
+    #[arg(long, value_name = "KIB", value_parser = value_parser!(u64).range(1..))]
+    limit_rate: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct StepReport {
+    by: &'static str,
+    from: Option<u64>,
+    to: u64,
+    bytes: u64,
+}
+
+impl StepReport {
+    fn new(step: &Step) -> Self {
+        let (by, from) = match step {
+            Step::Delta(delta) => ("delta", Some(delta.from)),
+            Step::Bundle { .. } => ("bundles", None),
+        };
+        Self {
+            by,
+            from,
+            to: step.to(),
+            bytes: step.bytes(),
+        }
+    }
+
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let bytes = counted(self.bytes, "byte");
+        match self.from {
+            Some(from) => writeln!(out, "  delta from {from} to {}: {bytes}", self.to),
+            None => writeln!(
+                out,
+                "  pack and missing objects of {}: at most {bytes}",
+                self.to
+            ),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PlanReport {
+    remote: String,
+    index: u64,
+    steps: Vec<StepReport>,
+    bytes: u64,
+}
+
+impl Report for PlanReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        if self.steps.is_empty() {
+            return writeln!(out, "release {} is here", self.index);
+        }
+        writeln!(out, "release {} would come by", self.index)?;
+        self.steps.iter().try_for_each(|step| step.write_text(out))
+    }
+}
+
+/// What came.
+#[derive(Serialize)]
+pub(crate) struct PullReport {
+    remote: String,
+    os: String,
+    stream: String,
+    version: Option<String>,
+    index: u64,
+    commit: String,
+    is_new: bool,
+    steps: Vec<StepReport>,
+    requests: u64,
+    fetched_bytes: u64,
+    added_objects: u64,
+    added_bytes: u64,
+}
+
+impl PullReport {
+    fn new(remote: &Name, pulled: &Pulled, traffic: Traffic) -> Self {
+        let Pulled {
+            statement, plan, ..
+        } = pulled;
+        Self {
+            remote: remote.to_string(),
+            os: statement.os.to_string(),
+            stream: statement.stream.to_string(),
+            version: statement.version.as_ref().map(ToString::to_string),
+            index: statement.index,
+            commit: statement.commit.to_string(),
+            is_new: !plan.steps.is_empty(),
+            steps: plan.steps.iter().map(StepReport::new).collect(),
+            requests: traffic.requests,
+            fetched_bytes: traffic.bytes,
+            added_objects: pulled.objects.added_objects,
+            added_bytes: pulled.objects.added_bytes,
+        }
+    }
+}
+
+impl Report for PullReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        let Self {
+            commit,
+            os,
+            stream,
+            index,
+            ..
+        } = self;
+        let version = self.version.as_deref().unwrap_or("-");
+        writeln!(out, "{commit} {os} {stream} {version} (index {index})")?;
+        if !self.is_new {
+            return writeln!(out, "  it was here already");
+        }
+        self.steps
+            .iter()
+            .try_for_each(|step| step.write_text(out))?;
+        let bytes = counted(self.fetched_bytes, "byte");
+        let requests = counted(self.requests, "request");
+        let objects = counted(self.added_objects, "object");
+        let added = counted(self.added_bytes, "byte");
+        writeln!(out, "  fetched {bytes} in {requests}")?;
+        writeln!(out, "  new in the store: {objects} of {added}")
+    }
+}
+
+impl Pull {
+    pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        let store = common.open_or_create_store()?;
+        if !self.plan {
+            let (_, report) = self.from.pull(&store, output)?;
+            return output.emit(&report);
+        }
+        let (remote, fetcher) = self.from.refresh(&store)?;
+        let plan = self.from.plan(&store, &remote, &fetcher)?;
+        output.emit(&PlanReport {
+            remote: remote.name.to_string(),
+            index: plan.release.index,
+            bytes: plan.bytes(),
+            steps: plan.steps.iter().map(StepReport::new).collect(),
+        })
+    }
+}
+
+impl FromRemote {
+    /// Fetches the release.
+    pub(crate) fn pull(
+        &self,
+        store: &Store,
+        output: Output,
+    ) -> anyhow::Result<(Verified<Statement>, PullReport)> {
+        let (remote, fetcher) = self.refresh(store)?;
+        let plan = self.plan(store, &remote, &fetcher)?;
+        let puller = puller(store, &remote, &fetcher);
+        let pulled = {
+            let progress = Progress::new(output);
+            puller.pull(&plan, &progress)?
+        };
+        let report = PullReport::new(&remote.name, &pulled, fetcher.traffic());
+        Ok((pulled.statement, report))
+    }
+
+    fn plan(&self, store: &Store, remote: &Remote, fetcher: &Fetcher) -> anyhow::Result<Plan> {
+        Ok(puller(store, remote, fetcher).plan(self.index)?)
+    }
+
+    /// Learns what the channel offers now, and remembers it.
+    fn refresh(&self, store: &Store) -> anyhow::Result<(Remote, Fetcher)> {
+        let name = match &self.remote {
+            Some(name) => name.clone(),
+            None => only_remote(store)?,
+        };
+        let mut remote = Remote::load(store, &name)?;
+        let addresses = if self.from.is_empty() {
+            &remote.addresses
+        } else {
+            &self.from
+        };
+        let sources = addresses.iter().map(|address| source::open(address));
+        let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
+        let rate = self.limit_rate.map(|kib| kib.saturating_mul(1024));
+        let fetcher = Fetcher::new(sources, Patience::default(), rate);
+        remote.refresh(&fetcher, time::now())?;
+        remote.save(store, &Silent)?;
+        Ok((remote, fetcher))
+    }
+}
+
+fn puller<'p>(store: &'p Store, remote: &'p Remote, fetcher: &'p Fetcher) -> Puller<'p> {
+    Puller {
+        store,
+        remote,
+        fetcher,
+    }
+}
+
+fn only_remote(store: &Store) -> anyhow::Result<Name> {
+    let mut remotes = store.list_remotes()?;
+    let (class, message, hint) = match (remotes.pop(), remotes.is_empty()) {
+        (Some(only), true) => return Ok(only),
+        (None, _) => (
+            ErrorClass::NotFound,
+            "there is no remote",
+            "`sealroot remote add` says where releases come from".into(),
+        ),
+        (Some(last), false) => {
+            remotes.push(last);
+            let names: Vec<_> = remotes.iter().map(Name::as_str).collect();
+            let hint = format!("name one: {}", names.join(" or "));
+            (ErrorClass::Usage, "there are several remotes", hint)
+        }
+    };
+    Err(Failure::new(class, message).hint(hint).into())
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Publishing and pulling by commands.
+
+use std::fs;
+
+use crate::support::{STORE, Scratch};
+
+const DEVICE: &str = "--store device --keyset vendor.keyset";
+
+/// Publishes what is in `tree` as a release of this index.
+fn publish(scratch: &Scratch, index: u64) -> String {
+    let commit = scratch.build(&format!("--index {index}"));
+    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+    scratch.ok(&format!(
+        "{STORE} publish {commit} --to www --key vendor.secret"
+    ));
+    commit
+}
+
+/// A vendor who has published a release, and a device that follows.
+fn followed() -> (Scratch, String) {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    scratch.ok("keys new vendor");
+    let commit = publish(&scratch, 1);
+    let add = "remote add vendor www --os exampleos --stream stable";
+    scratch.ok(&format!("{DEVICE} {add}"));
+    (scratch, commit)
+}
+
+#[test]
+fn a_release_comes_and_the_next_by_a_delta() {
+    let (scratch, first) = followed();
+    let pulled = scratch.ok(&format!("{DEVICE} --json pull")).json();
+    assert_eq!(pulled["commit"], *first);
+    assert_eq!(pulled["steps"][0]["by"], "bundles");
+    scratch.write("tree/etc/hostname", "another\n");
+    let second = publish(&scratch, 2);
+    let plan = scratch.ok(&format!("{DEVICE} --json pull --plan")).json();
+    assert_eq!(
+        (&plan["index"], &plan["steps"][0]["by"]),
+        (&2.into(), &"delta".into())
+    );
+    let pulled = scratch.ok(&format!("{DEVICE} --json pull vendor")).json();
+    assert_eq!(pulled["commit"], *second);
+    assert_eq!(pulled["requests"], 3);
+    scratch.ok(&format!("{DEVICE} verify {second} --full"));
+    let again = scratch.ok(&format!("{DEVICE} pull")).text();
+    assert!(again.contains("it was here already"), "{again}");
+    let listed = scratch.ok(&format!("{DEVICE} --json remote list")).json();
+    assert_eq!(listed[0]["last"]["newest"], 2);
+}
+
+#[test]
+fn errors_say_how_to_go_on() {
+    let (scratch, commit) = followed();
+    for (line, code, text) in [
+        (format!("{DEVICE} pull nobody"), 6, "no remote nobody"),
+        (
+            format!("{DEVICE} pull --index 7"),
+            6,
+            "no release with index 7",
+        ),
+        (
+            format!("{DEVICE} remote add vendor www --os x --stream y"),
+            2,
+            "already",
+        ),
+        (
+            format!("{DEVICE} remote remove nobody"),
+            6,
+            "no remote nobody",
+        ),
+        (format!("{DEVICE} pull --from nowhere"), 6, "nowhere"),
+        (
+            format!("{DEVICE} pull --from ftp://example.org"),
+            2,
+            "http://",
+        ),
+        (format!("{STORE} pull"), 6, "there is no remote"),
+        (
+            format!("{STORE} publish {commit} --to www --key other.secret"),
+            2,
+            "no channel key",
+        ),
+        ("remote prune nowhere".into(), 6, "no directory nowhere"),
+    ] {
+        if line.contains("other.secret") {
+            scratch.ok("keys new other");
+        }
+        let ran = scratch.run(&line);
+        assert_eq!(ran.code, code, "{line}: {}", ran.err);
+        assert!(ran.err.contains(text), "{line}: {}", ran.err);
+    }
+}
+
+#[test]
+fn a_dry_run_puts_and_removes_nothing() {
+    let (scratch, _) = followed();
+    let files = || {
+        let mut names: Vec<_> = walk(&scratch.path("www"));
+        names.sort();
+        names
+    };
+    let before = files();
+    scratch.write("tree/etc/hostname", "another\n");
+    let commit = scratch.build("--index 2");
+    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+    let line = format!("{STORE} --json publish {commit} --to www --key vendor.secret --dry-run");
+    let published = scratch.ok(&line).json();
+    assert_eq!(published["put"].as_array().map(Vec::len), Some(4));
+    assert_eq!(files(), before);
+    scratch.ok(&format!(
+        "{STORE} publish {commit} --to www --key vendor.secret --keep 1"
+    ));
+    let all = files();
+    let line = "--json remote prune www --older-than 0";
+    let pruned = scratch.ok(&format!("{line} --dry-run")).json();
+    assert_eq!(files(), all);
+    let removed = scratch.ok(line).json()["removed"].clone();
+    assert_eq!(pruned["removed"], removed);
+    assert_eq!(
+        files().len() + removed.as_array().map_or(0, Vec::len),
+        all.len()
+    );
+}
+
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let entries = fs::read_dir(directory).expect("listed");
+    let below = |entry: fs::DirEntry| match entry.path() {
+        path if path.is_dir() => walk(&path),
+        path => vec![path],
+    };
+    entries
+        .flat_map(|entry| below(entry.expect("an entry")))
+        .collect()
+}

@@ -1,0 +1,255 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The channel: which releases of one stream there are to fetch, and how.
+
+use std::fmt;
+
+use super::{Document, Error, Keyset, Name, Role, Unverified, Verified, document::Body};
+use crate::{
+    digest::{Sha256Digest, VerityDigest},
+    limits,
+    text::{self, Lines, OrNone, Tagged},
+};
+
+const WHAT: &str = "channel";
+
+/// Version of the channel's format.
+const FORMAT_VERSION: u32 = 1;
+
+const RELEASE: &str = "an index, an epoch, sha256:4096: and a digest, and two files, each as SHA-256 of its \
+                       head, the head's length and the file's";
+const DELTA: &str =
+    "two indices and a file, as SHA-256 of its head, the head's length and the file's";
+
+/// What a vendor offers in one stream at one time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Channel {
+    /// The OS, as in the statements of its releases.
+    pub os: Name,
+    /// The edition of the OS.
+    pub variant: Option<Name>,
+    /// The line of releases.
+    pub stream: Name,
+    /// The machine architecture.
+    pub arch: Name,
+    /// Rises with every edition of this document.
+    pub version: u64,
+    /// When this edition was made, seconds since 1970.
+    pub created: u64,
+    /// When it is to be believed no longer, seconds since 1970.
+    pub expires: u64,
+    /// The version of the newest keyset.
+    pub keyset: u64,
+    /// The releases, ascending by index. There is at least one.
+    pub releases: Vec<ChannelRelease>,
+    /// The deltas between them, ascending by the two indices.
+    pub deltas: Vec<ChannelDelta>,
+}
+
+/// A release that a channel offers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelRelease {
+    /// As in its statement.
+    pub index: u64,
+    /// As in its statement.
+    pub epoch: u64,
+    /// As in its statement.
+    pub pack: VerityDigest,
+    /// Its statement with signatures; the head is all of it.
+    pub statement: RemoteFile,
+    /// Its bundle; the head is the bundle's index.
+    pub bundle: RemoteFile,
+}
+
+/// What makes one release of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelDelta {
+    /// The index of the release that must be there.
+    pub from: u64,
+    /// The index of the release that it makes.
+    pub to: u64,
+    /// The delta; the head is all before the first group.
+    pub file: RemoteFile,
+}
+
+/// A file on a server. Its head tells how to check the rest, which need not be trusted then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RemoteFile {
+    /// SHA-256 of the head, which names the file.
+    pub head: Sha256Digest,
+    /// The length of the head.
+    pub head_bytes: u64,
+    /// The length of the file.
+    pub size_bytes: u64,
+}
+
+impl RemoteFile {
+    fn parse(text: &str) -> Option<Self> {
+        let mut words = text.split(' ');
+        let file = Self::take(&mut words)?;
+        words.next().is_none().then_some(file)
+    }
+
+    fn take<'t>(words: &mut impl Iterator<Item = &'t str>) -> Option<Self> {
+        let file = Self {
+            head: Sha256Digest::from_hex(words.next()?)?,
+            head_bytes: text::number(words.next()?)?,
+            size_bytes: text::number(words.next()?)?,
+        };
+        (file.head_bytes <= file.size_bytes).then_some(file)
+    }
+}
+
+impl fmt::Display for RemoteFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.head, self.head_bytes, self.size_bytes)
+    }
+}
+
+impl Channel {
+    /// Reads a channel that is trusted for where it comes from: one just made, or the body of a
+    /// document just verified.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        let mut lines = Lines::new(WHAT, text, limits::MAX_CHANNEL_BYTES)?;
+        lines.header("channel", FORMAT_VERSION)?;
+        let mut channel = Self {
+            os: lines.field("os")?.name()?,
+            variant: (lines.field("variant")?).optional(Name::EXPECTED, Name::accept)?,
+            stream: lines.field("stream")?.name()?,
+            arch: lines.field("arch")?.name()?,
+            version: lines.field("version")?.number()?,
+            created: lines.field("created")?.number()?,
+            expires: lines.field("expires")?.number()?,
+            keyset: lines.field("keyset")?.number()?,
+            releases: Vec::new(),
+            deltas: Vec::new(),
+        };
+        while lines.is_next("release") {
+            let release = lines.field("release")?.parse(RELEASE, parse_release)?;
+            channel.releases.push(release);
+        }
+        while !lines.is_at_end() {
+            let delta = lines.field("delta")?.parse(DELTA, parse_delta)?;
+            channel.deltas.push(delta);
+        }
+        channel.check()?;
+        Ok(channel)
+    }
+
+    /// The release with this index.
+    pub fn release(&self, index: u64) -> Option<&ChannelRelease> {
+        self.releases.iter().find(|release| release.index == index)
+    }
+
+    /// The release with the highest index.
+    pub fn newest(&self) -> Option<&ChannelRelease> {
+        self.releases.last()
+    }
+
+    /// That releases and deltas are in order and belong together.
+    pub fn check(&self) -> Result<(), Error> {
+        let refuse = |reason: String| Err(Error::Channel { reason });
+        if self.version == 0 || self.keyset == 0 {
+            return refuse("its version and that of its keyset count from 1".into());
+        }
+        if self.created >= self.expires {
+            return refuse("it expires before it was made".into());
+        }
+        if self.releases.is_empty() {
+            return refuse("it has no release".into());
+        }
+        for (before, after) in self.releases.iter().zip(self.releases.iter().skip(1)) {
+            if before.index >= after.index || before.epoch > after.epoch {
+                let (index, other) = (after.index, before.index);
+                return refuse(format!(
+                    "release {index} stands after release {other}: indices must rise, and epochs not fall"
+                ));
+            }
+        }
+        let ends = |delta: &ChannelDelta| (delta.from, delta.to);
+        for (before, after) in self.deltas.iter().zip(self.deltas.iter().skip(1)) {
+            if ends(before) >= ends(after) {
+                let (from, to) = ends(after);
+                return refuse(format!("the delta from {from} to {to} is out of order"));
+            }
+        }
+        for delta in &self.deltas {
+            let (from, to) = ends(delta);
+            if from == to || self.release(from).is_none() || self.release(to).is_none() {
+                return refuse(format!(
+                    "the delta from {from} to {to} is not between two of its releases"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn parse_release(text: &str) -> Option<ChannelRelease> {
+    let mut words = text.split(' ');
+    let release = ChannelRelease {
+        index: text::number(words.next()?)?,
+        epoch: text::number(words.next()?)?,
+        pack: Tagged::parse(words.next()?)?,
+        statement: RemoteFile::take(&mut words)?,
+        bundle: RemoteFile::take(&mut words)?,
+    };
+    let is_whole = release.statement.head_bytes == release.statement.size_bytes;
+    (words.next().is_none() && is_whole).then_some(release)
+}
+
+fn parse_delta(text: &str) -> Option<ChannelDelta> {
+    let (from, rest) = text.split_once(' ')?;
+    let (to, rest) = rest.split_once(' ')?;
+    Some(ChannelDelta {
+        from: text::number(from)?,
+        to: text::number(to)?,
+        file: RemoteFile::parse(rest)?,
+    })
+}
+
+/// The canonical text, without signatures.
+impl fmt::Display for Channel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sealroot channel {FORMAT_VERSION}")?;
+        writeln!(f, "os {}", self.os)?;
+        writeln!(f, "variant {}", OrNone(self.variant.as_ref()))?;
+        writeln!(f, "stream {}", self.stream)?;
+        writeln!(f, "arch {}", self.arch)?;
+        writeln!(f, "version {}", self.version)?;
+        writeln!(f, "created {}", self.created)?;
+        writeln!(f, "expires {}", self.expires)?;
+        writeln!(f, "keyset {}", self.keyset)?;
+        for release in &self.releases {
+            let ChannelRelease {
+                index,
+                epoch,
+                pack,
+                statement,
+                bundle,
+            } = release;
+            let pack = Tagged(pack);
+            writeln!(f, "release {index} {epoch} {pack} {statement} {bundle}")?;
+        }
+        for ChannelDelta { from, to, file } in &self.deltas {
+            writeln!(f, "delta {from} {to} {file}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Document for Channel {}
+
+impl Body for Channel {
+    const WHAT: &'static str = WHAT;
+    const DOMAIN: &'static str = "sealroot.channel.v1";
+    const MAX_BYTES: usize = limits::MAX_CHANNEL_BYTES;
+}
+
+impl Unverified<Channel> {
+    /// The channel, if enough channel keys of `keyset` have signed it. Parsed only then. Whether it
+    /// is the present one is another question.
+    pub fn verify(&self, keyset: &Verified<Keyset>) -> Result<Verified<Channel>, Error> {
+        let signers = self.signers(keyset, Role::Channel)?;
+        Ok(Verified::new(Channel::parse(self.body())?, signers))
+    }
+}

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What can go wrong with a remote.
+
+use std::io;
+
+use sealroot::delta::DeltaError;
+use sealroot::import::ImportError;
+use sealroot::release::ReleaseError;
+use sealroot::store::StoreError;
+use sealroot_format::ErrorClass;
+use sealroot_format::pack::PackError;
+use sealroot_format::sign::{self, Name};
+
+use crate::source::SourceError;
+use crate::trust::Distrust;
+
+/// Why something could not be published or fetched.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RemoteError {
+    /// No source gives a file.
+    #[error("cannot fetch from {location}")]
+    Source {
+        /// Which was asked last.
+        location: String,
+        /// Why it did not.
+        source: SourceError,
+    },
+    /// A file is not what was signed.
+    #[error(
+        "{path} from {location} is not what was signed: {what}: expected {expected}, found {found}"
+    )]
+    Mismatch {
+        /// Where it came from.
+        location: Box<str>,
+        /// The file.
+        path: Box<str>,
+        /// What of it.
+        what: &'static str,
+        /// What was signed.
+        expected: Box<str>,
+        /// What came.
+        found: Box<str>,
+    },
+    /// A document is not signed by those who must, or breaks its format.
+    #[error("{path} from {location} cannot be used")]
+    Document {
+        /// Where it came from.
+        location: Box<str>,
+        /// The document.
+        path: Box<str>,
+        /// Why not.
+        source: sign::Error,
+    },
+    /// A channel is signed, and not to be believed.
+    #[error("the channel {name} from {location} is refused")]
+    Distrusted {
+        /// Where it came from.
+        location: Box<str>,
+        /// Its name.
+        name: Box<str>,
+        /// Why.
+        source: Distrust,
+    },
+    /// The statement of a release says something else than the channel that offers it.
+    #[error("the channel offers {what} {offered}, and the release statement is of {stated}")]
+    OtherRelease {
+        /// What differs.
+        what: &'static str,
+        /// What the channel says.
+        offered: String,
+        /// What the statement says.
+        stated: String,
+    },
+    /// A bundle breaks its format.
+    #[error("not a valid bundle: {what}: expected {expected}, found {found}")]
+    Bundle {
+        /// Which field.
+        what: &'static str,
+        /// What may be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// The channel has no such release.
+    #[error("the channel offers no release with index {index}")]
+    NoRelease {
+        /// The index.
+        index: u64,
+    },
+    /// There is no such remote.
+    #[error("there is no remote {name}")]
+    NoRemote {
+        /// Its name.
+        name: Name,
+    },
+    /// What is known of a remote is damaged.
+    #[error("what is known of the remote {name} cannot be used: {reason}")]
+    State {
+        /// The remote.
+        name: Name,
+        /// What is wrong.
+        reason: String,
+    },
+    /// There is not enough space for a release.
+    #[error(
+        "not enough space in {location}: {needed_bytes} bytes needed, {available_bytes} available"
+    )]
+    NoSpace {
+        /// Where.
+        location: String,
+        /// What is to come.
+        needed_bytes: u64,
+        /// What is there.
+        available_bytes: u64,
+    },
+    /// Reading or writing a file that is only needed meanwhile, or that is published.
+    #[error("cannot {what}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// What is to be published does not fit what is there.
+    #[error("cannot publish: {reason}")]
+    Publish {
+        /// Why not.
+        reason: String,
+    },
+    /// Somebody else has published meanwhile.
+    #[error("somebody else has published to {location} meanwhile")]
+    Conflict {
+        /// Where.
+        location: String,
+    },
+    /// A delta.
+    #[error(transparent)]
+    Delta(#[from] DeltaError),
+    /// Putting a release into the store.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The pack of a release.
+    #[error(transparent)]
+    Pack(#[from] PackError),
+    /// A release in the store.
+    #[error(transparent)]
+    Release(Box<ReleaseError>),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<ReleaseError> for RemoteError {
+    fn from(error: ReleaseError) -> Self {
+        Self::Release(Box::new(error))
+    }
+}
+
+impl RemoteError {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Source { source, .. } => match source {
+                // A server that answers nonsense may answer better later.
+                SourceError::Refused { .. } => ErrorClass::Io,
+                source => source.class(),
+            },
+            Self::NoSpace { .. } | Self::Io { .. } => ErrorClass::Io,
+            Self::Mismatch { .. } | Self::Distrusted { .. } | Self::OtherRelease { .. } => {
+                ErrorClass::Untrusted
+            }
+            Self::Document { source, .. } => source.class(),
+            Self::Bundle { .. } | Self::State { .. } => ErrorClass::Corrupt,
+            Self::NoRelease { .. } | Self::NoRemote { .. } => ErrorClass::NotFound,
+            Self::Publish { .. } => ErrorClass::Usage,
+            Self::Conflict { .. } => ErrorClass::Busy,
+            Self::Delta(error) => error.class(),
+            Self::Import(error) => error.class(),
+            Self::Pack(error) => error.class(),
+            Self::Release(error) => error.class(),
+            Self::Store(error) => error.class(),
+        }
+    }
+
+    /// Something is not what was signed.
+    pub(crate) fn mismatch(
+        (location, path): (String, &str),
+        what: &'static str,
+        expected: &dyn ToString,
+        found: &dyn ToString,
+    ) -> Self {
+        Self::Mismatch {
+            location: location.into(),
+            path: path.into(),
+            what,
+            expected: expected.to_string().into(),
+            found: found.to_string().into(),
+        }
+    }
+
+    /// A document cannot be used.
+    pub(crate) fn document(location: String, path: &str) -> impl Fn(sign::Error) -> Self {
+        move |source| Self::Document {
+            location: location.as_str().into(),
+            path: path.into(),
+            source,
+        }
+    }
+
+    pub(crate) fn io(what: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
+        let what = what.into();
+        move |source| Self::Io { what, source }
+    }
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bytes of files from sources that fail: asked for again, from the place where they ended, of the
+//! next source, within bounds.
+
+use std::fmt;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::error::RemoteError;
+use crate::source::{Source, SourceError};
+
+/// An answer that brought fewer bytes than this, and not all, was in vain.
+const MIN_PROGRESS_BYTES: u64 = 64 * 1024;
+
+/// How failures are met.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// How often in a row something may be asked for in vain.
+    pub attempts: u32,
+    /// How long to wait after the first time; twice as long after each further one.
+    pub pause: Duration,
+    /// How long to wait at most.
+    pub longest_pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            attempts: 8,
+            pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What was asked for and came so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Requests.
+    pub requests: u64,
+    /// Bytes of content.
+    pub bytes: u64,
+}
+
+/// Reads files of sources with the same content.
+pub struct Fetcher {
+    sources: Vec<Box<dyn Source>>,
+    patience: Patience,
+    bytes_per_second: Option<u64>,
+    /// The source that is asked first.
+    first: AtomicUsize,
+    requests: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let locations: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| source.location())
+            .collect();
+        let mut fields = f.debug_struct("Fetcher");
+        fields.field("sources", &locations).finish_non_exhaustive()
+    }
+}
+
+impl Fetcher {
+    /// From the first of these sources, or one of the others where it fails; at least one.
+    pub fn new(
+        sources: Vec<Box<dyn Source>>,
+        patience: Patience,
+        bytes_per_second: Option<u64>,
+    ) -> Self {
+        Self {
+            sources,
+            patience,
+            bytes_per_second,
+            first: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// What was asked for and came so far.
+    pub fn traffic(&self) -> Traffic {
+        Traffic {
+            requests: self.requests.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What came was not what was signed: another source is asked first from now on.
+    pub fn blame(&self) {
+        self.first.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Where files come from, for people.
+    pub fn location(&self) -> String {
+        let locations: Vec<_> = self
+            .sources
+            .iter()
+            .map(|source| source.location())
+            .collect();
+        locations.join(", ")
+    }
+
+    /// A small file, whole; one with more than `max_bytes` is cut off behind the first that is too
+    /// much.
+    pub fn small(&self, path: &str, max_bytes: usize) -> Result<Vec<u8>, RemoteError> {
+        let wanted = max_bytes as u64 + 1;
+        let mut failures = Failures::new(self);
+        loop {
+            let mut content = Vec::new();
+            let read = match failures.source().open(path, 0, wanted) {
+                Ok(mut reader) => reader
+                    .read_to_end(&mut content)
+                    .map_err(|error| unavailable(path, &error)),
+                Err(failure) => Err(failure),
+            };
+            self.count(content.len() as u64);
+            match read {
+                Ok(_) => return Ok(content),
+                Err(failure) => failures.add(failure)?,
+            }
+        }
+    }
+
+    /// Reads the bytes from `start` up to `end` of a file, in their order. An error that it ends with
+    /// holds a [`RemoteError`].
+    pub fn reader<'f>(&'f self, path: &'f str, start: u64, end: u64) -> RangeReader<'f> {
+        RangeReader {
+            fetcher: self,
+            path,
+            at: start,
+            end,
+            failures: Failures::new(self),
+            open: None,
+        }
+    }
+
+    /// Waits until so many bytes may have come.
+    fn hold_back(&self, bytes: u64, since: Instant) {
+        if let Some(rate) = self.bytes_per_second {
+            let nanos = bytes.saturating_mul(1_000_000_000) / rate.max(1);
+            thread::sleep(Duration::from_nanos(nanos).saturating_sub(since.elapsed()));
+        }
+    }
+
+    fn count(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+/// See [`Fetcher::reader`].
+pub struct RangeReader<'f> {
+    fetcher: &'f Fetcher,
+    path: &'f str,
+    at: u64,
+    end: u64,
+    failures: Failures<'f>,
+    open: Option<Answer>,
+}
+
+/// What a source gives.
+struct Answer {
+    reader: Box<dyn Read + Send>,
+    came_bytes: u64,
+}
+
+impl fmt::Debug for RangeReader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("RangeReader");
+        fields
+            .field("path", &self.path)
+            .field("at", &self.at)
+            .field("end", &self.end)
+            .finish_non_exhaustive()
+    }
+}
+
+impl RangeReader<'_> {
+    /// An answer failed, or ended too early.
+    fn failed(&mut self, failure: SourceError) -> io::Result<()> {
+        if let Some(answer) = self.open.take()
+            && answer.came_bytes >= MIN_PROGRESS_BYTES
+        {
+            self.failures.forget();
+            return Ok(());
+        }
+        self.failures.add(failure).map_err(io::Error::other)
+    }
+}
+
+impl Read for RangeReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+        let len = left.min(buffer.len());
+        if len == 0 {
+            return Ok(0);
+        }
+        loop {
+            let Some(answer) = &mut self.open else {
+                let source = self.failures.source();
+                match source.open(self.path, self.at, self.end - self.at) {
+                    Ok(reader) => {
+                        let came_bytes = 0;
+                        self.open = Some(Answer { reader, came_bytes });
+                    }
+                    Err(failure) => self.failures.add(failure).map_err(io::Error::other)?,
+                }
+                continue;
+            };
+            let since = Instant::now();
+            match answer.reader.read(&mut buffer[..len]) {
+                Ok(0) => {
+                    let (path, at, end) = (self.path, self.at, self.end);
+                    let reason = format!("it ended at byte {at}, expected {end}");
+                    let path = path.into();
+                    self.failed(SourceError::Refused { path, reason })?;
+                }
+                Ok(read) => {
+                    answer.came_bytes += read as u64;
+                    self.at += read as u64;
+                    self.fetcher.count(read as u64);
+                    self.fetcher.hold_back(read as u64, since);
+                    return Ok(read);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.failed(unavailable(self.path, &error))?,
+            }
+        }
+    }
+}
+
+/// What has failed in a row, and who is asked next.
+struct Failures<'f> {
+    fetcher: &'f Fetcher,
+    source: usize,
+    fruitless: u32,
+    missing: usize,
+    pause: Duration,
+}
+
+impl<'f> Failures<'f> {
+    fn new(fetcher: &'f Fetcher) -> Self {
+        Self {
+            fetcher,
+            source: fetcher.first.load(Ordering::Relaxed) % fetcher.sources.len(),
+            fruitless: 0,
+            missing: 0,
+            pause: fetcher.patience.pause,
+        }
+    }
+
+    /// The source to ask now.
+    fn source(&self) -> &'f dyn Source {
+        self.fetcher.requests.fetch_add(1, Ordering::Relaxed);
+        &*self.fetcher.sources[self.source]
+    }
+
+    /// Something came after all.
+    fn forget(&mut self) {
+        *self = Self {
+            source: self.source,
+            ..Self::new(self.fetcher)
+        };
+    }
+
+    /// Goes on to the next source; an error if that was enough. When all were asked, it waits.
+    fn add(&mut self, failure: SourceError) -> Result<(), RemoteError> {
+        let Fetcher {
+            sources, patience, ..
+        } = self.fetcher;
+        self.fruitless += 1;
+        self.missing += usize::from(matches!(failure, SourceError::NotFound { .. }));
+        if self.missing >= sources.len() || self.fruitless >= patience.attempts {
+            return Err(RemoteError::Source {
+                location: sources[self.source].location(),
+                source: failure,
+            });
+        }
+        self.source = (self.source + 1) % sources.len();
+        if (self.fruitless as usize).is_multiple_of(sources.len()) {
+            thread::sleep(self.pause);
+            self.pause = (self.pause * 2).min(patience.longest_pause);
+        }
+        Ok(())
+    }
+}
+
+fn unavailable(path: &str, reason: &dyn fmt::Display) -> SourceError {
+    SourceError::Unavailable {
+        path: path.into(),
+        reason: reason.to_string(),
+    }
+}
+
+/// What ended a [`RangeReader`], out of an error that passed through other readers.
+pub(crate) fn cause(error: io::Error, what: &'static str) -> RemoteError {
+    match error.downcast::<RemoteError>() {
+        Ok(cause) => cause,
+        Err(error) => RemoteError::io(what)(error),
+    }
+}

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The vendor's side: releases put where a server serves them. What a name in the channel needs is there
+//! before the channel that names it, which is replaced last and at once.
+
+mod destination;
+mod prune;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek as _};
+use std::sync::{Mutex, PoisonError};
+
+use sealroot::delta;
+use sealroot::monitor::Monitor;
+use sealroot::release;
+use sealroot::signer::Signer;
+use sealroot::store::Store;
+use sealroot_format::limits;
+use sealroot_format::sign::{
+    Channel, ChannelDelta, ChannelRelease, Keyset, RemoteFile, Role, Statement, Unverified,
+    Verified,
+};
+
+use crate::bundle::{self, Earlier, Head};
+use crate::error::RemoteError;
+use crate::layout::{ChannelName, Kind, keyset_path};
+
+pub use destination::{Destination, DirectoryDestination, Listed};
+pub use prune::{Pruned, prune};
+
+/// Who publishes, and what of.
+#[derive(Debug)]
+pub struct Vendor<'v> {
+    /// Where the releases are.
+    pub store: &'v Store,
+    /// Whom devices trust from now on.
+    pub keyset: &'v Unverified<Keyset>,
+    /// Makes the signature of the channel.
+    pub signer: &'v Signer,
+}
+
+/// How it is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The time, seconds since 1970.
+    pub now: u64,
+    /// How long the channel is to be believed, seconds.
+    pub lifetime_seconds: u64,
+    /// From how many releases before it deltas lead to the release.
+    pub deltas: usize,
+    /// How many releases the channel goes on to offer; all without it.
+    pub keep: Option<usize>,
+    /// The level of zstd at which bundles are compressed.
+    pub level: i32,
+}
+
+/// A file that was put, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// Its path in the repository.
+    pub path: String,
+    /// Its length.
+    pub size_bytes: u64,
+}
+
+/// What publishing did, or would do.
+#[derive(Debug)]
+pub struct Published {
+    /// The channel as it is now.
+    pub channel: Channel,
+    /// What is new, in the order in which it was put.
+    pub put: Vec<Put>,
+}
+
+/// Publishes a release, or only renews the channel `name` without one. The statement's signatures are
+/// the caller's to have verified; `release` is the file that devices get.
+pub fn publish(
+    destination: &dyn Destination,
+    vendor: &Vendor<'_>,
+    name: &ChannelName,
+    release: Option<(&Verified<Statement>, &Unverified<Statement>)>,
+    terms: &Terms,
+    monitor: &dyn Monitor,
+) -> Result<Published, RemoteError> {
+    let keyset = vendor.keyset.verify_first().map_err(refuse)?;
+    check_signer(&keyset, vendor.signer)?;
+    let mut work = Publishing {
+        destination,
+        vendor,
+        terms,
+        monitor,
+        put: Mutex::new(Vec::new()),
+    };
+    let path = name.path();
+    let most = limits::MAX_CHANNEL_BYTES as u64;
+    let previous = destination.read(&path, most + 1)?;
+    let last = match &previous {
+        Some(bytes) => Some(work.read_channel(name, &keyset, bytes)?),
+        None => None,
+    };
+    let mut channel = match (&last, release) {
+        (Some(last), _) => last.clone(),
+        (None, Some(_)) => empty(name),
+        (None, None) => {
+            let location = destination.location();
+            return Err(publish_error(format!(
+                "there is no channel {name} in {location} yet, and no release to begin it with"
+            )));
+        }
+    };
+    if let Some((statement, document)) = release {
+        work.add_release(&mut channel, statement, document)?;
+    }
+    if let Some(keep) = terms.keep {
+        let surplus = channel.releases.len().saturating_sub(keep.max(1));
+        channel.releases.drain(..surplus);
+        let releases = channel.releases.clone();
+        let is_there = |index: u64| releases.iter().any(|release| release.index == index);
+        (channel.deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
+    }
+    channel.version += 1;
+    channel.created = terms.now.max(channel.created);
+    channel.expires = channel.created.saturating_add(terms.lifetime_seconds);
+    channel.keyset = keyset.version();
+    channel.check().map_err(refuse)?;
+    let mut document = Unverified::unsigned(&channel).map_err(refuse)?;
+    let signed = vendor.signer.sign(&mut document);
+    signed.map_err(|error| publish_error(error.to_string()))?;
+    document.verify(&keyset).map_err(refuse)?;
+    work.put_keyset(&keyset)?;
+    let text = document.to_string();
+    if text.len() > limits::MAX_CHANNEL_BYTES {
+        return Err(publish_error(
+            "the channel is too long: keep fewer releases".into(),
+        ));
+    }
+    destination.replace(&path, previous.as_deref(), text.as_bytes())?;
+    work.note(path, text.len() as u64);
+    let put = std::mem::take(work.put.get_mut().unwrap_or_else(PoisonError::into_inner));
+    Ok(Published { channel, put })
+}
+
+fn empty(name: &ChannelName) -> Channel {
+    let ChannelName {
+        os,
+        variant,
+        stream,
+        arch,
+    } = name.clone();
+    Channel {
+        os,
+        variant,
+        stream,
+        arch,
+        version: 0,
+        created: 0,
+        expires: 0,
+        keyset: 0,
+        releases: Vec::new(),
+        deltas: Vec::new(),
+    }
+}
+
+fn check_signer(keyset: &Keyset, signer: &Signer) -> Result<(), RemoteError> {
+    let role = keyset.role(Role::Channel);
+    let id = signer.public().id();
+    if !role.ids().contains(&id) {
+        return Err(publish_error(format!(
+            "{id} is no channel key of the keyset"
+        )));
+    }
+    if role.threshold() > 1 {
+        let threshold = role.threshold();
+        return Err(publish_error(format!(
+            "the keyset wants {threshold} signatures of a channel, and one at a time is all that can be made"
+        )));
+    }
+    Ok(())
+}
+
+/// Publishing under way.
+struct Publishing<'p> {
+    destination: &'p dyn Destination,
+    vendor: &'p Vendor<'p>,
+    terms: &'p Terms,
+    monitor: &'p dyn Monitor,
+    put: Mutex<Vec<Put>>,
+}
+
+impl Publishing<'_> {
+    fn note(&self, path: String, size_bytes: u64) {
+        let mut put = self.put.lock().unwrap_or_else(PoisonError::into_inner);
+        put.push(Put { path, size_bytes });
+    }
+
+    /// The channel that is there, signed by the keys of today or of a keyset before.
+    fn read_channel(
+        &self,
+        name: &ChannelName,
+        keyset: &Verified<Keyset>,
+        bytes: &[u8],
+    ) -> Result<Channel, RemoteError> {
+        let location = || self.destination.location();
+        let path = name.path();
+        let unusable = RemoteError::document(location(), &path);
+        let document = Unverified::<Channel>::parse(bytes).map_err(&unusable)?;
+        let mut verified = document.verify(keyset);
+        for version in (1..keyset.version()).rev() {
+            if verified.is_ok() {
+                break;
+            }
+            let most = limits::MAX_KEYSET_BYTES as u64;
+            let older = self.destination.read(&keyset_path(version), most)?;
+            let Some(older) = older.and_then(|bytes| Unverified::<Keyset>::parse(&bytes).ok())
+            else {
+                break;
+            };
+            if let Ok(older) = older.verify_first() {
+                verified = document.verify(&older);
+            }
+        }
+        let channel = verified.map_err(&unusable)?.into_inner();
+        let found = ChannelName::of_channel(&channel);
+        if found == *name {
+            return Ok(channel);
+        }
+        let location = location();
+        Err(publish_error(format!(
+            "{path} in {location} is the channel {found}"
+        )))
+    }
+
+    fn put_keyset(&self, keyset: &Keyset) -> Result<(), RemoteError> {
+        let version = keyset.version();
+        if let Some(before) = version.checked_sub(1).filter(|before| *before > 0)
+            && self.destination.size_of(&keyset_path(before))?.is_none()
+        {
+            self.monitor.warn(format!(
+                "keyset version {before} was never published here: devices that trust an older one than {version} cannot follow"
+            ));
+        }
+        let text = self.vendor.keyset.to_string();
+        let path = keyset_path(version);
+        match self.destination.read(&path, text.len() as u64 + 1)? {
+            Some(there) if there == text.as_bytes() => Ok(()),
+            Some(_) => Err(publish_error(format!(
+                "another keyset of version {version} was published: devices have it already"
+            ))),
+            None => self.put(path, text.len() as u64, &mut text.as_bytes()),
+        }
+    }
+
+    fn add_release(
+        &self,
+        channel: &mut Channel,
+        statement: &Verified<Statement>,
+        document: &Unverified<Statement>,
+    ) -> Result<(), RemoteError> {
+        let index = statement.index;
+        let text = document.to_string();
+        let head = bundle::sha256(text.as_bytes());
+        let size_bytes = text.len() as u64;
+        let file = RemoteFile {
+            head,
+            head_bytes: size_bytes,
+            size_bytes,
+        };
+        let known = channel.release(index).copied();
+        let newest = channel.newest().map_or(0, |newest| newest.index);
+        match known {
+            Some(known) if known.pack != statement.pack_digest => {
+                let reason = format!("another release with the index {index} was published");
+                return Err(publish_error(reason));
+            }
+            None if index <= newest => {
+                return Err(publish_error(format!(
+                    "its index is {index}, and {newest} was published: devices go on to higher ones only"
+                )));
+            }
+            None if !channel.releases.is_empty() && index - newest > limits::MAX_CHANNEL_STEP => {
+                return Err(publish_error(format!(
+                    "its index is {index}, and the newest published one {newest}: devices refuse such a leap"
+                )));
+            }
+            _ => {}
+        }
+        // The pack is read in full here, and its grammar checked.
+        let tree = release::check_pack(self.vendor.store, statement)?;
+        let to = bundle::Release {
+            store: self.vendor.store,
+            statement,
+            tree: &tree,
+        };
+        let bundle = match known {
+            Some(known) if self.is_there(Kind::Bundle, &known.bundle)? => known.bundle,
+            _ => self.put_bundle(channel, &to)?,
+        };
+        let offered = ChannelRelease {
+            index,
+            epoch: statement.epoch,
+            pack: statement.pack_digest,
+            statement: file,
+            bundle,
+        };
+        channel.releases.retain(|release| release.index != index);
+        let older = channel.releases.clone();
+        let older = older.iter().rev().filter(|release| release.index < index);
+        for from in older.take(self.terms.deltas) {
+            self.add_delta(channel, from, &to)?;
+        }
+        let path = Kind::Statement.path(&file);
+        if !self.is_there(Kind::Statement, &file)? {
+            self.put(path, size_bytes, &mut text.as_bytes())?;
+        }
+        channel.releases.push(offered);
+        channel.releases.sort_by_key(|release| release.index);
+        channel.deltas.sort_by_key(|delta| (delta.from, delta.to));
+        Ok(())
+    }
+
+    fn put_bundle(
+        &self,
+        channel: &Channel,
+        release: &bundle::Release<'_>,
+    ) -> Result<RemoteFile, RemoteError> {
+        let earlier = self.earlier(channel, release.statement.index)?;
+        let mut file = self.scratch()?;
+        let (level, scratch) = (self.terms.level, self.scratch()?);
+        let bundle = bundle::make(release, &earlier, level, scratch, &mut file, self.monitor)?;
+        self.put_made(Kind::Bundle, &bundle, file)?;
+        Ok(bundle)
+    }
+
+    /// Where the objects of earlier releases lie, as far as the store still knows what they are.
+    fn earlier(&self, channel: &Channel, index: u64) -> Result<Earlier, RemoteError> {
+        let mut earlier = Earlier::new();
+        for release in channel
+            .releases
+            .iter()
+            .filter(|release| release.index < index)
+        {
+            let Some(statement) = self.statement(release)? else {
+                continue;
+            };
+            let tree = release::read_pack(self.vendor.store, &statement)?.tree;
+            let path = Kind::Bundle.path(&release.bundle);
+            let head = self.destination.read(&path, release.bundle.head_bytes)?;
+            let Some(head) = head.filter(|head| bundle::sha256(head) == release.bundle.head) else {
+                self.monitor.warn(format!(
+                    "{path} is not what was published; its objects are published again"
+                ));
+                continue;
+            };
+            let places = Head::parse(&head)?.places(&release.bundle)?;
+            let objects = delta::objects_in_order(&tree).into_iter();
+            earlier.extend(objects.map(|(digest, _)| digest).zip(places));
+        }
+        Ok(earlier)
+    }
+
+    /// The statement of a published release, if the store has it and its pack.
+    fn statement(&self, release: &ChannelRelease) -> Result<Option<Statement>, RemoteError> {
+        let store = self.vendor.store;
+        if store.open_pack(&release.pack).is_err() {
+            return Ok(None);
+        }
+        for (commit, stream) in store.list_statements()? {
+            let (_, document) = release::read_statement(store, commit, Some(&stream))?;
+            if let Ok(statement) = Statement::parse(document.body())
+                && statement.pack_digest == release.pack
+            {
+                return Ok(Some(statement));
+            }
+        }
+        Ok(None)
+    }
+
+    fn add_delta(
+        &self,
+        channel: &mut Channel,
+        from: &ChannelRelease,
+        to: &bundle::Release<'_>,
+    ) -> Result<(), RemoteError> {
+        let index = to.statement.index;
+        let known = channel.deltas.iter();
+        let known = known
+            .copied()
+            .find(|delta| (delta.from, delta.to) == (from.index, index));
+        if let Some(known) = known
+            && self.is_there(Kind::Delta, &known.file)?
+        {
+            return Ok(());
+        }
+        let Some(statement) = self.statement(from)? else {
+            self.monitor.warn(format!(
+                "the store does not have release {} any more: no delta from it",
+                from.index
+            ));
+            return Ok(());
+        };
+        let store = self.vendor.store;
+        let old = release::read_pack(store, &statement)?.tree;
+        let side = |pack, tree| delta::Release { store, pack, tree };
+        let mut file = self.scratch()?;
+        let made = delta::make(
+            &side(statement.pack_digest, &old),
+            &side(to.statement.pack_digest, to.tree),
+            self.scratch()?,
+            &mut file,
+            self.monitor,
+        )?;
+        let delta = RemoteFile {
+            head: made.head,
+            head_bytes: made.head_bytes,
+            size_bytes: made.delta_bytes,
+        };
+        self.put_made(Kind::Delta, &delta, file)?;
+        (channel.deltas).retain(|delta| (delta.from, delta.to) != (from.index, index));
+        channel.deltas.push(ChannelDelta {
+            from: from.index,
+            to: index,
+            file: delta,
+        });
+        Ok(())
+    }
+
+    fn is_there(&self, kind: Kind, file: &RemoteFile) -> Result<bool, RemoteError> {
+        let found = self.destination.size_of(&kind.path(file))?;
+        Ok(found == Some(file.size_bytes))
+    }
+
+    fn put_made(
+        &self,
+        kind: Kind,
+        file: &RemoteFile,
+        mut content: File,
+    ) -> Result<(), RemoteError> {
+        if self.is_there(kind, file)? {
+            return Ok(());
+        }
+        let rewind = RemoteError::io("read what was made");
+        content.rewind().map_err(rewind)?;
+        self.put(kind.path(file), file.size_bytes, &mut content)
+    }
+
+    fn put(
+        &self,
+        path: String,
+        size_bytes: u64,
+        content: &mut dyn Read,
+    ) -> Result<(), RemoteError> {
+        self.destination.put(&path, content)?;
+        self.note(path, size_bytes);
+        Ok(())
+    }
+
+    fn scratch(&self) -> Result<File, RemoteError> {
+        let scratch: io::Result<File> = self.vendor.store.create_scratch();
+        scratch.map_err(RemoteError::io("put aside what is made"))
+    }
+}
+
+fn refuse(error: impl fmt::Display) -> RemoteError {
+    publish_error(error.to_string())
+}
+
+fn publish_error(reason: String) -> RemoteError {
+    RemoteError::Publish { reason }
+}
+
+/// Publishes to nowhere: what would be put is only counted.
+#[derive(Debug)]
+pub struct Trial<D>(pub D);
+
+impl<D: Destination> Destination for Trial<D> {
+    fn location(&self) -> String {
+        self.0.location()
+    }
+
+    fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, RemoteError> {
+        self.0.read(path, max_bytes)
+    }
+
+    fn size_of(&self, path: &str) -> Result<Option<u64>, RemoteError> {
+        self.0.size_of(path)
+    }
+
+    fn put(&self, _path: &str, _content: &mut dyn Read) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
+    fn replace(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
+    fn list(&self) -> Result<Vec<Listed>, RemoteError> {
+        self.0.list()
+    }
+
+    fn remove(&self, _path: &str) -> Result<(), RemoteError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,609 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Bringing a release into the store.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use sealroot::delta::{self, DeltaError, Outline};
+use sealroot::import::{self, FoundStatement};
+use sealroot::monitor::{Monitor, Unit};
+use sealroot::release::{self, ReleaseError};
+use sealroot::store::{Store, StoreError, StoreIo as _, Transaction, TransactionSummary};
+use sealroot_format::digest::{Sha256Digest, VerityDigest, VerityHasher};
+use sealroot_format::pack;
+use sealroot_format::sign::{
+    Channel, ChannelDelta, ChannelRelease, RemoteFile, Statement, Unverified, Verified,
+};
+use sealroot_format::tree::Tree;
+use sealroot_format::{ErrorClass, limits};
+
+use crate::bundle::{self, Head};
+use crate::error::RemoteError;
+use crate::fetch::{self, Fetcher, Traffic};
+use crate::layout::{ChannelName, Kind};
+use crate::part::{Fetch, MAX_MISMATCHES, Piece};
+use crate::plan::{Plan, Step};
+use crate::source::SourceError;
+use crate::state::Remote;
+
+/// Ranges that are fetched at the same time.
+const RANGES_AT_ONCE: usize = 4;
+
+/// Bytes between two objects that are rather fetched in vain than asked around.
+const MAX_GAP_BYTES: u64 = 64 * 1024;
+
+/// Most ranges of a step; beyond that the smallest gaps are fetched as well.
+const MAX_RANGES: usize = 384;
+
+/// What a pull did.
+#[derive(Debug)]
+pub struct Pulled {
+    /// The release.
+    pub statement: Verified<Statement>,
+    /// How it came.
+    pub plan: Plan,
+    /// What became of its objects, those of releases on the way included.
+    pub objects: TransactionSummary,
+}
+
+/// Brings releases of a channel into a store.
+#[derive(Debug)]
+pub struct Puller<'p> {
+    /// Where they are brought.
+    pub store: &'p Store,
+    /// Where they come from; its channel was refreshed.
+    pub remote: &'p Remote,
+    /// What fetches.
+    pub fetcher: &'p Fetcher,
+}
+
+impl Puller<'_> {
+    fn channel(&self) -> Result<&Channel, RemoteError> {
+        let channel = self.remote.last().map(|channel| &**channel);
+        channel.ok_or_else(|| RemoteError::State {
+            name: self.remote.name.clone(),
+            reason: "its channel was never fetched".into(),
+        })
+    }
+
+    /// What was asked for and came so far.
+    pub fn traffic(&self) -> Traffic {
+        self.fetcher.traffic()
+    }
+
+    /// The way to the release with this index, or the newest.
+    pub fn plan(&self, index: Option<u64>) -> Result<Plan, RemoteError> {
+        let channel = self.channel()?;
+        Plan::new(channel, &self.present()?, index)
+    }
+
+    /// The releases of the channel that the store has whole.
+    fn present(&self) -> Result<BTreeSet<u64>, RemoteError> {
+        let packs: BTreeSet<_> = self.store.list_packs()?.into_iter().collect();
+        let mut present = BTreeSet::new();
+        for offered in &self.channel()?.releases {
+            if packs.contains(&offered.pack)
+                && let Some(statement) = self.find_statement(&offered.pack)?
+                && self.is_whole(&statement)?
+            {
+                present.insert(offered.index);
+            }
+        }
+        Ok(present)
+    }
+
+    fn is_whole(&self, statement: &Statement) -> Result<bool, RemoteError> {
+        let Ok(pack) = release::read_pack(self.store, statement) else {
+            return Ok(false);
+        };
+        for (digest, size_bytes) in release::objects(&pack.tree) {
+            match self.store.open_object(&digest, size_bytes) {
+                Ok(_) => {}
+                Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => return Ok(false),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// The verified statement of a pack that is there.
+    fn find_statement(
+        &self,
+        pack: &VerityDigest,
+    ) -> Result<Option<Verified<Statement>>, RemoteError> {
+        for (commit, stream) in self.store.list_statements()? {
+            let keyset = self.remote.keyset();
+            let statement = release::verify_statement(self.store, keyset, commit, Some(&stream));
+            if let Ok(statement) = statement
+                && statement.pack_digest == *pack
+            {
+                return Ok(Some(statement));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes the way of a plan. Where a delta does not do, bundles are taken.
+    pub fn pull(&self, plan: &Plan, monitor: &dyn Monitor) -> Result<Pulled, RemoteError> {
+        let mut objects = TransactionSummary::default();
+        let mut plan = plan.clone();
+        let mut last = None;
+        let mut steps = plan.steps.clone().into_iter();
+        while let Some(step) = steps.next() {
+            let done = match &step {
+                Step::Delta(delta) => match self.pull_delta(delta, monitor) {
+                    Err(error) if is_fault_of_delta(&error) => {
+                        monitor.warn(format!(
+                            "the delta from {} to {} does not do, and whole objects are fetched instead: {error}",
+                            delta.from, delta.to
+                        ));
+                        let present = self.present()?;
+                        let rest = Plan::without_deltas(self.channel()?, &present, &plan.release);
+                        plan.steps.clone_from(&rest.steps);
+                        steps = rest.steps.into_iter();
+                        continue;
+                    }
+                    done => done?,
+                },
+                Step::Bundle { release, .. } => self.pull_bundle(release, monitor)?,
+            };
+            add(&mut objects, done.1);
+            last = Some(done.0);
+        }
+        let statement = match last {
+            Some(statement) => statement,
+            None => self.present_statement(&plan.release)?,
+        };
+        for part in self.store.list_parts()? {
+            self.store.remove_part(&part)?;
+        }
+        Ok(Pulled {
+            statement,
+            plan,
+            objects,
+        })
+    }
+
+    fn present_statement(
+        &self,
+        release: &ChannelRelease,
+    ) -> Result<Verified<Statement>, RemoteError> {
+        let found = self.find_statement(&release.pack)?;
+        found.ok_or(RemoteError::NoRelease {
+            index: release.index,
+        })
+    }
+
+    fn offered(&self, index: u64) -> Result<&ChannelRelease, RemoteError> {
+        let release = self.channel()?.release(index);
+        release.ok_or(RemoteError::NoRelease { index })
+    }
+
+    fn pull_delta(
+        &self,
+        delta: &ChannelDelta,
+        monitor: &dyn Monitor,
+    ) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
+        let base = self.present_statement(self.offered(delta.from)?)?;
+        let found = self.statement(self.offered(delta.to)?)?;
+        self.check_space(found.statement.pack_size_bytes)?;
+        let fetch = self.fetch(Kind::Delta, delta.file);
+        monitor.start("fetching", Unit::Bytes, Some(delta.file.size_bytes));
+        let read_head = |head: &[u8]| {
+            let groups = Outline::parse(head)?.groups.into_iter();
+            let piece = |(size_bytes, sha256)| Piece { size_bytes, sha256 };
+            Ok(groups.map(piece).collect())
+        };
+        let mut complete = fetch.complete(&read_head, monitor)?;
+        let transaction = self.store.begin(monitor)?;
+        let pack = release::read_pack(self.store, &base)?;
+        let from = delta::Release {
+            store: self.store,
+            pack: base.pack_digest,
+            tree: &pack.tree,
+        };
+        let tree = delta::apply(
+            &transaction,
+            &from,
+            &found.statement,
+            &mut complete.content,
+            &|| self.store.create_scratch(),
+            monitor,
+        );
+        let tree = match tree {
+            Ok(tree) => tree,
+            Err(error) => {
+                drop(transaction);
+                fetch.forget()?;
+                return Err(error.into());
+            }
+        };
+        finish(transaction, &tree, found)
+    }
+
+    fn pull_bundle(
+        &self,
+        release: &ChannelRelease,
+        monitor: &dyn Monitor,
+    ) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
+        let found = self.statement(release)?;
+        let statement = &found.statement;
+        let fetch = self.fetch(Kind::Bundle, release.bundle);
+        monitor.start("fetching the pack", Unit::Bytes, None);
+        let read_head = |head: &[u8]| Ok(Head::parse(head)?.frames);
+        let mut complete = fetch.complete(&read_head, monitor)?;
+        let head = Head::parse(&complete.head)?;
+        let same = |what, expected: &dyn ToString, found: &dyn ToString| {
+            let (expected, found) = (expected.to_string(), found.to_string());
+            if expected == found {
+                return Ok(());
+            }
+            Err(fetch.mismatch(what, &expected, &found))
+        };
+        same("its pack", &statement.pack_digest, &head.pack)?;
+        same(
+            "size of its pack",
+            &statement.pack_size_bytes,
+            &head.pack_bytes,
+        )?;
+        let behind_head = SeekFrom::Start(release.bundle.head_bytes);
+        let seek = RemoteError::io("read what was fetched");
+        complete.content.seek(behind_head).map_err(seek)?;
+        let pack = self.unpack(&head, &mut complete.content)?;
+        same("digest of its pack", &statement.pack_digest, &pack.digest)?;
+        let tree = pack::check(Arc::new(pack.file))?.tree;
+        let differences = import::compare(&tree, statement)?;
+        if !differences.is_empty() {
+            return Err(DeltaError::Differs { differences }.into());
+        }
+        let objects = delta::objects_in_order(&tree);
+        let places = head.places(&release.bundle)?;
+        same("number of objects", &objects.len(), &places.len())?;
+
+        let transaction = self.store.begin(monitor)?;
+        let mut missing = Vec::new();
+        for ((digest, size_bytes), place) in objects.into_iter().zip(places) {
+            if !transaction.has_object(&digest, size_bytes)? {
+                let most = bundle::most_compressed_bytes(size_bytes);
+                if place.size_bytes > most {
+                    let expected = format!("at most {most} bytes");
+                    same("length of an object", &expected, &place.size_bytes)?;
+                }
+                missing.push(Missing {
+                    digest,
+                    size_bytes,
+                    bundle: place.bundle,
+                    start: place.start,
+                    end: place.start + place.size_bytes,
+                });
+            }
+        }
+        let missing_bytes: u64 = missing.iter().map(|object| object.size_bytes).sum();
+        self.check_space(missing_bytes.saturating_add(statement.pack_size_bytes))?;
+        let wire_bytes = missing.iter().map(|object| object.end - object.start).sum();
+        monitor.start("fetching objects", Unit::Bytes, Some(wire_bytes));
+        if let Err(error) = self.fetch_objects(&transaction, missing, monitor) {
+            // What came is kept.
+            transaction.finish()?;
+            return Err(error);
+        }
+        finish(transaction, &tree, found)
+    }
+
+    /// The pack, decompressed, in a file without a name.
+    fn unpack(&self, head: &Head, frames: &mut File) -> Result<Unpacked, RemoteError> {
+        let aside = || RemoteError::io("put the pack aside");
+        let file = self.store.create_scratch().map_err(aside())?;
+        let mut hashed = Hashed {
+            out: BufWriter::new(file),
+            hasher: VerityHasher::new(),
+        };
+        bundle::read_pack(head, frames, &mut hashed)?;
+        let file = hashed.out.into_inner();
+        Ok(Unpacked {
+            file: file.map_err(|error| aside()(error.into_error()))?,
+            digest: hashed.hasher.finish(),
+        })
+    }
+
+    fn fetch_objects(
+        &self,
+        transaction: &Transaction<'_>,
+        missing: Vec<Missing>,
+        monitor: &dyn Monitor,
+    ) -> Result<(), RemoteError> {
+        let ranges = Mutex::new(ranges(missing).into_iter());
+        let failure = Mutex::new(None);
+        let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
+        let work = || {
+            while lock().is_none() {
+                let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(range) = next else { break };
+                if let Err(error) = self.fetch_range(transaction, &range, monitor) {
+                    lock().get_or_insert(error);
+                }
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..RANGES_AT_ONCE {
+                scope.spawn(work);
+            }
+        });
+        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Fetches a range; of another source, as far as it is not what it should be.
+    fn fetch_range(
+        &self,
+        transaction: &Transaction<'_>,
+        range: &Range,
+        monitor: &dyn Monitor,
+    ) -> Result<(), RemoteError> {
+        let mut objects = &range.objects[..];
+        let mut mismatches = 0;
+        loop {
+            let fetched = self.fetch_in_order(transaction, range, &mut objects, monitor);
+            match fetched {
+                Err(RemoteError::Mismatch { .. }) if mismatches < MAX_MISMATCHES => {
+                    self.fetcher.blame();
+                    mismatches += 1;
+                }
+                fetched => return fetched,
+            }
+        }
+    }
+
+    /// Fetches objects of a range, and takes each that is there off the list.
+    fn fetch_in_order(
+        &self,
+        transaction: &Transaction<'_>,
+        range: &Range,
+        objects: &mut &[Missing],
+        monitor: &dyn Monitor,
+    ) -> Result<(), RemoteError> {
+        let Some(first) = objects.first() else {
+            return Ok(());
+        };
+        let path = Kind::Bundle.path_of(&range.bundle);
+        let mut at = first.start;
+        let mut reader = self.fetcher.reader(&path, at, range.end);
+        while let Some((object, rest)) = objects.split_first() {
+            read_to_end((&mut reader).take(object.start - at))?;
+            let mut frame = (&mut reader).take(object.end - object.start);
+            let added = add_object(transaction, object, &mut frame);
+            added.map_err(|error| self.about_object(error, &path, object))?;
+            read_to_end(frame)?;
+            at = object.end;
+            monitor.advance(object.end - object.start);
+            *objects = rest;
+        }
+        Ok(())
+    }
+
+    /// An object that is not what it should be says nothing of the store.
+    fn about_object(&self, error: RemoteError, path: &str, object: &Missing) -> RemoteError {
+        let mismatch = |what, expected: &dyn ToString, found: &dyn ToString| {
+            RemoteError::mismatch((self.fetcher.location(), path), what, expected, found)
+        };
+        match error {
+            RemoteError::Store(StoreError::DigestMismatch {
+                expected, found, ..
+            }) => mismatch("an object", &expected, &found),
+            RemoteError::Store(StoreError::SizeMismatch {
+                expected_bytes,
+                found,
+                ..
+            }) => mismatch("size of an object", &expected_bytes, &found),
+            RemoteError::Io { source, .. } if bundle::is_no_frame(&source) => {
+                mismatch("an object", &object.digest, &source)
+            }
+            error => error,
+        }
+    }
+
+    /// The statement of an offered release.
+    fn statement(&self, release: &ChannelRelease) -> Result<FoundStatement, RemoteError> {
+        let path = Kind::Statement.path(&release.statement);
+        let location = self.fetcher.location();
+        let bytes = self.fetcher.small(&path, limits::MAX_SIGN_FILE_BYTES)?;
+        let found = bundle::sha256(&bytes);
+        if found != release.statement.head {
+            let expected = release.statement.head;
+            let place = (location, &*path);
+            return Err(RemoteError::mismatch(place, "SHA-256", &expected, &found));
+        }
+        let unusable = RemoteError::document(location, &path);
+        let document = Unverified::<Statement>::parse(&bytes).map_err(&unusable)?;
+        let statement = document.verify(self.remote.keyset()).map_err(&unusable)?;
+        let name = ChannelName::of_release(&statement);
+        for (what, offered, stated) in [
+            (
+                "a release of",
+                self.remote.channel.to_string(),
+                name.to_string(),
+            ),
+            (
+                "index",
+                release.index.to_string(),
+                statement.index.to_string(),
+            ),
+            (
+                "epoch",
+                release.epoch.to_string(),
+                statement.epoch.to_string(),
+            ),
+            (
+                "pack",
+                release.pack.to_string(),
+                statement.pack_digest.to_string(),
+            ),
+        ] {
+            if offered != stated {
+                return Err(RemoteError::OtherRelease {
+                    what,
+                    offered,
+                    stated,
+                });
+            }
+        }
+        if statement.pack_format != pack::FORMAT_VERSION {
+            let found = statement.pack_format;
+            return Err(ReleaseError::PackFormat { found }.into());
+        }
+        Ok(FoundStatement {
+            statement,
+            document,
+        })
+    }
+
+    fn fetch(&self, kind: Kind, file: RemoteFile) -> Fetch<'_> {
+        Fetch {
+            store: self.store,
+            fetcher: self.fetcher,
+            kind,
+            file,
+        }
+    }
+
+    /// That there is room for what is to come.
+    fn check_space(&self, needed_bytes: u64) -> Result<(), RemoteError> {
+        let available = self.store.io().available_bytes();
+        let available_bytes = available.map_err(RemoteError::io("look for free space"))?;
+        if available_bytes < needed_bytes {
+            return Err(RemoteError::NoSpace {
+                location: self.store.location().display().to_string(),
+                needed_bytes,
+                available_bytes,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn add_object(
+    transaction: &Transaction<'_>,
+    object: &Missing,
+    frame: &mut dyn Read,
+) -> Result<(), RemoteError> {
+    let mut content = bundle::Decompressed::new(frame)?;
+    let added = transaction.add_foreign_object(&object.digest, object.size_bytes, &mut content);
+    added.map_err(|error| match error {
+        StoreError::Content { source, .. } => fetch::cause(source, "fetch an object"),
+        error => error.into(),
+    })
+}
+
+fn finish(
+    transaction: Transaction<'_>,
+    tree: &Tree,
+    found: FoundStatement,
+) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
+    import::record(&transaction, tree, &found)?;
+    Ok((found.statement, transaction.finish()?))
+}
+
+/// Whether bundles may do where a delta did not.
+fn is_fault_of_delta(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Delta(error) => {
+            matches!(
+                error.class(),
+                ErrorClass::Corrupt | ErrorClass::Untrusted | ErrorClass::Usage
+            )
+        }
+        RemoteError::Mismatch { .. } => true,
+        // Of one that is only late, the rest is worth waiting for.
+        RemoteError::Source { source, .. } => !matches!(source, SourceError::Unavailable { .. }),
+        _ => false,
+    }
+}
+
+fn add(sum: &mut TransactionSummary, more: TransactionSummary) {
+    sum.added_objects += more.added_objects;
+    sum.added_bytes += more.added_bytes;
+    sum.linked_objects += more.linked_objects;
+    sum.linked_bytes += more.linked_bytes;
+    sum.present_objects += more.present_objects;
+    sum.present_bytes += more.present_bytes;
+}
+
+fn read_to_end(mut reader: impl Read) -> Result<(), RemoteError> {
+    let read = std::io::copy(&mut reader, &mut std::io::sink());
+    read.map(drop)
+        .map_err(|error| fetch::cause(error, "fetch an object"))
+}
+
+struct Unpacked {
+    file: File,
+    digest: VerityDigest,
+}
+
+struct Hashed<W> {
+    out: W,
+    hasher: VerityHasher,
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// An object that is to come.
+#[derive(Clone, Copy, Debug)]
+struct Missing {
+    digest: VerityDigest,
+    size_bytes: u64,
+    bundle: Sha256Digest,
+    start: u64,
+    end: u64,
+}
+
+/// A piece of a bundle, and the objects in it.
+#[derive(Debug)]
+struct Range {
+    bundle: Sha256Digest,
+    end: u64,
+    objects: Vec<Missing>,
+}
+
+/// Puts objects that lie near one another into ranges.
+fn ranges(mut missing: Vec<Missing>) -> Vec<Range> {
+    missing.sort_unstable_by_key(|object| (object.bundle, object.start));
+    let gaps = missing.iter().zip(missing.iter().skip(1));
+    let gaps = gaps.filter(|(before, after)| before.bundle == after.bundle);
+    let mut gaps: Vec<u64> = gaps
+        .map(|(before, after)| after.start.saturating_sub(before.end))
+        .collect();
+    gaps.sort_unstable_by(|one, other| other.cmp(one));
+    let widest = gaps.get(MAX_RANGES).copied().unwrap_or_default();
+    let gap_bytes = widest.max(MAX_GAP_BYTES);
+    let mut ranges: Vec<Range> = Vec::new();
+    for object in missing {
+        match ranges.last_mut() {
+            Some(range)
+                if range.bundle == object.bundle
+                    && object.start >= range.end
+                    && object.start - range.end <= gap_bytes =>
+            {
+                range.end = object.end;
+                range.objects.push(object);
+            }
+            _ => ranges.push(Range {
+                bundle: object.bundle,
+                end: object.end,
+                objects: vec![object],
+            }),
+        }
+    }
+    ranges
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Where files are read from: a server, or a directory with a copy of it.
+//!
+//! A source is not trusted. It gives bytes of a file from a place on, at most as many as were asked
+//! for; fewer, wrong ones or none are for whoever asks to find out.
+
+mod directory;
+mod http;
+
+use std::io::Read;
+use std::path::Path;
+
+use sealroot_format::ErrorClass;
+
+pub use directory::DirectorySource;
+pub use http::{HttpSource, Timeouts};
+
+/// Files to read by their names.
+pub trait Source: Send + Sync {
+    /// Where it is, for people.
+    fn location(&self) -> String;
+
+    /// Bytes of the file at `path` from `start` on, up to `len` of them.
+    fn open(&self, path: &str, start: u64, len: u64) -> Result<Box<dyn Read + Send>, SourceError>;
+}
+
+/// Why a source did not give a file.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// It says that there is none.
+    #[error("there is no {path}")]
+    NotFound {
+        /// Where it should be.
+        path: String,
+    },
+    /// It may give it later.
+    #[error("cannot get {path}: {reason}")]
+    Unavailable {
+        /// What was asked for.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// It gave something else.
+    #[error("cannot get {path}: {reason}")]
+    Refused {
+        /// What was asked for.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+}
+
+impl SourceError {
+    /// What kind of failure this is.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::NotFound { .. } => ErrorClass::NotFound,
+            Self::Unavailable { .. } => ErrorClass::Io,
+            Self::Refused { .. } => ErrorClass::Usage,
+        }
+    }
+}
+
+/// The source at an address: `http:` or `https:`, or a directory, `file:` before it or not.
+pub fn open(address: &str) -> Result<Box<dyn Source>, SourceError> {
+    let is_http = ["http://", "https://"].map(|scheme| address.starts_with(scheme));
+    if is_http.contains(&true) {
+        return Ok(Box::new(HttpSource::new(address, Timeouts::default())));
+    }
+    let path = address.strip_prefix("file://").unwrap_or(address);
+    if path.contains("://") {
+        return Err(SourceError::Refused {
+            path: address.into(),
+            reason: "expected http://, https://, file:// or a directory".into(),
+        });
+    }
+    Ok(Box::new(DirectorySource::new(Path::new(path))))
+}

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What a device knows of a remote: its addresses, whom it trusts, and what it was told last
+//! (docs/format/channel.md 4). One file, which is replaced at once, and only after all in it was verified.
+
+use sealroot::monitor::Monitor;
+use sealroot::store::Store;
+use sealroot_format::sign::{Channel, Keyset, Name, Role, Unverified, Verified};
+use serde::{Deserialize, Serialize};
+
+use crate::error::RemoteError;
+use crate::fetch::Fetcher;
+use crate::layout::{ChannelName, keyset_path};
+use crate::trust::Judge;
+use sealroot_format::limits;
+
+/// Most keysets that are followed at once, each the successor of the one before.
+const MAX_KEYSET_STEPS: u64 = 1024;
+
+/// A place where releases come from, and what is known of it.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Its name on this device.
+    pub name: Name,
+    /// Where it is; further addresses are mirrors.
+    pub addresses: Vec<String>,
+    /// Which channel of it this device follows.
+    pub channel: ChannelName,
+    keyset_document: Unverified<Keyset>,
+    keyset: Verified<Keyset>,
+    last: Option<(Unverified<Channel>, Verified<Channel>)>,
+}
+
+/// The file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    version: u32,
+    addresses: Vec<String>,
+    os: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    variant: Option<String>,
+    stream: String,
+    arch: String,
+    keyset: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<String>,
+}
+
+/// Version of the file.
+const VERSION: u32 = 1;
+
+impl Remote {
+    /// A remote of which nothing but its keys is known. `keyset` is trusted for where it comes from.
+    pub fn new(
+        name: Name,
+        addresses: Vec<String>,
+        channel: ChannelName,
+        keyset: Unverified<Keyset>,
+    ) -> Result<Self, sealroot_format::sign::Error> {
+        Ok(Self {
+            name,
+            addresses,
+            channel,
+            keyset: keyset.verify_first()?,
+            keyset_document: keyset,
+            last: None,
+        })
+    }
+
+    /// What is known of a remote.
+    pub fn load(store: &Store, name: &Name) -> Result<Self, RemoteError> {
+        let no_remote = || RemoteError::NoRemote { name: name.clone() };
+        let bytes = store.read_remote(name)?.ok_or_else(no_remote)?;
+        let damaged = |reason: String| RemoteError::State {
+            name: name.clone(),
+            reason,
+        };
+        let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let file: File = toml::from_str(text).map_err(|error| damaged(error.to_string()))?;
+        file.open(name).map_err(damaged)
+    }
+
+    /// Writes it down in the place of what was known.
+    pub fn save(&self, store: &Store, monitor: &dyn Monitor) -> Result<(), RemoteError> {
+        let text = |name: &Name| name.as_str().to_owned();
+        let file = File {
+            version: VERSION,
+            addresses: self.addresses.clone(),
+            os: text(&self.channel.os),
+            variant: self.channel.variant.as_ref().map(text),
+            stream: text(&self.channel.stream),
+            arch: text(&self.channel.arch),
+            keyset: self.keyset_document.to_string(),
+            channel: self.last.as_ref().map(|(document, _)| document.to_string()),
+        };
+        let bytes = toml::to_string(&file).expect("strings, and numbers that fit");
+        let transaction = store.begin(monitor)?;
+        transaction.write_remote(&self.name, bytes.as_bytes())?;
+        transaction.finish()?;
+        Ok(())
+    }
+
+    /// The keys that are trusted.
+    pub fn keyset(&self) -> &Verified<Keyset> {
+        &self.keyset
+    }
+
+    /// The channel as it was last seen.
+    pub fn last(&self) -> Option<&Verified<Channel>> {
+        self.last.as_ref().map(|(_, channel)| channel)
+    }
+
+    /// Fetches the channel, follows new keysets, and remembers both if they are to be believed; the
+    /// caller writes them down. `now` is the time, seconds since 1970.
+    pub fn refresh(&mut self, fetcher: &Fetcher, now: u64) -> Result<(), RemoteError> {
+        let path = self.channel.path();
+        let bytes = fetcher.small(&path, limits::MAX_CHANNEL_BYTES)?;
+        let unusable = RemoteError::document(fetcher.location(), &path);
+        let document = Unverified::<Channel>::parse(&bytes).map_err(&unusable)?;
+        let mut known = self.clone();
+        let first_version = known.keyset.version();
+        let channel = loop {
+            let verified = document.verify(&known.keyset);
+            match verified {
+                Ok(channel) if channel.keyset <= known.keyset.version() => break channel,
+                _ if known.keyset.version() - first_version >= MAX_KEYSET_STEPS => {
+                    return Err(unusable(verified.err().unwrap_or_else(|| too_new(&known))));
+                }
+                verified => {
+                    let followed = known.follow(fetcher);
+                    match (followed, verified) {
+                        (Ok(()), _) => {}
+                        (Err(error), Err(source)) if is_missing(&error) => {
+                            return Err(unusable(source));
+                        }
+                        (Err(error), _) => return Err(error),
+                    }
+                }
+            }
+        };
+        let judge = Judge {
+            name: &known.channel,
+            last: known.last().map(|channel| &**channel),
+            now,
+        };
+        judge
+            .judge(&channel)
+            .map_err(|source| RemoteError::Distrusted {
+                location: fetcher.location().into(),
+                name: known.channel.to_string().into(),
+                source,
+            })?;
+        known.last = Some((document, channel));
+        *self = known;
+        Ok(())
+    }
+
+    /// Goes on to the next keyset.
+    fn follow(&mut self, fetcher: &Fetcher) -> Result<(), RemoteError> {
+        let path = keyset_path(self.keyset.version().saturating_add(1));
+        let bytes = fetcher.small(&path, limits::MAX_KEYSET_BYTES)?;
+        let unusable = RemoteError::document(fetcher.location(), &path);
+        let document = Unverified::<Keyset>::parse(&bytes).map_err(&unusable)?;
+        let keyset = document.verify_successor(&self.keyset).map_err(&unusable)?;
+        // Whoever had the old keys may have used up the numbers.
+        if keyset.role(Role::Channel) != self.keyset.role(Role::Channel) {
+            self.last = None;
+        }
+        self.keyset_document = document;
+        self.keyset = keyset;
+        Ok(())
+    }
+}
+
+fn too_new(known: &Remote) -> sealroot_format::sign::Error {
+    sealroot_format::sign::Error::LastVersion {
+        version: known.keyset.version(),
+    }
+}
+
+fn is_missing(error: &RemoteError) -> bool {
+    error.class() == sealroot_format::ErrorClass::NotFound
+}
+
+impl File {
+    fn open(&self, remote: &Name) -> Result<Remote, String> {
+        if self.version != VERSION {
+            return Err(format!(
+                "expected version {VERSION}, found {}",
+                self.version
+            ));
+        }
+        let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
+        let document = Unverified::<Keyset>::parse(self.keyset.as_bytes());
+        let document = document.map_err(|error| error.to_string())?;
+        let channel = ChannelName {
+            os: name(&self.os)?,
+            variant: self.variant.as_deref().map(name).transpose()?,
+            stream: name(&self.stream)?,
+            arch: name(&self.arch)?,
+        };
+        let addresses = self.addresses.clone();
+        let opened = Remote::new(remote.clone(), addresses, channel, document);
+        let mut opened = opened.map_err(|error| error.to_string())?;
+        if let Some(text) = &self.channel {
+            let document = Unverified::<Channel>::parse(text.as_bytes());
+            let document = document.map_err(|error| error.to_string())?;
+            let verified = document.verify(&opened.keyset);
+            opened.last = Some((document, verified.map_err(|error| error.to_string())?));
+        }
+        Ok(opened)
+    }
+}

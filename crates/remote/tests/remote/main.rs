@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Publishing and pulling, over directories and servers good and bad.
+
+#![forbid(unsafe_code)]
+
+mod bundle;
+mod channel;
+mod hostile;
+mod publish;
+mod pull;
+mod support;
+
+use std::collections::BTreeSet;
+
+#[test]
+fn every_rule_has_a_test() {
+    let pages = [
+        include_str!("../../../../docs/format/bundle.md"),
+        include_str!("../../../../docs/format/repository.md"),
+    ];
+    let lines = pages.iter().flat_map(|page| page.lines());
+    let rules: BTreeSet<&str> = lines
+        .filter_map(|line| Some(line.strip_prefix("- **")?.split_once("**")?.0))
+        .collect();
+    let tests = [
+        include_str!("bundle.rs"),
+        include_str!("hostile.rs"),
+        include_str!("publish.rs"),
+        include_str!("pull.rs"),
+    ];
+    let lines = tests.iter().flat_map(|text| text.lines());
+    let named = lines.filter_map(|line| line.strip_prefix("// Rules: "));
+    let tested: BTreeSet<&str> = named.flat_map(|rules| rules.split(", ")).collect();
+    assert_eq!(rules, tested);
+}

@@ -1,0 +1,374 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A vendor who builds, signs and publishes releases, and devices that follow.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sealroot::build::{self, Origin};
+use sealroot::monitor::{Monitor, Silent};
+use sealroot::release::{self, ObjectCheck};
+use sealroot::signer::Signer;
+use sealroot::source::Devices;
+use sealroot::store::Store;
+use sealroot_format::digest::CommitId;
+use sealroot_format::sign::secret::SecretKey;
+use sealroot_format::sign::{Channel, Keyset, RoleKeys, Statement, Unverified, Verified};
+use sealroot_remote::RemoteError;
+use sealroot_remote::fetch::{Fetcher, Patience};
+use sealroot_remote::layout::ChannelName;
+use sealroot_remote::plan::Plan;
+use sealroot_remote::publish::{self, DirectoryDestination, Published, Terms, Vendor};
+use sealroot_remote::pull::{Pulled, Puller};
+use sealroot_remote::source::{DirectorySource, HttpSource, Source, Timeouts};
+use sealroot_remote::state::Remote;
+use sealroot_testkit::content::bytes;
+use sealroot_testkit::on_disk::set_times;
+use tempfile::TempDir;
+
+/// The time, seconds since 1970.
+pub(crate) const NOW: u64 = 1_790_000_000;
+
+/// How long a channel is to be believed, seconds.
+pub(crate) const LIFETIME: u64 = 1000;
+
+pub(crate) fn secret(number: u8) -> SecretKey {
+    SecretKey::from_seed(&[number; 32]).expect("a key")
+}
+
+/// A keyset of one root, one release and one channel key, signed by these root keys.
+pub(crate) fn keyset(
+    version: u64,
+    [root, release, channel]: [u8; 3],
+    by: &[u8],
+) -> Unverified<Keyset> {
+    let numbers = [root, release, channel];
+    let roles = numbers.map(|number| RoleKeys::new(1, [secret(number).public().id()]));
+    let keys = numbers.map(|number| *secret(number).public());
+    let keyset = Keyset::new(version, roles, keys).expect("a keyset");
+    signed(&keyset, by)
+}
+
+pub(crate) fn signed<T: sealroot_format::sign::Document>(document: &T, by: &[u8]) -> Unverified<T> {
+    let mut signed = Unverified::unsigned(document).expect("a document");
+    for number in by {
+        let key = secret(*number);
+        let signature = key.sign(signed.message());
+        signed.add(key.public(), signature).expect("added");
+    }
+    signed
+}
+
+pub(crate) const ROOT: u8 = 1;
+pub(crate) const RELEASE: u8 = 2;
+pub(crate) const CHANNEL: u8 = 3;
+
+/// A vendor, and what was published.
+pub(crate) struct Place {
+    directory: TempDir,
+    www: PathBuf,
+    pub(crate) store: Store,
+    pub(crate) keyset: Unverified<Keyset>,
+    /// The key that signs channels.
+    pub(crate) channel_key: u8,
+}
+
+impl Place {
+    pub(crate) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open_or_create(&directory.path().join("vendor")).expect("a store");
+        Self {
+            www: directory.path().join("www"),
+            directory,
+            store,
+            keyset: keyset(1, [ROOT, RELEASE, CHANNEL], &[ROOT]),
+            channel_key: CHANNEL,
+        }
+    }
+
+    /// A vendor who has published releases 1 up to `last`, with deltas from so many.
+    pub(crate) fn with_releases(last: u64, deltas: usize) -> Self {
+        let place = Self::new();
+        for index in 1..=last {
+            place.release(index);
+            place.publish(index, deltas);
+        }
+        place
+    }
+
+    /// What is served.
+    pub(crate) fn www(&self) -> &Path {
+        &self.www
+    }
+
+    pub(crate) fn publish_to(&mut self, www: &Path) {
+        self.www = www.into();
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Builds and signs a release. From one to the next a large file changes a little, one comes, one
+    /// goes, and small files change.
+    pub(crate) fn release(&self, index: u64) -> Verified<Statement> {
+        let root = tempfile::tempdir_in(self.directory.path()).expect("a directory");
+        let write = |path: &str, content: &[u8]| {
+            let path = root.path().join(path);
+            fs::create_dir_all(path.parent().expect("a directory")).expect("made");
+            fs::write(path, content).expect("written");
+        };
+        let mut large = bytes(7, 300_000);
+        large[1000 * usize::try_from(index).expect("small")] ^= 1;
+        write("usr/bin/large", &large);
+        for number in 0..12 {
+            write(
+                &format!("usr/lib/same{number}"),
+                &bytes(100 + number, 20_000),
+            );
+        }
+        for number in index..index + 6 {
+            write(
+                &format!("usr/share/now{number}"),
+                &bytes(1000 + number, 9000),
+            );
+        }
+        write("etc/version", index.to_string().as_bytes());
+        write("etc/text", &bytes(index, 2000));
+        self.release_tree(root.path(), index, "stable")
+    }
+
+    pub(crate) fn release_tree(
+        &self,
+        root: &Path,
+        index: u64,
+        stream: &str,
+    ) -> Verified<Statement> {
+        set_times(root).expect("set");
+        let origin = Origin::Directory {
+            path: root,
+            devices: Devices::Refuse,
+        };
+        let name = |text: &str| text.parse().expect("a name");
+        let wanted = build::Release {
+            os: name("exampleos"),
+            variant: None,
+            stream: name(stream),
+            arch: name("x86_64"),
+            version: None,
+            index,
+            epoch: 0,
+            kernel: None,
+            created: NOW,
+            threshold_bytes: 4096,
+        };
+        let built = build::build(&self.store, origin, &wanted, &Silent).expect("built");
+        let statement = built.statement;
+        let document = signed(&statement, &[RELEASE]);
+        let transaction = self.store.begin(&Silent).expect("begun");
+        let text = document.to_string();
+        transaction
+            .write_statement(&statement.commit, &statement.stream, text.as_bytes())
+            .expect("written");
+        transaction.finish().expect("finished");
+        let keyset = self.keyset.verify_first().expect("a keyset");
+        document.verify(&keyset).expect("verified")
+    }
+
+    pub(crate) fn terms(deltas: usize) -> Terms {
+        Terms {
+            now: NOW,
+            lifetime_seconds: LIFETIME,
+            deltas,
+            keep: None,
+            level: 3,
+        }
+    }
+
+    pub(crate) fn find(&self, index: u64) -> (Verified<Statement>, Unverified<Statement>) {
+        let keyset = self.keyset.verify_first().expect("a keyset");
+        let statements = self.store.list_statements().expect("listed").into_iter();
+        let mut found = statements.map(|(commit, stream): (CommitId, _)| {
+            let (_, document) =
+                release::read_statement(&self.store, commit, Some(&stream)).expect("read");
+            (document.verify(&keyset).expect("verified"), document)
+        });
+        let found = found.find(|(statement, _)| statement.index == index);
+        found.expect("a release")
+    }
+
+    pub(crate) fn publish(&self, index: u64, deltas: usize) -> Published {
+        let published = self.try_publish(index, &Self::terms(deltas), &Silent);
+        published.expect("published")
+    }
+
+    pub(crate) fn try_publish(
+        &self,
+        index: u64,
+        terms: &Terms,
+        monitor: &dyn Monitor,
+    ) -> Result<Published, RemoteError> {
+        let (statement, document) = self.find(index);
+        let signer = Signer::Key(secret(self.channel_key));
+        let vendor = Vendor {
+            store: &self.store,
+            keyset: &self.keyset,
+            signer: &signer,
+        };
+        let name = ChannelName::of_release(&statement);
+        let destination = DirectoryDestination::open(self.www())?;
+        let release = Some((&statement, &document));
+        publish::publish(&destination, &vendor, &name, release, terms, monitor)
+    }
+
+    pub(crate) fn channel_path(&self) -> PathBuf {
+        self.www().join(channel_name().path())
+    }
+
+    pub(crate) fn channel(&self) -> Channel {
+        let bytes = fs::read(self.channel_path()).expect("a channel");
+        let document = Unverified::<Channel>::parse(&bytes).expect("a document");
+        Channel::parse(document.body()).expect("a channel")
+    }
+
+    /// Signs a channel as the vendor would, and puts it in place.
+    pub(crate) fn put_channel(&self, channel: &Channel) {
+        let document = signed(channel, &[self.channel_key]);
+        fs::write(self.channel_path(), document.to_string()).expect("written");
+    }
+
+    /// A device that follows and has nothing.
+    pub(crate) fn device(&self) -> Device {
+        Device::new(self.keyset.clone())
+    }
+
+    /// A device that has a release.
+    pub(crate) fn device_with(&self, index: u64) -> Device {
+        let mut device = self.device();
+        device.pull(self.honest(), Some(index)).expect("pulled");
+        device
+    }
+
+    /// The published directory itself as a source.
+    pub(crate) fn honest(&self) -> Vec<Box<dyn Source>> {
+        vec![Box::new(DirectorySource::new(self.www()))]
+    }
+}
+
+pub(crate) fn channel_name() -> ChannelName {
+    let name = |text: &str| text.parse().expect("a name");
+    ChannelName {
+        os: name("exampleos"),
+        variant: None,
+        stream: name("stable"),
+        arch: name("x86_64"),
+    }
+}
+
+/// A server as a source; it may hardly take any time.
+pub(crate) fn http(url: &str) -> Box<dyn Source> {
+    let timeouts = Timeouts {
+        answer: Duration::from_millis(400),
+        content: Duration::from_millis(400),
+    };
+    Box::new(HttpSource::new(url, timeouts))
+}
+
+pub(crate) fn fetcher(sources: Vec<Box<dyn Source>>) -> Fetcher {
+    let patience = Patience {
+        attempts: 3,
+        pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(1),
+    };
+    Fetcher::new(sources, patience, None)
+}
+
+/// A device that follows the channel.
+pub(crate) struct Device {
+    directory: TempDir,
+    pub(crate) store: Store,
+    pub(crate) remote: Remote,
+}
+
+impl Device {
+    pub(crate) fn new(keyset: Unverified<Keyset>) -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open_or_create(&directory.path().join("store")).expect("a store");
+        let name = "vendor".parse().expect("a name");
+        let remote = Remote::new(name, vec!["unused".into()], channel_name(), keyset);
+        let remote = remote.expect("a remote");
+        remote.save(&store, &Silent).expect("saved");
+        Self {
+            directory,
+            store,
+            remote,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub(crate) fn refresh(&mut self, fetcher: &Fetcher) -> Result<(), RemoteError> {
+        self.refresh_at(fetcher, NOW)
+    }
+
+    pub(crate) fn refresh_at(&mut self, fetcher: &Fetcher, now: u64) -> Result<(), RemoteError> {
+        self.remote = Remote::load(&self.store, &self.remote.name)?;
+        self.remote.refresh(fetcher, now)?;
+        self.remote.save(&self.store, &Silent)
+    }
+
+    pub(crate) fn puller<'d>(&'d self, fetcher: &'d Fetcher) -> Puller<'d> {
+        Puller {
+            store: &self.store,
+            remote: &self.remote,
+            fetcher,
+        }
+    }
+
+    pub(crate) fn plan(&mut self, place: &Place, index: Option<u64>) -> Plan {
+        let fetcher = fetcher(place.honest());
+        self.refresh(&fetcher).expect("refreshed");
+        self.puller(&fetcher).plan(index).expect("a plan")
+    }
+
+    pub(crate) fn pull(
+        &mut self,
+        sources: Vec<Box<dyn Source>>,
+        index: Option<u64>,
+    ) -> Result<Pulled, RemoteError> {
+        self.pull_by(&fetcher(sources), index)
+    }
+
+    pub(crate) fn pull_by(
+        &mut self,
+        fetcher: &Fetcher,
+        index: Option<u64>,
+    ) -> Result<Pulled, RemoteError> {
+        self.refresh(fetcher)?;
+        let puller = self.puller(fetcher);
+        let plan = puller.plan(index)?;
+        puller.pull(&plan, &Silent)
+    }
+
+    /// That the store has the release whole.
+    pub(crate) fn assert_has(&self, statement: &Statement) {
+        let tree = release::check_pack(&self.store, statement).expect("a pack");
+        let verdict = release::verify_objects(&self.store, &tree, ObjectCheck::Hashed, &Silent);
+        let findings = verdict.expect("looked at").findings;
+        assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    pub(crate) fn has_pack(&self, statement: &Statement) -> bool {
+        self.store.open_pack(&statement.pack_digest).is_ok()
+    }
+
+    /// That nothing is left of what was fetched, and nothing in the store is wrong.
+    pub(crate) fn assert_clean(&self) {
+        assert_eq!(self.store.list_parts().expect("listed"), []);
+        let depth = sealroot::check::Depth::Full;
+        let report = sealroot::check::check(&self.store, depth, &Silent).expect("checked");
+        assert!(report.findings.is_empty(), "{:?}", report.findings);
+    }
+}
