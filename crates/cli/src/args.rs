@@ -148,7 +148,7 @@ impl Common {
     /// installed it.
     pub(crate) fn trusted_keyset(&self) -> anyhow::Result<Verified<Keyset>> {
         let path = self.keyset_path();
-        if self.keyset.is_none() && !path.exists() {
+        if self.keyset.is_none() && path.symlink_metadata().is_err() {
             let message = format!("there is no keyset at {}", path.display());
             return Err(Failure::new(ErrorClass::NotFound, message)
                 .hint("name the keys to trust with --keyset FILE (`sealroot keys new` makes one)")
@@ -168,7 +168,8 @@ impl Common {
             &*self.sysroot
         };
         let [administrators, vendors] = KEYSETS.map(|path| root.join(path));
-        if !administrators.exists() && vendors.exists() {
+        // One that is there and cannot be used is an error, and not passed over.
+        if administrators.symlink_metadata().is_err() && vendors.exists() {
             vendors
         } else {
             administrators

@@ -2,6 +2,7 @@
 //! Keysets: who must sign them, and that one which is not signed enough is of no use.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 
 use sealroot_format::ErrorClass;
 
@@ -144,4 +145,20 @@ fn only_root_keys_count() {
         "{signed}"
     );
     assert!(signed.contains("no root key of version 2"), "{signed}");
+}
+
+#[test]
+fn a_keyset_that_is_there_and_cannot_be_read_is_not_passed_over() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let keyset = fs::read(scratch.path("vendor.keyset")).expect("read");
+    scratch.write("root/usr/lib/sealroot/keyset", keyset);
+    let line = format!("--sysroot root --store store verify {commit}");
+    scratch.ok(&line);
+    let administrators = scratch.path("root/etc/sealroot");
+    fs::create_dir_all(&administrators).expect("made");
+    symlink("/nowhere", administrators.join("keyset")).expect("planted");
+    let ran = scratch.run(&line);
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("root/etc/sealroot/keyset"), "{}", ran.err);
 }
