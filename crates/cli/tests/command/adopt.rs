@@ -256,6 +256,13 @@ fn nothing_is_removed_while_an_entry_that_is_not_ours_boots_it() {
         fs::write(&entry, &text).expect("written");
         let _ = fs::remove_file(&copy);
     }
+    // One of ours that was changed to boot nothing may be what boots by default.
+    let elsewhere = format!("{}.0", "f".repeat(64));
+    fs::write(&entry, text.replace(&name, &elsewhere)).expect("written");
+    let refused = machine.run(&format!("revert --yes {BOOT}"));
+    assert_eq!(refused.code, i32::from(ErrorClass::Usage.exit_code()));
+    assert!(machine.scratch.path("root/ostree/verity").exists());
+    fs::write(&entry, &text).expect("written");
     let reverted = machine.run(&format!("revert --yes {BOOT}"));
     assert_eq!(reverted.code, 0, "{}", reverted.err);
     assert!(!entry.exists());

@@ -82,9 +82,9 @@ pub enum AdoptError {
         /// What is missing.
         reason: String,
     },
-    /// Boot entries that are not ours would boot what is to be removed.
+    /// Boot entries that are not ours to remove would boot what is to be removed, or nothing.
     #[error(
-        "boot entries that are not sealroot's to remove boot its deployments: {}",
+        "boot entries that others made or changed boot deployments of sealroot, or did: {}",
         entries.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     StillBooted {

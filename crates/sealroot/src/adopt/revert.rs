@@ -13,7 +13,7 @@ use sealroot_format::policy::DeploymentName;
 
 use super::keep::release_on;
 use super::{AdoptError, error};
-use crate::entry::{Boot, BootIo};
+use crate::entry::{Boot, BootIo, Owner};
 use crate::machine::entries_of_others;
 use crate::monitor::{Monitor, Unit};
 use crate::ostree::Repository;
@@ -87,12 +87,23 @@ pub fn undo<B: BootIo>(
     Ok(reverted)
 }
 
-/// That no boot entry but our own boots a deployment of the store: it would boot nothing afterwards.
+/// That no boot entry but our own boots a deployment of the store, and none of our own was changed and
+/// so cannot be removed: it would boot nothing afterwards.
 pub fn check_undo<B: BootIo>(sysroot: &Path, boot: Option<&Boot<B>>) -> Result<(), AdoptError> {
     let Some(boot) = boot else {
         return Ok(());
     };
-    let others = entries_of_others(&boot.entries()?, &deployments_of(sysroot)?);
+    let found = boot.entries()?;
+    let mut others = entries_of_others(&found, &deployments_of(sysroot)?);
+    let changed = found.in_boot_order().iter();
+    let changed = changed.filter(|entry| matches!(entry.owner, Owner::Changed { .. }));
+    let changed = changed.map(|entry| &entry.file_name);
+    others.extend(
+        changed
+            .filter(|name| !others.contains(name))
+            .cloned()
+            .collect::<Vec<_>>(),
+    );
     if others.is_empty() {
         return Ok(());
     }
