@@ -185,12 +185,14 @@ pub enum StoreError {
     },
     /// An operation of the transaction has failed: it can only be given up.
     #[error(
-        "the transaction on {} has failed before and cannot go on; begin a new one",
+        "the transaction on {} cannot go on since it failed: {cause}",
         location.display()
     )]
     Failed {
         /// The store.
         location: PathBuf,
+        /// Why it failed.
+        cause: String,
     },
 }
 

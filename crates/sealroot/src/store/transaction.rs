@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::io::Errno;
 use sealroot_format::digest::VerityDigest;
@@ -53,7 +53,8 @@ pub struct Transaction<'s, I: StoreIo = super::KernelIo> {
     pub(super) batch: Batch<I::File>,
     pub(super) dirty: DirtyDirectories,
     is_marked: Mutex<bool>,
-    has_failed: AtomicBool,
+    /// What failed first.
+    failure: Mutex<Option<String>>,
     added: Counter,
     pub(super) linked: Counter,
     present: Counter,
@@ -63,7 +64,7 @@ impl<I: StoreIo> fmt::Debug for Transaction<'_, I> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Transaction")
             .field("location", &self.store.location())
-            .field("has_failed", &self.has_failed)
+            .field("failure", &self.failure)
             .finish_non_exhaustive()
     }
 }
@@ -108,7 +109,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             batch: Batch::new(),
             dirty: DirtyDirectories::default(),
             is_marked: Mutex::new(false),
-            has_failed: AtomicBool::new(false),
+            failure: Mutex::new(None),
             added: Counter::default(),
             linked: Counter::default(),
             present: Counter::default(),
@@ -148,16 +149,19 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
     }
 
     /// Notes a failure: after one, nothing of this transaction counts.
-    pub(crate) fn attempt<T, E: From<StoreError>>(
+    pub(crate) fn attempt<T, E: From<StoreError> + fmt::Display>(
         &self,
         work: impl FnOnce() -> Result<T, E>,
     ) -> Result<T, E> {
-        if self.has_failed.load(Ordering::Acquire) {
+        if let Some(cause) = &*held(&self.failure) {
             return Err(E::from(StoreError::Failed {
                 location: self.store.location().into(),
+                cause: cause.clone(),
             }));
         }
-        work().inspect_err(|_| self.has_failed.store(true, Ordering::Release))
+        work().inspect_err(|error| {
+            held(&self.failure).get_or_insert_with(|| error.to_string());
+        })
     }
 
     /// Says on the filesystem that there may be names which are not durable. Before the first.

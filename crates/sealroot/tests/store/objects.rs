@@ -160,6 +160,7 @@ fn content_that_is_not_what_was_announced_leaves_nothing() {
         assert_eq!(error.class(), ErrorClass::Untrusted);
         let error = transaction.finish().expect_err("it has failed");
         assert!(matches!(error, StoreError::Failed { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
     }
     assert_eq!(
         files_below(&scratch.location().join("objects")),
