@@ -13,7 +13,7 @@ use super::durable::held;
 use super::error::StoreError;
 use super::files::{again, failed, full_path, measure};
 use super::io::{FileKind, StoreIo};
-use super::path::{StorePath, known, object_path};
+use super::path::{StorePath, known};
 use super::presence::Fault;
 use super::staged::{Staged, Target, enable_patiently};
 use super::{Store, Transaction};
@@ -60,11 +60,7 @@ impl<I: StoreIo> Transaction<'_, I> {
             if !held(self.shard(digest)).insert(*digest) {
                 return Ok(Taken::Linked);
             }
-            let target = Target {
-                path: object_path(digest),
-                digest: *digest,
-                size_bytes,
-            };
+            let target = Target::object(*digest, size_bytes);
             let file = match self.store().prepare_foreign(file, &target)? {
                 Ok(file) => file,
                 Err(reason) => {

@@ -13,7 +13,7 @@ use super::config::VeritySupport;
 use super::error::StoreError;
 use super::files::{again, failed, failed_needing, full_path, write_all};
 use super::io::StoreIo;
-use super::path::{StoreDir, StorePath};
+use super::path::{StoreDir, StorePath, object_path};
 use super::presence::Fault;
 
 /// How often enabling fs-verity is tried while somebody has the file open for writing: a child
@@ -32,6 +32,17 @@ pub(super) struct Target {
     pub(super) digest: VerityDigest,
     /// The size it must have.
     pub(super) size_bytes: u64,
+}
+
+impl Target {
+    /// An object.
+    pub(super) fn object(digest: VerityDigest, size_bytes: u64) -> Self {
+        Self {
+            path: object_path(&digest),
+            digest,
+            size_bytes,
+        }
+    }
 }
 
 /// A complete new file, not durable yet and without a name.

@@ -260,11 +260,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             if !held(self.shard(digest)).insert(*digest) {
                 return Ok(());
             }
-            let target = Target {
-                path: object_path(digest),
-                digest: *digest,
-                size_bytes,
-            };
+            let target = Target::object(*digest, size_bytes);
             let staged = self.stage_object(target, content)?;
             self.enqueue(staged, &self.added)
         })
@@ -294,11 +290,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         if self.has_object(&digest, size_bytes)? || !held(self.shard(&digest)).insert(digest) {
             return Ok(());
         }
-        let target = Target {
-            path: object_path(&digest),
-            digest,
-            size_bytes,
-        };
+        let target = Target::object(digest, size_bytes);
         self.enqueue(Staged { file, target }, counter)
     }
 
@@ -329,11 +321,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         if !held(self.shard(digest)).insert(*digest) {
             return Ok(());
         }
-        let target = Target {
-            path: object_path(digest),
-            digest: *digest,
-            size_bytes,
-        };
+        let target = Target::object(*digest, size_bytes);
         match self.stage_object(target, ObjectContent::Stream(content)) {
             Err(error) if error.is_about_content() => {
                 held(self.shard(digest)).remove(digest);
