@@ -57,13 +57,10 @@ pub struct Fetcher {
 
 impl fmt::Debug for Fetcher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let locations: Vec<_> = self
-            .sources
-            .iter()
-            .map(|source| source.location())
-            .collect();
         let mut fields = f.debug_struct("Fetcher");
-        fields.field("sources", &locations).finish_non_exhaustive()
+        fields
+            .field("sources", &self.location())
+            .finish_non_exhaustive()
     }
 }
 

@@ -21,7 +21,7 @@ use sealroot_format::{ErrorClass, limits};
 
 use crate::bundle::{self, Head};
 use crate::error::RemoteError;
-use crate::fetch::{self, Fetcher, Traffic};
+use crate::fetch::{self, Fetcher};
 use crate::layout::{ChannelName, Kind};
 use crate::part::{Fetch, MAX_MISMATCHES, Piece};
 use crate::plan::{Plan, Step};
@@ -66,11 +66,6 @@ impl Puller<'_> {
             name: self.remote.name.clone(),
             reason: "its channel was never fetched".into(),
         })
-    }
-
-    /// What was asked for and came so far.
-    pub fn traffic(&self) -> Traffic {
-        self.fetcher.traffic()
     }
 
     /// The way to the release with this index, or the newest.

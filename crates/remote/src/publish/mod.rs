@@ -343,15 +343,14 @@ impl Publishing<'_> {
                 continue;
             };
             let tree = release::read_pack(self.vendor.store, &statement)?.tree;
-            let path = Kind::Bundle.path(&release.bundle);
-            let head = self.destination.read(&path, release.bundle.head_bytes)?;
-            let Some(head) = head.filter(|head| bundle::sha256(head) == release.bundle.head) else {
+            let Some(head) = read_head(self.destination, &release.bundle)? else {
+                let path = Kind::Bundle.path(&release.bundle);
                 self.monitor.warn(format!(
                     "{path} is not what was published; its objects are published again"
                 ));
                 continue;
             };
-            let places = Head::parse(&head)?.places(&release.bundle)?;
+            let places = head.places(&release.bundle)?;
             let objects = delta::objects_in_order(&tree).into_iter();
             earlier.extend(objects.map(|(digest, _)| digest).zip(places));
         }
@@ -458,6 +457,16 @@ impl Publishing<'_> {
         let scratch: io::Result<File> = self.vendor.store.create_scratch();
         scratch.map_err(RemoteError::io("put aside what is made"))
     }
+}
+
+/// The head of a published bundle; `None` if it is not there as it was published.
+fn read_head(
+    destination: &dyn Destination,
+    bundle: &RemoteFile,
+) -> Result<Option<Head>, RemoteError> {
+    let head = destination.read(&Kind::Bundle.path(bundle), bundle.head_bytes)?;
+    let head = head.filter(|head| bundle::sha256(head) == bundle.head);
+    head.map(|head| Head::parse(&head)).transpose()
 }
 
 fn refuse(error: impl fmt::Display) -> RemoteError {

@@ -8,7 +8,7 @@ use sealroot_format::limits;
 use sealroot_format::sign::{Channel, Unverified};
 
 use super::destination::{Destination, Listed};
-use crate::bundle::{self, Head};
+use super::read_head;
 use crate::error::RemoteError;
 use crate::layout::Kind;
 
@@ -44,16 +44,18 @@ pub fn prune(
         for release in &channel.releases {
             live.insert(Kind::Statement.path(&release.statement));
             let path = Kind::Bundle.path(&release.bundle);
-            let head = destination.read(&path, release.bundle.head_bytes)?;
-            let head = head.filter(|head| bundle::sha256(head) == release.bundle.head);
+            let head = read_head(destination, &release.bundle)?;
             let head = head.ok_or_else(|| RemoteError::Publish {
                 reason: format!(
                     "{path} is not what was published: publish release {} again",
                     release.index
                 ),
             })?;
-            let others = Head::parse(&head)?.others().to_vec();
-            live.extend(others.iter().map(|other| Kind::Bundle.path_of(other)));
+            live.extend(
+                head.others()
+                    .iter()
+                    .map(|other| Kind::Bundle.path_of(other)),
+            );
             live.insert(path);
         }
         live.extend(
