@@ -14,9 +14,9 @@ fn main() -> ExitCode {
         sealroot_boot::run_for_another();
         return ExitCode::SUCCESS;
     }
-    let _ = std::io::Write::write_all(
-        &mut std::io::stderr(),
-        b"sealroot-boot: this runs only in an initramfs: as process 1, or with --sysroot\n",
-    );
+    let notice = sealroot_format::policy::BOOT_PROGRAM_NOTICE;
+    // Not `eprintln`, which panics where nobody listens.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), notice.as_bytes());
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), b"\n");
     ExitCode::from(2)
 }

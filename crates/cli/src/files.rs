@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Files of the user's, read and written whole.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use sealroot::input;
 use sealroot_format::ErrorClass;
 
 use crate::failure::Failure;
@@ -25,13 +27,25 @@ pub(crate) fn expect_directory(path: &Path, what: &str, expected: &str) -> anyho
     Err(Failure::new(ErrorClass::Usage, message).into())
 }
 
-/// Reads a file; errors name it.
-pub(crate) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
-    if path.is_dir() {
-        let message = format!("{} is a directory, expected a file", path.display());
-        return Err(Failure::new(ErrorClass::Usage, message).into());
-    }
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+/// Reads a small file or pipe, of at most one byte more than `limit_bytes`; errors name it.
+pub(crate) fn read(path: &Path, limit_bytes: usize) -> anyhow::Result<Vec<u8>> {
+    input::read(path, limit_bytes).map_err(|error| cannot("read", path, error))
+}
+
+/// Opens a regular file for reading; errors name it.
+pub(crate) fn open(path: &Path) -> anyhow::Result<File> {
+    input::open_regular(path).map_err(|error| cannot("open", path, error))
+}
+
+/// An error about a file that the user named.
+pub(crate) fn cannot(action: &str, path: &Path, error: io::Error) -> anyhow::Error {
+    let name = path.display();
+    let class = match error.kind() {
+        io::ErrorKind::InvalidInput => ErrorClass::Usage,
+        io::ErrorKind::NotFound => ErrorClass::NotFound,
+        _ => return anyhow::Error::new(error).context(format!("cannot {action} {name}")),
+    };
+    Failure::new(class, format!("cannot {action} {name}: {error}")).into()
 }
 
 /// That a file to be written does not lie in the tree that is to be read. `what` it is.
@@ -77,7 +91,7 @@ fn replaceable(path: &Path) -> anyhow::Result<PathBuf> {
 /// Writes a file through `fill`; it appears whole and durable or, on any error, not at all.
 pub(crate) fn replace(
     path: &Path,
-    fill: impl FnOnce(&mut File) -> anyhow::Result<()>,
+    fill: impl FnOnce(&mut BufWriter<&mut File>) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let target = replaceable(path)?;
     let directory = match target.parent() {
@@ -92,7 +106,10 @@ pub(crate) fn replace(
             File::options().write(true).create_new(true).open(path)
         })
         .with_context(cannot)?;
-    fill(file.as_file_mut()).with_context(cannot)?;
+    let mut out = BufWriter::new(file.as_file_mut());
+    fill(&mut out)?;
+    out.flush().with_context(cannot)?;
+    drop(out);
     file.as_file()
         .set_permissions(Permissions::from_mode(0o644))
         .with_context(cannot)?;

@@ -15,7 +15,7 @@ use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
 use sealroot::release::ReleaseError;
 use sealroot::source::SourceError;
-use sealroot::store::StoreError;
+use sealroot::store::{CONFIG_NAME, StoreDir, StoreError};
 use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
@@ -89,7 +89,7 @@ fn of_activate(error: &ActivateError) -> Option<String> {
         ActivateError::Entry(error) => of_entry(error),
         ActivateError::Initrd(error) => of_initrd(error),
         ActivateError::NoRootDevice { .. } => {
-            Some("name it with --root UUID=, PARTUUID= or LABEL=".into())
+            Some("name it with --root UUID=, PARTUUID= or LABEL=, and without --stage".into())
         }
         ActivateError::Flag { name, .. } => {
             let commit = name.commit.to_hex();
@@ -241,11 +241,15 @@ fn of_machine(error: &MachineError) -> Option<String> {
              rename that one"
                 .into(),
         ),
-        MachineError::MissingPack { .. } | MachineError::BadPack { .. } => Some(format!(
+        MachineError::BadPack { .. } => Some(format!(
             "{BUILD_AGAIN}, or `sealroot undeploy` what needs it; then prune"
         )),
+        MachineError::MissingPack { .. } => Some(format!(
+            "{BUILD_AGAIN}, or `sealroot undeploy` what needs it; then prune. {OF_ANOTHER_STORE}"
+        )),
         MachineError::ForeignMount { place } => Some(format!(
-            "unmount {}; if nothing is mounted there, remove its record in /run/sealroot/mounts",
+            "unmount {}; if nothing is mounted there, remove its record in /run/sealroot/mounts. \
+             {OF_ANOTHER_STORE}",
             place.display()
         )),
         _ => None,
@@ -315,6 +319,15 @@ fn of_source(error: &SourceError) -> Option<String> {
 
 fn of_store(error: &StoreError) -> Option<String> {
     let hint = match error {
+        StoreError::Io { path, source, .. }
+            if source.kind() == io::ErrorKind::NotFound && is_part_of_a_store(path) =>
+        {
+            return Some(format!(
+                "`mkdir {}`: a store has it though it may be empty, and some ways to copy one leave \
+                 it out",
+                path.display()
+            ));
+        }
         StoreError::Io {
             operation: "open",
             source,
@@ -325,13 +338,30 @@ fn of_store(error: &StoreError) -> Option<String> {
             "if it was damaged, remove it: `sealroot build` makes a new one and keeps the rest; \
              then look at that with `sealroot check --full`"
         }
-        StoreError::NoSpace { .. } => "make room and do the same again: it goes on where it was",
+        StoreError::NoSpace { .. } => {
+            "make room and do the same again: it goes on where it was. `sealroot prune` deletes \
+             what an earlier run had put aside; on a disk full to the last block, first remove some \
+             other file of 2 MiB or more on it"
+        }
         StoreError::Damaged { path, .. } => return Some(remove_and_build([&**path])),
         StoreError::NotFound { .. } => BUILD_AGAIN,
         _ => return None,
     };
     Some(hint.into())
 }
+
+/// Whether it is a directory that every store has.
+fn is_part_of_a_store(path: &Path) -> bool {
+    let is_part = |name| StoreDir::ALL.iter().any(|part| part.name() == name);
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(is_part)
+        && path
+            .parent()
+            .is_some_and(|store| store.join(CONFIG_NAME).is_file())
+}
+
+const OF_ANOTHER_STORE: &str = "If it is another store that runs or is mounted here, say so with \
+                                --run and an empty directory";
 
 const NO_STORE: &str = "name the store with --store DIR, or its sysroot with --sysroot DIR; \
                         `sealroot build` makes a new one";

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use sealroot::store::Store;
-use sealroot::{deploy, release};
+use sealroot::{deploy, input, release};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::erofs::ReadAt;
@@ -23,6 +23,7 @@ use sealroot_format::tree::Tree;
 use crate::args::Common;
 use crate::commit::CommitPrefix;
 use crate::failure::Failure;
+use crate::files;
 
 /// A pack to look at, on the command line.
 #[derive(Clone, Debug, Args)]
@@ -188,7 +189,7 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
             .hint("only `sealroot dump` takes a directory")
             .into());
     }
-    File::open(path).map_err(|error| match error.kind() {
+    input::open_regular(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             let message = format!("{name} is no commit, no deployment and no file");
             Failure::new(ErrorClass::NotFound, message)
@@ -198,7 +199,7 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
                 )
                 .into()
         }
-        _ => anyhow::Error::new(error).context(format!("cannot open {name}")),
+        _ => files::cannot("open", path, error),
     })
 }
 

@@ -20,6 +20,8 @@ use sealroot_format::{
 };
 use zeroize::Zeroizing;
 
+use crate::input;
+
 /// Longer than any secret key file.
 const SECRET_FILE_BYTES: usize = 128;
 
@@ -36,7 +38,7 @@ pub fn generate() -> Result<SecretKey, Error> {
 /// Reads a secret key file.
 pub fn read_secret_key(path: &Path) -> Result<SecretKey, Error> {
     let mut buffer = Zeroizing::new([0; SECRET_FILE_BYTES]);
-    let read = File::open(path).and_then(|mut file| {
+    let read = input::open(path).and_then(|mut file| {
         let mut filled = 0;
         loop {
             let count = file.read(&mut buffer[filled..])?;
@@ -177,13 +179,7 @@ fn sync_directory(of: &Path) -> io::Result<()> {
 }
 
 fn read(path: &Path, limit_bytes: usize) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    // One more than allowed, so that the reader of the text sees that it is too long.
-    let limit = limit_bytes as u64 + 1;
-    File::open(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .map_err(|source| Error::io("read", path, source))?;
-    Ok(bytes)
+    input::read(path, limit_bytes).map_err(|source| Error::io("read", path, source))
 }
 
 /// Writes a file that is not there yet; one half-written is removed.
@@ -278,7 +274,7 @@ impl Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorClass::NotFound
             }
-            Self::Io { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+            Self::Io { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
                 ErrorClass::Usage
             }
             Self::Io { .. } | Self::Random(_) => ErrorClass::Io,

@@ -11,6 +11,7 @@
 //! * [`store`]: `/ostree/verity`, durable and deduplicated;
 //! * [`build`]: a source into a pack and objects in a store, and its unsigned statement;
 //! * [`import`]: a release from an OSTree commit that is there, and the vendor's statement;
+//! * [`input`]: files that people or settings name, opened without waiting;
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
 //! * [`delta`]: what makes one release of another, in one file;
@@ -36,6 +37,7 @@ pub mod entry;
 pub mod etc;
 pub mod import;
 pub mod initramfs;
+pub mod input;
 pub mod keys;
 pub mod machine;
 pub mod monitor;

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use sealroot::initramfs::{self, Error, ModuleRequest, Options};
 use sealroot_format::ErrorClass;
+use sealroot_format::policy::BOOT_PROGRAM_NOTICE;
 use sealroot_format::sign::{Keyset, RoleKeys, Unverified, secret::SecretKey};
 
 const POLICY: &[u8] = b"sealroot policy 1
@@ -46,6 +47,7 @@ fn elf(segment: u32) -> Vec<u8> {
     bytes[0x36] = 56;
     bytes[0x38] = 1;
     bytes[64..68].copy_from_slice(&segment.to_le_bytes());
+    bytes.extend_from_slice(BOOT_PROGRAM_NOTICE.as_bytes());
     bytes
 }
 
@@ -206,6 +208,7 @@ fn only_a_static_program_can_be_init() {
         (elf(PT_INTERP), "one that needs a dynamic loader"),
         (b"#!/bin/sh\n".to_vec(), "found something else"),
         (elf(PT_LOAD)[..70].to_vec(), "ends too early"),
+        (elf(PT_LOAD)[..120].to_vec(), "another program"),
     ] {
         fs::write(&fixture.program, program).expect("a file");
         let error = fixture.build(&[]).expect_err("it is no static program");

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use sealroot::activate::{self, Aim, Initramfs, Machine, Parts, SoFar, Staged, Wishes};
 use sealroot::deploy::{self, DeployError, Request};
@@ -18,10 +17,10 @@ use sealroot::machine;
 use sealroot::monitor::Monitor;
 use sealroot::release;
 use sealroot::store::{Store, Transaction};
-use sealroot_format::ErrorClass;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
 use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
 use sealroot_format::tree::Tree;
+use sealroot_format::{ErrorClass, limits};
 
 use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
@@ -362,12 +361,11 @@ impl EntryArgs {
         let Some(path) = &self.initramfs else {
             return Ok(None);
         };
-        let open = || File::open(path).with_context(|| format!("cannot read {}", path.display()));
         // One that is put together in a way that we do not know may boot all the same.
-        let carried = initramfs::scan(&mut open()?).ok();
+        let carried = initramfs::scan(&mut files::open(path)?).ok();
         let policy = carried.and_then(|carried| carried.policy);
         let policy = policy.and_then(|bytes| Policy::parse(&bytes).ok());
-        Ok(Some((open()?, policy)))
+        Ok(Some((files::open(path)?, policy)))
     }
 }
 
@@ -426,7 +424,7 @@ impl Installed {
     fn of(common: &Common) -> anyhow::Result<Self> {
         Ok(Self {
             boot_program: initramfs::installed_boot_program(),
-            keyset: files::read(&common.keyset_path())?,
+            keyset: files::read(&common.keyset_path(), limits::MAX_KEYSET_BYTES)?,
         })
     }
 

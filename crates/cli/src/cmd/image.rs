@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot image`
 
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
@@ -108,10 +108,10 @@ impl Image {
         let mut report = None;
         match &self.file {
             None => report = Some(self.write(&tree, threshold_bytes, &mut io::sink())?),
-            Some(path) => files::replace(path, |file| {
-                let mut out = BufWriter::new(file);
-                report = Some(self.write(&tree, threshold_bytes, &mut out)?);
-                Ok(out.flush()?)
+            Some(path) => files::replace(path, |out| {
+                let written = self.write(&tree, threshold_bytes, out);
+                report = Some(written.with_context(|| format!("cannot write {}", path.display()))?);
+                Ok(())
             })?,
         }
         output.emit(&report.context("nothing was written")?)

@@ -2,18 +2,18 @@
 //! `sealroot initramfs`
 
 use std::fs;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use sealroot::initramfs::{self, ModuleRequest};
-use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
     CommandLine, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
 };
 use sealroot_format::sign::Name;
+use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -204,17 +204,29 @@ impl Report for Made {
 }
 
 impl Initramfs {
+    /// The policy, refused here rather than on the machine that has to boot.
+    fn policy(&self) -> anyhow::Result<Vec<u8>> {
+        if let Some(file) = &self.policy {
+            let bytes = files::read(file, limits::MAX_POLICY_BYTES)?;
+            Policy::parse(&bytes).with_context(|| format!("policy {}", file.display()))?;
+            return Ok(bytes);
+        }
+        let bytes = self.choices.policy()?.to_string().into_bytes();
+        match Policy::parse(&bytes) {
+            Ok(_) => Ok(bytes),
+            Err(error) => {
+                let message = format!("these options make no policy: {error}");
+                Err(Failure::new(ErrorClass::Usage, message).into())
+            }
+        }
+    }
+
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let expected = "the directory of a kernel's modules";
         files::expect_directory(&self.modules, "--modules", expected)?;
-        let policy = match &self.policy {
-            Some(file) => files::read(file)?,
-            None => self.choices.policy()?.to_string().into_bytes(),
-        };
-        // Refused here rather than on the machine that has to boot.
-        Policy::parse(&policy).context("the policy is not valid")?;
+        let policy = self.policy()?;
         common.trusted_keyset()?;
-        let keyset = files::read(&common.keyset_path())?;
+        let keyset = files::read(&common.keyset_path(), limits::MAX_KEYSET_BYTES)?;
 
         if let Some(release) = old_kernel(&self.modules) {
             output.warn(&format!(
@@ -240,10 +252,9 @@ impl Initramfs {
             modules: &modules,
         };
         let mut summary = None;
-        files::replace(&self.output, |file| {
-            let mut out = BufWriter::new(file);
-            summary = Some(initramfs::build(&options, &mut out)?);
-            Ok(out.flush()?)
+        files::replace(&self.output, |out| {
+            summary = Some(initramfs::build(&options, out)?);
+            Ok(())
         })?;
         let summary = summary.context("nothing was written")?;
         output.emit(&Made {

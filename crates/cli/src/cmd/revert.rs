@@ -74,8 +74,8 @@ impl Report for RevertedReport {
         } else if self.removed_files == 0 && is_nothing {
             writeln!(out, "there is nothing of sealroot here")?;
         } else {
-            let files = counted(self.removed_files, "file or link");
-            writeln!(out, "removed the store: {files}")?;
+            let names = counted(self.removed_files, "name");
+            writeln!(out, "removed the store: {names} of files")?;
             writeln!(
                 out,
                 "fs-verity stays on the files that have it; OSTree does not mind"

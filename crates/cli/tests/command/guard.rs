@@ -49,6 +49,74 @@ fn only_regular_files_are_replaced() {
 }
 
 #[test]
+fn nothing_waits_for_what_is_no_file() {
+    const INITRAMFS: &str = "initramfs -o initramfs.img --modules tree";
+    let scratch = Scratch::new();
+    let commit = scratch.built();
+    scratch.write("fifos/etc/sealroot/nothing", "");
+    scratch.write("repo/objects/nothing", "");
+    let fifos = "fifo repo/config fifos/etc/sealroot/keyset";
+    let made = scratch.command_of("mkfifo", fifos).status();
+    assert!(made.expect("mkfifo starts").success());
+
+    for command in ["ls", "dump", "cat", "unpack", "mount"] {
+        let rest = match command {
+            "cat" => "/etc/hostname",
+            "unpack" | "mount" => "out",
+            _ => "",
+        };
+        for (file, found) in [("fifo", "a fifo"), ("/dev/zero", "a device")] {
+            let line = format!("{STORE} {command} {file} {rest}");
+            scratch.refused(
+                ErrorClass::Usage,
+                &line,
+                &["expected a regular file", found],
+            );
+        }
+    }
+    let of_repository = "build --ostree repo main --os exampleos --stream stable --index 2";
+    for (line, class, word) in [
+        (
+            &*format!("--store store --keyset fifo verify {commit}"),
+            ErrorClass::Corrupt,
+            "the end of the text",
+        ),
+        (
+            "--store store --sysroot fifos keys show fifos/etc/sealroot/keyset",
+            ErrorClass::Corrupt,
+            "the end of the text",
+        ),
+        (
+            &format!("{STORE} sign {commit} --key fifo"),
+            ErrorClass::Corrupt,
+            "an empty file",
+        ),
+        (
+            &format!("{STORE} sign {commit} --key /dev/zero"),
+            ErrorClass::Usage,
+            "found a device",
+        ),
+        (
+            &format!("{STORE} {of_repository}"),
+            ErrorClass::Corrupt,
+            "expected a regular file",
+        ),
+        (
+            &format!("{STORE} {INITRAMFS} --policy fifo"),
+            ErrorClass::Corrupt,
+            "the end of the text",
+        ),
+        (
+            &format!("{STORE} {INITRAMFS} --policy /dev/zero"),
+            ErrorClass::Usage,
+            "found a device",
+        ),
+    ] {
+        scratch.refused(class, line, &[word]);
+    }
+}
+
+#[test]
 fn nothing_is_put_into_the_tree_that_is_read() {
     let scratch = Scratch::new();
     scratch.small_tree();

@@ -35,6 +35,10 @@ pub const POLICY_PATH: &str = "etc/sealroot/policy";
 /// Where the keyset is inside the initramfs.
 pub const KEYSET_PATH: &str = "etc/sealroot/keyset";
 
+/// What the boot program says where it is run as a command; and it is known by it.
+pub const BOOT_PROGRAM_NOTICE: &str =
+    "sealroot-boot: this runs only in an initramfs: as process 1, or with --sysroot";
+
 /// What is enforced, and against whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {

@@ -6,17 +6,20 @@ mod cpio;
 mod modules;
 mod scan;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use sealroot_format::ErrorClass;
 use sealroot_format::codec::Cursor;
-use sealroot_format::policy::{self, KEYSET_PATH, POLICY_PATH, Policy};
+use sealroot_format::policy::{self, BOOT_PROGRAM_NOTICE, KEYSET_PATH, POLICY_PATH, Policy};
 use sealroot_format::sign::{self, Keyset, Unverified};
 
+use crate::input;
 use cpio::{Archive, Entry};
 use modules::KernelModules;
+
+/// More than any boot program takes, which is below 2 MiB.
+const MAX_BOOT_PROGRAM_BYTES: usize = 64 << 20;
 
 /// The name of the boot program's file.
 pub const BOOT_PROGRAM: &str = "sealroot-boot";
@@ -110,8 +113,8 @@ pub enum Error {
         /// What is wrong.
         source: sign::Error,
     },
-    /// The boot program could not run where there is nothing but itself.
-    #[error("boot program {}: expected a static 64-bit ELF program, found {found}", path.display())]
+    /// It is not the boot program, or could not run where there is nothing but itself.
+    #[error("boot program {}: expected sealroot's own, a static 64-bit ELF program, found {found}", path.display())]
     BootProgram {
         /// The program.
         path: PathBuf,
@@ -126,6 +129,9 @@ impl Error {
         match self {
             Self::Read { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 ErrorClass::NotFound
+            }
+            Self::Read { source, .. } if source.kind() == io::ErrorKind::InvalidInput => {
+                ErrorClass::Usage
             }
             Self::Read { .. } | Self::Write { .. } => ErrorClass::Io,
             Self::NoModuleList { .. } | Self::MissingModule { .. } => ErrorClass::NotFound,
@@ -156,11 +162,12 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
     Unverified::<Keyset>::parse(options.keyset)
         .and_then(|document| document.verify_first())
         .map_err(|source| Error::Keyset { source })?;
-    let program = fs::read(options.boot_program).map_err(|source| Error::Read {
+    let program = input::read(options.boot_program, MAX_BOOT_PROGRAM_BYTES);
+    let program = program.map_err(|source| Error::Read {
         path: options.boot_program.to_owned(),
         source,
     })?;
-    check_static(&program).map_err(|found| Error::BootProgram {
+    check_program(&program).map_err(|found| Error::BootProgram {
         path: options.boot_program.to_owned(),
         found,
     })?;
@@ -200,6 +207,18 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
 
 fn file(mode: u16, content: Vec<u8>) -> Entry {
     Entry::File { mode, content }
+}
+
+/// That it is the boot program, which says so if it is run as a command.
+fn check_program(program: &[u8]) -> Result<(), &'static str> {
+    check_static(program)?;
+    let notice = BOOT_PROGRAM_NOTICE.as_bytes();
+    let mut windows = program.windows(notice.len());
+    match windows.any(|window| window == notice) {
+        _ if program.len() > MAX_BOOT_PROGRAM_BYTES => Err("one that is too large"),
+        true => Ok(()),
+        false => Err("another program"),
+    }
 }
 
 /// That an ELF program asks for no dynamic loader (`elf(5)`: no program header `PT_INTERP`).

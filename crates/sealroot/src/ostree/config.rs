@@ -90,13 +90,15 @@ pub(super) fn read_text(path: &Path, file: File) -> Result<String, OstreeError> 
         expected,
         found: found.into(),
     };
+    let read_error = |source| OstreeError::Read {
+        path: path.into(),
+        source,
+    };
+    if !file.metadata().map_err(read_error)?.is_file() {
+        return Err(error("file", "a regular file", "something else"));
+    }
     let mut text = Vec::new();
-    file.take(max.saturating_add(1))
-        .read_to_end(&mut text)
-        .map_err(|source| OstreeError::Read {
-            path: path.into(),
-            source,
-        })?;
+    (file.take(max.saturating_add(1)).read_to_end(&mut text)).map_err(read_error)?;
     if text.len() as u64 > max {
         return Err(error("size", "at most 1 MiB", "more"));
     }

@@ -16,7 +16,7 @@ use sealroot_format::sign::Name;
 
 use super::error::{ObjectError, OstreeError};
 use super::gvariant::Dictionary;
-use super::repository::{Repository, object_path, open_beneath};
+use super::repository::{Repository, TO_READ, object_path, open_beneath};
 use crate::store::{StorePath, parse_statement_name};
 
 /// The key of a release statement in a commit's detached metadata.
@@ -91,8 +91,7 @@ impl Repository {
             path: self.path.join(&path),
             source,
         };
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = open_beneath(&self.root, &path, flags);
+        let file = open_beneath(&self.root, &path, TO_READ);
         let file = file.map_err(|errno| read_error(errno.into()))?;
         let mut bytes = Vec::new();
         // One byte more than is taken for a statement.

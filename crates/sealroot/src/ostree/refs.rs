@@ -14,7 +14,7 @@ use sealroot_format::digest::CommitId;
 use sealroot_format::limits;
 
 use super::error::OstreeError;
-use super::repository::{Repository, open_beneath};
+use super::repository::{Repository, TO_READ, open_beneath};
 
 /// The name of a ref.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,7 +157,7 @@ impl Repository {
         rustix::fs::openat2(
             directory,
             name,
-            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            TO_READ,
             FileMode::empty(),
             ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS,
         )

@@ -57,7 +57,7 @@ impl Repository {
             .map_err(not_a_repository("it cannot be opened"))?;
         let objects = open_beneath(&root, "objects", flags)
             .map_err(not_a_repository("it has no directory objects"))?;
-        let config = open_beneath(&root, "config", OFlags::RDONLY | OFlags::CLOEXEC)
+        let config = open_beneath(&root, "config", TO_READ)
             .map_err(not_a_repository("it has no file config"))?;
         let config = Config::read(path, File::from(config))?;
         Ok(Self {
@@ -105,9 +105,7 @@ impl Repository {
         extension: &str,
     ) -> Result<(File, rustix::fs::Stat), ObjectError> {
         let path = object_path(checksum, extension);
-        // O_NONBLOCK: a fifo must not hold us up.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file = match open_beneath(&self.objects, &path, flags) {
+        let file = match open_beneath(&self.objects, &path, TO_READ) {
             Ok(fd) => File::from(fd),
             Err(Errno::NOENT | Errno::NOTDIR) => return Err(ObjectError::Missing),
             Err(Errno::LOOP) => return Err(wrong_type("a symlink")),
@@ -146,6 +144,12 @@ fn wrong_type(found: &str) -> ObjectError {
         found: found.into(),
     }
 }
+
+/// How a file is opened that is to be read: a fifo in its place must not hold us up.
+pub(super) const TO_READ: OFlags = OFlags::RDONLY
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::NOCTTY)
+    .union(OFlags::CLOEXEC);
 
 /// Opens what `path` names beneath `directory`, through no symlink.
 pub(super) fn open_beneath(

@@ -27,7 +27,7 @@ pub enum StoreError {
     },
     /// The filesystem or a quota is full.
     #[error(
-        "no space left to {operation} {}: {} needed, {} available; nothing incomplete was kept",
+        "no space left to {operation} {}: {} needed, {} available",
         path.display(), bytes_or_unknown(*needed_bytes), bytes_or_unknown(*available_bytes)
     )]
     NoSpace {

@@ -16,7 +16,7 @@ use sealroot::source::Devices;
 use sealroot::store::Store;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
-use sealroot_format::policy::{EtcMode, Mode, SecureBoot};
+use sealroot_format::policy::{BOOT_PROGRAM_NOTICE, EtcMode, Mode, SecureBoot};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified};
 use sealroot_testkit::cpio::Archive;
@@ -60,6 +60,7 @@ impl Fixture {
         fixture.write("kernel/fs/overlay.ko", &vec![3; 20_000]);
         let mut program = vec![0; 64];
         program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        program.extend_from_slice(BOOT_PROGRAM_NOTICE.as_bytes());
         fs::write(fixture.path("program"), program).expect("a file");
         fixture
     }

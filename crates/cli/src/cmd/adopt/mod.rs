@@ -3,7 +3,6 @@
 
 mod obstacles;
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -27,6 +26,7 @@ use crate::args::Common;
 use crate::boot_entry::{AimArgs, DeployedReport, Deploying, EntryArgs};
 use crate::cmd::build::threshold_parser;
 use crate::failure::Failure;
+use crate::files;
 use crate::hint;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
@@ -353,8 +353,7 @@ impl Adopt {
                 error => error.into(),
             });
         };
-        let cannot_read = || format!("cannot read {}", path.display());
-        let bytes = fs::read(path).with_context(cannot_read)?;
+        let bytes = files::read(path, limits::MAX_SIGN_FILE_BYTES)?;
         let cannot_use = || format!("the statement {} cannot be used", path.display());
         let document = Unverified::<Statement>::parse(&bytes).with_context(cannot_use)?;
         let statement = document.verify(&keyset).with_context(cannot_use)?;

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use super::super::config::{parse, read_text};
 use super::super::error::OstreeError;
 use super::super::keyfile::KeyFile;
-use super::super::repository::{Repository, open_beneath};
+use super::super::repository::{Repository, TO_READ, open_beneath};
 use super::SignatureError;
 use super::key::{Engine, Key};
 use super::ring::{KeyDirectories, read_keys};
+use crate::input;
 
 /// What a remote demands of the commits that are pulled from it.
 #[derive(Clone, Debug)]
@@ -57,8 +58,7 @@ impl Repository {
         directories: &KeyDirectories,
     ) -> Result<Vec<(PathBuf, String)>, OstreeError> {
         let path = self.path.join("config");
-        let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
-        let file = open_beneath(&self.root, "config", flags);
+        let file = open_beneath(&self.root, "config", TO_READ);
         let file = file.map_err(|errno| OstreeError::Read {
             path: path.clone(),
             source: errno.into(),
@@ -81,7 +81,7 @@ impl Repository {
         paths.retain(|path| path.extension().is_some_and(|end| end == "conf") && path.is_file());
         paths.sort_unstable();
         for path in paths {
-            let file = File::open(&path).map_err(|source| OstreeError::Read {
+            let file = input::open_regular(&path).map_err(|source| OstreeError::Read {
                 path: path.clone(),
                 source,
             })?;

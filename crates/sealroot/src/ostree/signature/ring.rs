@@ -4,7 +4,7 @@
 //! Files are plain lists: of Ed25519 one key in base64 a line, of SPKI blocks of PEM. A key that is
 //! revoked counts nowhere, be it the one that a remote names itself.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +12,7 @@ use sealroot_format::limits;
 
 use super::SignatureError;
 use super::key::{Engine, Key};
+use crate::input;
 
 /// The directories in which a system keeps OSTree's keys and additional remotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,7 +101,7 @@ pub(super) fn read_keys(engine: Engine, path: &Path) -> Result<Vec<Key>, Signatu
 fn read(path: &Path) -> io::Result<String> {
     let max = limits::MAX_OSTREE_CONFIG_BYTES;
     let mut text = String::new();
-    let read = File::open(path)?
+    let read = input::open_regular(path)?
         .take(max.saturating_add(1))
         .read_to_string(&mut text)?;
     if read as u64 > max {
