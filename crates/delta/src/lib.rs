@@ -11,7 +11,8 @@
 //! * `number`: numbers of variable length;
 //! * `index`, `covers`: what of the new string stands in the old one;
 //! * `encode`: patches of many objects into one group;
-//! * `apply`: and back. Nothing of a patch is trusted.
+//! * `apply`: and back. Nothing of a patch is trusted;
+//! * [`opened`]: objects in which something is compressed, in a form that can be patched.
 
 #![forbid(unsafe_code)]
 
@@ -20,6 +21,7 @@ mod covers;
 mod encode;
 mod index;
 pub mod number;
+pub mod opened;
 
 pub use apply::{GroupReader, PatchError};
 pub use covers::{Cover, find_covers};

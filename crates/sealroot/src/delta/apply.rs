@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::sync::Arc;
 
-use sealroot_delta::{GroupReader, PatchError};
+use sealroot_delta::{GroupReader, PatchError, opened};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::sign::{Statement, Verified};
@@ -74,17 +74,18 @@ pub fn apply<I: StoreIo>(
             text: old_text,
             small: old_small,
             open: None,
+            opened: None,
         },
     };
     let mut new_text = file()?;
-    patches.copy(header.text_bytes, &mut new_text)?;
+    patches.copy(header.text_bytes, None, &mut new_text)?;
     new_text.rewind().map_err(&put_aside)?;
     let new_small = Arc::new(file()?);
     let small: Arc<dyn ReadAt + Send + Sync> = new_small.clone();
     let unfinished = Unfinished::parse(&mut BufReader::new(&new_text), &small)?;
     drop(new_text);
     let object_bytes = check_sizes(&unfinished, statement)?;
-    patches.copy(unfinished.small_bytes, &mut &*new_small)?;
+    patches.copy(unfinished.small_bytes, None, &mut &*new_small)?;
     monitor.start("patching", Unit::Bytes, Some(object_bytes));
     let mut digests = Vec::new();
     for size_bytes in &unfinished.sizes {
@@ -134,25 +135,68 @@ struct Patches<'p, I: StoreIo> {
 }
 
 impl<I: StoreIo> Patches<'_, I> {
-    /// Makes the next `size_bytes` of the new release.
-    fn copy(&mut self, size_bytes: u64, out: &mut dyn Write) -> Result<(), DeltaError> {
+    /// Makes the next `size_bytes` of the new release, or of the opened form of one of its objects.
+    fn copy(
+        &mut self,
+        size_bytes: u64,
+        opened_bytes: Option<u32>,
+        out: &mut dyn Write,
+    ) -> Result<(), DeltaError> {
         let mut left_bytes = size_bytes;
         while left_bytes > 0 {
-            let Some(part) = self.parts.next() else {
-                self.next_group()?;
-                continue;
-            };
+            let part = self.next_part()?;
             let len_bytes = u64::from(part.len_bytes);
             if len_bytes == 0 || len_bytes > left_bytes {
                 let expected = format_args!("1 to {left_bytes} bytes");
                 return Err(invalid("length of a part", expected, len_bytes));
             }
+            if part.opened_bytes != opened_bytes {
+                let expected = format_args!("{opened_bytes:?}");
+                let found = format_args!("{:?}", part.opened_bytes);
+                return Err(invalid("length of an opened object", expected, found));
+            }
             left_bytes -= len_bytes;
+            self.parts.next();
             if let Some(reader) = &mut self.reader {
-                reader.apply(self.bases.get(part.base)?, len_bytes, out)?;
+                let base = match opened_bytes {
+                    None => self.bases.get(part.base)?,
+                    Some(_) => self.bases.get_opened(part.base)?,
+                };
+                reader.apply(base, len_bytes, out)?;
             }
         }
         Ok(())
+    }
+
+    /// What comes next; it stays the next.
+    fn next_part(&mut self) -> Result<Part, DeltaError> {
+        loop {
+            match self.parts.as_slice() {
+                [next, ..] => return Ok(*next),
+                [] => self.next_group()?,
+            }
+        }
+    }
+
+    /// Makes the next object.
+    fn make_object(&mut self, size_bytes: u64, out: &mut dyn Write) -> Result<(), DeltaError> {
+        // What is empty has no part.
+        let opened_bytes = match size_bytes {
+            0 => None,
+            _ => self.next_part()?.opened_bytes,
+        };
+        let Some(opened_bytes) = opened_bytes else {
+            return self.copy(size_bytes, None, out);
+        };
+        let most = opened::MAX_OPENED_BYTES as u64;
+        file::at_most("length of an opened object", opened_bytes.into(), most)?;
+        let most = opened::MAX_CLOSED_BYTES as u64;
+        file::at_most("size of an object that is opened", size_bytes, most)?;
+        let mut form = Vec::new();
+        self.copy(opened_bytes.into(), Some(opened_bytes), &mut form)?;
+        let object = opened::close(&form, size_bytes)?;
+        out.write_all(&object)
+            .map_err(|error| PatchError::Write(error).into())
     }
 
     fn next_group(&mut self) -> Result<(), DeltaError> {
@@ -175,7 +219,7 @@ impl<I: StoreIo> Patches<'_, I> {
     ) -> Result<VerityDigest, DeltaError> {
         let mut failure = None;
         let added = transaction.add_unknown(size_bytes, |out| {
-            self.copy(size_bytes, out).map_err(|error| {
+            self.make_object(size_bytes, out).map_err(|error| {
                 let text = error.to_string();
                 failure = Some(error);
                 io::Error::other(text)
@@ -209,6 +253,8 @@ struct Bases<'b, I: StoreIo> {
     small: File,
     /// The object that was used last.
     open: Option<(u32, StoredFile<'b, I>)>,
+    /// The opened form that was used last.
+    opened: Option<(u32, Vec<u8>)>,
 }
 
 impl<I: StoreIo> Bases<'_, I> {
@@ -231,6 +277,31 @@ impl<I: StoreIo> Bases<'_, I> {
         }
         match &self.open {
             Some((_, file)) => Ok(file),
+            None => Ok(&NOTHING),
+        }
+    }
+}
+
+impl<I: StoreIo> Bases<'_, I> {
+    /// The opened form of an old object.
+    fn get_opened(&mut self, number: Option<u32>) -> Result<&dyn ReadAt, DeltaError> {
+        const WHAT: &str = "what an opened object is patched from";
+        let number = number.filter(|number| *number >= FIRST_OBJECT_BASE);
+        let number = number.ok_or_else(|| invalid(WHAT, "an old object", "something else"))?;
+        if self.opened.as_ref().is_none_or(|(of, _)| *of != number) {
+            let read = DeltaError::io("read an old object");
+            let object = self.get(Some(number))?;
+            let size_bytes = object.size_bytes().map_err(&read)?;
+            let most = opened::MAX_CLOSED_BYTES as u64;
+            file::at_most("size of an old object that is opened", size_bytes, most)?;
+            let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or_default()];
+            object.read_exact_at(&mut bytes, 0).map_err(&read)?;
+            let form = opened::open(&bytes);
+            let form = form.ok_or_else(|| invalid(WHAT, "one that can be opened", "another"))?;
+            self.opened = Some((number, form.bytes));
+        }
+        match &self.opened {
+            Some((_, form)) => Ok(form),
             None => Ok(&NOTHING),
         }
     }

@@ -4,6 +4,7 @@
 use std::io;
 
 use sealroot_delta::PatchError;
+use sealroot_delta::opened::NotOpened;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::pack::PackError;
@@ -48,6 +49,9 @@ pub enum DeltaError {
     /// A patch of it.
     #[error("the delta cannot be applied")]
     Patch(#[from] PatchError),
+    /// An opened object of it.
+    #[error("an opened object in the delta")]
+    Opened(#[from] NotOpened),
     /// The tree in it.
     #[error("the delta makes no tree")]
     Tree(#[from] ParseError),
@@ -80,7 +84,9 @@ impl DeltaError {
             Self::Io { .. } | Self::Patch(PatchError::Base(_) | PatchError::Write(_)) => {
                 ErrorClass::Io
             }
-            Self::Invalid { .. } | Self::Patch(_) | Self::Tree(_) => ErrorClass::Corrupt,
+            Self::Invalid { .. } | Self::Patch(_) | Self::Opened(_) | Self::Tree(_) => {
+                ErrorClass::Corrupt
+            }
             Self::OtherRelease { .. } => ErrorClass::Usage,
             Self::Differs { .. } => ErrorClass::Untrusted,
             Self::Pack(error) => error.class(),

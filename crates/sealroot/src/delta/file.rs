@@ -181,7 +181,7 @@ fn read_exact(input: &mut dyn Read, out: &mut [u8], what: &'static str) -> Resul
     })
 }
 
-fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), DeltaError> {
+pub(super) fn at_most(what: &'static str, found: u64, most: u64) -> Result<(), DeltaError> {
     if found > most {
         return Err(invalid(what, format_args!("at most {most}"), found));
     }
@@ -206,6 +206,8 @@ pub(super) struct Part {
     /// The number of what it is patched from, if it is.
     pub(super) base: Option<u32>,
     pub(super) len_bytes: u32,
+    /// If it is a part of an opened object, the length of its opened form.
+    pub(super) opened_bytes: Option<u32>,
 }
 
 /// The old text and the old small files are bases before the old objects.
@@ -214,7 +216,7 @@ pub(super) const SMALL_BASE: u32 = 1;
 pub(super) const FIRST_OBJECT_BASE: u32 = 2;
 
 /// Length of a part's entry in a group.
-const PART_BYTES: usize = 4 + 4;
+const PART_BYTES: usize = 4 + 4 + 4;
 
 /// Stands for no base.
 const NO_BASE: u32 = u32::MAX;
@@ -229,6 +231,10 @@ pub(super) fn encode_group(parts: &[Part], patches: GroupWriter) -> Vec<u8> {
             .flat_map(|part| part.base.unwrap_or(NO_BASE).to_le_bytes()),
     );
     out.extend(parts.iter().flat_map(|part| part.len_bytes.to_le_bytes()));
+    let opened = parts
+        .iter()
+        .map(|part| part.opened_bytes.unwrap_or_default());
+    out.extend(opened.flat_map(u32::to_le_bytes));
     out.extend(patches.finish());
     out
 }
@@ -244,12 +250,15 @@ pub(super) fn open_group(group: Vec<u8>) -> Result<(Vec<Part>, GroupReader), Del
 
 fn parts(cursor: &mut Cursor<'_>) -> Option<Vec<Part>> {
     let count = cursor.u32()? as usize;
-    let mut bases = Cursor::new(cursor.take(count.checked_mul(PART_BYTES / 2)?)?);
-    let mut lens = Cursor::new(cursor.take(count.checked_mul(PART_BYTES / 2)?)?);
+    let column_bytes = count.checked_mul(PART_BYTES / 3)?;
+    let mut bases = Cursor::new(cursor.take(column_bytes)?);
+    let mut lens = Cursor::new(cursor.take(column_bytes)?);
+    let mut opened = Cursor::new(cursor.take(column_bytes)?);
     let part = |_| {
         Some(Part {
             base: Some(bases.u32()?).filter(|base| *base != NO_BASE),
             len_bytes: lens.u32()?,
+            opened_bytes: Some(opened.u32()?).filter(|len_bytes| *len_bytes != 0),
         })
     };
     (0..count).map(part).collect()

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Seek as _, Write};
 
 use rayon::prelude::*;
-use sealroot_delta::{Cover, GroupWriter, find_covers};
+use sealroot_delta::{Cover, GroupWriter, find_covers, opened};
 use sealroot_format::digest::{Sha256Digest, VerityDigest};
 use sealroot_format::limits;
 use sha2::{Digest as _, Sha256};
@@ -68,26 +68,14 @@ pub fn make<I: StoreIo>(
     text::check_length(new_text.len() as u64, to.tree.len() as u64)?;
     let object_bytes = new.all.iter().map(|(_, size)| size).sum();
     monitor.start("comparing", Unit::Bytes, Some(object_bytes));
-    let mut groups = Groups::new(scratch);
-    groups.add(
-        Some(TEXT_BASE),
-        &old_text,
-        &new_text,
-        &covers(&old_text, &new_text),
-    )?;
     let text_bytes = new_text.len() as u64;
-    drop((old_text, new_text));
+    let mut groups = Groups::new(scratch);
+    groups.add(Some(TEXT_BASE), &Compared::new(old_text, new_text))?;
 
     let (mut old_small, mut new_small) = (Vec::new(), Vec::new());
     text::write_small(from.tree, &mut old_small).map_err(&in_memory)?;
     text::write_small(to.tree, &mut new_small).map_err(&in_memory)?;
-    groups.add(
-        Some(SMALL_BASE),
-        &old_small,
-        &new_small,
-        &covers(&old_small, &new_small),
-    )?;
-    drop((old_small, new_small));
+    groups.add(Some(SMALL_BASE), &Compared::new(old_small, new_small))?;
 
     let bases = Bases::of(from.tree, &old).choose(to.tree, &new);
     let pairs = new.all.iter().zip(bases).map(|(object, base)| Pair {
@@ -103,9 +91,9 @@ pub fn make<I: StoreIo>(
             .par_iter()
             .map(|pair| pair.compare(from, to))
             .collect::<Result<_, _>>()?;
-        for (pair, Compared { old, new, covers }) in batch.iter().zip(&compared) {
-            groups.add(pair.base_number(), old, new, covers)?;
-            monitor.advance(new.len() as u64);
+        for (pair, compared) in batch.iter().zip(&compared) {
+            groups.add(pair.base_number(), compared)?;
+            monitor.advance(pair.new.1);
         }
     }
     let (entries, mut encoded) = groups.finish()?;
@@ -138,6 +126,32 @@ struct Compared {
     old: Vec<u8>,
     new: Vec<u8>,
     covers: Vec<Cover>,
+    /// Whether these are opened forms.
+    is_opened: bool,
+}
+
+impl Compared {
+    fn new(old: Vec<u8>, new: Vec<u8>) -> Self {
+        Self {
+            covers: covers(&old, &new),
+            old,
+            new,
+            is_opened: false,
+        }
+    }
+
+    /// Of the opened forms, if something is compressed in both and most of the new one stands in the
+    /// old one: else what is compressed is shorter as it is.
+    fn opened(old: &[u8], new: &[u8]) -> Option<Self> {
+        let new = opened::open(new).filter(|form| form.streams > 0)?;
+        let old = opened::open(old).filter(|form| form.streams > 0)?;
+        let compared = Self {
+            is_opened: true,
+            ..Self::new(old.bytes, new.bytes)
+        };
+        let covered: usize = compared.covers.iter().map(|cover| cover.len_bytes).sum();
+        (covered >= compared.new.len() / 2).then_some(compared)
+    }
 }
 
 impl Pair {
@@ -160,8 +174,7 @@ impl Pair {
             Some((_, object)) => read(from, object)?,
             None => Vec::new(),
         };
-        let covers = covers(&old, &new);
-        Ok(Compared { old, new, covers })
+        Ok(Compared::opened(&old, &new).unwrap_or_else(|| Compared::new(old, new)))
     }
 }
 
@@ -224,14 +237,12 @@ impl Groups {
         }
     }
 
-    fn add(
-        &mut self,
-        base: Option<u32>,
-        old: &[u8],
-        new: &[u8],
-        covers: &[Cover],
-    ) -> Result<(), DeltaError> {
-        let mut covers = covers;
+    fn add(&mut self, base: Option<u32>, compared: &Compared) -> Result<(), DeltaError> {
+        let Compared { old, new, .. } = compared;
+        let opened_bytes = compared
+            .is_opened
+            .then(|| u32::try_from(new.len()).expect("at most MAX_OPENED_BYTES"));
+        let mut covers = &compared.covers[..];
         for (start, part) in (0..).step_by(PART_BYTES).zip(new.chunks(PART_BYTES)) {
             let end = start + part.len();
             let within = covers.iter().take_while(|cover| cover.new < end).count();
@@ -246,6 +257,7 @@ impl Groups {
             self.parts.push(Part {
                 base,
                 len_bytes: u32::try_from(part.len()).expect("at most PART_BYTES"),
+                opened_bytes,
             });
             if self.patches.len_bytes() >= GROUP_BYTES {
                 self.end_group()?;

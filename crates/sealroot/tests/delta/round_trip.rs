@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A device that has the old release makes the new one of it.
 
+use std::fs;
+use std::process::Command;
+
 use crate::support::{Files, Place, bytes};
 
 fn first() -> Files {
@@ -105,6 +108,44 @@ fn an_object_of_several_parts_is_one() {
     let expected = 6 << 20..(6 << 20) + 50_000;
     assert!(expected.contains(&delta.len()), "{} bytes", delta.len());
     let installed = device.build(&files(&bytes(1, 3 << 20).repeat(5)));
+    device
+        .apply(&installed, &new.statement, &delta)
+        .expect("applied");
+    device.assert_has(&new.statement);
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("text");
+    fs::write(&path, text).expect("written");
+    let ran = Command::new("gzip").arg("-9nc").arg(&path).output();
+    ran.expect("gzip starts").stdout
+}
+
+// Rules: D10
+#[test]
+fn what_is_compressed_is_opened_to_be_patched() {
+    let (vendor, device) = (Place::new(), Place::new());
+    let words = bytes(1, 400_000);
+    let lines = words.chunks(7).map(|word| format!("{word:?}\n"));
+    let old_text = lines.collect::<String>().into_bytes();
+    let new_text = [b"the newest entry\n", &old_text[..]].concat();
+    let files = |text: &[u8], other: u64| {
+        Files::from([
+            ("usr/share/doc/changelog.gz", gzip(text)),
+            ("usr/share/doc/other.gz", gzip(&bytes(other, 50_000))),
+        ])
+    };
+    let (old, new) = (
+        vendor.build(&files(&old_text, 2)),
+        vendor.build(&files(&new_text, 3)),
+    );
+    let (delta, made) = vendor.delta(&old, &new);
+    assert_eq!(made.objects, 2);
+    // What is quite another is fetched whole.
+    let expected = 50_000..53_000;
+    assert!(expected.contains(&delta.len()), "{} bytes", delta.len());
+    let installed = device.build(&files(&old_text, 2));
     device
         .apply(&installed, &new.statement, &delta)
         .expect("applied");
