@@ -3,6 +3,8 @@
 
 use std::fs;
 
+use sealroot_format::ErrorClass;
+
 use crate::support::{STORE, Scratch};
 
 const DEVICE: &str = "--store device --keyset vendor.keyset";
@@ -134,4 +136,34 @@ fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     entries
         .flat_map(|entry| below(entry.expect("an entry")))
         .collect()
+}
+
+#[test]
+fn a_delta_is_made_for_a_look() {
+    let scratch = Scratch::new();
+    let first = scratch.built();
+    scratch.write(
+        "tree/usr/bin/large",
+        [vec![7; 100_000], vec![8; 10]].concat(),
+    );
+    let second = scratch.build("--index 2");
+    let (from, to) = (&first[..12], &second[..12]);
+    let line = format!("{STORE} --json delta {from} {to} -o update.delta");
+    let made = scratch.ok(&line).json();
+    let written = fs::metadata(scratch.path("update.delta")).expect("written");
+    assert_eq!(made["delta_bytes"], written.len());
+    assert_eq!(
+        (&made["objects"], &made["object_bytes"]),
+        (&1.into(), &100_010.into())
+    );
+    let text = scratch.ok(&format!("{STORE} delta {from} {to}")).text();
+    assert!(
+        text.contains("makes 1 new object of 100010 bytes"),
+        "{text}"
+    );
+    scratch.refused(
+        ErrorClass::NotFound,
+        &format!("{STORE} delta {from} 0000"),
+        &["no commit in the store begins with 0000"],
+    );
 }

@@ -39,6 +39,12 @@ pub(super) struct GroupEntry {
     encoded_sha256: Sha256Digest,
 }
 
+impl GroupEntry {
+    pub(super) fn encoded_bytes(&self) -> u64 {
+        self.encoded_bytes.into()
+    }
+}
+
 impl Header {
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();

@@ -45,6 +45,8 @@ pub struct Made {
     pub head_bytes: u64,
     /// SHA-256 of its head.
     pub head: Sha256Digest,
+    /// What of it makes the pack, bytes.
+    pub pack_bytes: u64,
     /// New objects that it makes.
     pub objects: u64,
     /// Their length, bytes.
@@ -76,6 +78,9 @@ pub fn make<I: StoreIo>(
     text::write_small(from.tree, &mut old_small).map_err(&in_memory)?;
     text::write_small(to.tree, &mut new_small).map_err(&in_memory)?;
     groups.add(Some(SMALL_BASE), &Compared::new(old_small, new_small))?;
+    // What the pack takes is then known.
+    groups.end_group()?;
+    let groups_of_pack = groups.count();
 
     let bases = Bases::of(from.tree, &old).choose(to.tree, &new);
     let pairs = new.all.iter().zip(bases).map(|(object, base)| Pair {
@@ -97,6 +102,8 @@ pub fn make<I: StoreIo>(
         }
     }
     let (entries, mut encoded) = groups.finish()?;
+    let of_pack = entries[..groups_of_pack].iter();
+    let pack_bytes = of_pack.map(GroupEntry::encoded_bytes).sum();
     let header = Header {
         from: from.pack,
         to: to.pack,
@@ -111,6 +118,7 @@ pub fn make<I: StoreIo>(
         delta_bytes: header.len() as u64 + encoded_bytes,
         head_bytes: header.len() as u64,
         head: Sha256Digest::from_bytes(Sha256::digest(&header).into()),
+        pack_bytes,
         objects: new.all.len() as u64,
         object_bytes,
     })
@@ -264,6 +272,11 @@ impl Groups {
             }
         }
         Ok(())
+    }
+
+    /// How many groups there are, but for the one that is being filled.
+    fn count(&self) -> usize {
+        self.entries.len() + self.full.len()
     }
 
     fn end_group(&mut self) -> Result<(), DeltaError> {
