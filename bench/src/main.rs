@@ -21,6 +21,7 @@ mod report;
 mod setting;
 mod size;
 mod trace;
+mod update;
 mod verity;
 
 use std::time::Instant;
@@ -63,6 +64,8 @@ enum Bench {
     Adopt(Options),
     /// `status` and `prune` of a machine with many deployments
     Listing(Options),
+    /// What updates cost whoever makes and fetches them: ours, and OSTree's static deltas
+    Update(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
@@ -74,7 +77,7 @@ enum Bench {
 /// Measures, and adds what it found to the report.
 type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
-const ALL: [(&str, Measure); 10] = [
+const ALL: [(&str, Measure); 11] = [
     ("digest", digest::run),
     ("build", build::run),
     ("memory", memory::run),
@@ -85,6 +88,7 @@ const ALL: [(&str, Measure); 10] = [
     ("deploy", deploy::run),
     ("adopt", adopt::run),
     ("listing", listing::run),
+    ("update", update::run),
 ];
 
 fn main() -> Result<()> {
@@ -100,6 +104,7 @@ fn main() -> Result<()> {
         Bench::Deploy(options) => (options, "deploy"),
         Bench::Adopt(options) => (options, "adopt"),
         Bench::Listing(options) => (options, "listing"),
+        Bench::Update(options) => (options, "update"),
         Bench::Floor(options) => return floor::run(&options),
         Bench::Peak(options) => return memory::peak(&options),
     };

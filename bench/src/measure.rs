@@ -94,11 +94,11 @@ impl<'a> Contestant<'a> {
     }
 }
 
-/// Runs a command to its end.
-fn run(command: &mut Command) -> Result<Run> {
+/// Runs a command to its end, once, and gives what it wrote.
+pub(crate) fn run_once(command: &mut Command) -> Result<(Run, String)> {
     let before = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let start = Instant::now();
-    output(command)?;
+    let written = output(command)?;
     let wall = start.elapsed();
     let after = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let user = |usage: &Usage| usage.user_time().num_microseconds();
@@ -106,11 +106,12 @@ fn run(command: &mut Command) -> Result<Run> {
     let between = |of: &dyn Fn(&Usage) -> i64| {
         Duration::from_micros(u64::try_from(of(&after) - of(&before)).unwrap_or(0))
     };
-    Ok(Run {
+    let run = Run {
         user: between(&user),
         system: between(&system),
         wall,
-    })
+    };
+    Ok((run, written))
 }
 
 /// What a command writes to its standard output; an error unless it succeeds.
@@ -154,7 +155,8 @@ pub(crate) fn measure(
             std::fs::create_dir(&place)
                 .with_context(|| format!("cannot create {}", place.display()))?;
             let mut commands = contestant.commands(&place)?;
-            let runs: Result<Vec<Run>> = commands.iter_mut().map(run).collect();
+            let runs = commands.iter_mut().map(|command| Ok(run_once(command)?.0));
+            let runs: Result<Vec<Run>> = runs.collect();
             let run = runs?.into_iter().sum();
             if round > 0 {
                 contestant.runs.push(run);

@@ -126,6 +126,22 @@ pub(super) fn mirror() -> Result<String> {
         .with_context(|| format!("apt has no source for {RELEASE}; add one and try again"))
 }
 
+/// The text of apt's sources for all updates of the release, in one-line form.
+pub(super) fn update_sources() -> Result<String> {
+    let mirror = mirror()?;
+    let suite = format!("{RELEASE}-security");
+    let targets = index_targets()?;
+    let known = targets.iter().find(|(_, codename)| *codename == suite);
+    let security = match known {
+        Some((uri, _)) => uri.clone(),
+        None => format!("{}-security", mirror.trim_end_matches('/')),
+    };
+    Ok(format!(
+        "deb {mirror} {RELEASE} main\ndeb {mirror} {RELEASE}-updates main\n\
+         deb {security} {suite} main\n"
+    ))
+}
+
 fn index_targets() -> Result<Vec<(String, String)>> {
     let text = output(command("apt-get").args([
         "indextargets",

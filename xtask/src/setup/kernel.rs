@@ -5,7 +5,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use super::{apt, fill_directory, say};
 use crate::run::{command, output, run_quietly};
@@ -58,16 +58,28 @@ pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
 
 /// The newest package of a series, by version.
 fn newest(series: &str) -> Result<Option<String>> {
-    let pattern = format!(
-        "^linux-image-{}\\..*-cloud-amd64-unsigned$",
-        series.replace('.', "\\.")
-    );
+    Ok(packages(series, "-cloud-amd64-unsigned")?.pop())
+}
+
+/// The two newest packages of a series for real machines, the newest last.
+pub(super) fn two_newest(series: &str) -> Result<[String; 2]> {
+    let mut found = packages(series, "-amd64")?;
+    found.retain(|name| !name.contains("-cloud-") && !name.contains("-rt-"));
+    match found.as_slice() {
+        [.., older, newest] => Ok([older.clone(), newest.clone()]),
+        _ => bail!("apt knows no two kernels {series}"),
+    }
+}
+
+/// The packages of a series whose names end so, ascending by version.
+fn packages(series: &str, ending: &str) -> Result<Vec<String>> {
+    let series = series.replace('.', "\\.");
+    let pattern = format!("^linux-image-{series}\\..*{ending}$");
     let found = output(command("apt-cache").args(["search", "--names-only", &pattern]))?;
-    Ok(found
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .max_by_key(|name| numbers(name))
-        .map(str::to_owned))
+    let names = found.lines().filter_map(|line| line.split(' ').next());
+    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    names.sort_by_key(|name| numbers(name));
+    Ok(names)
 }
 
 /// The numbers in a name, in order: `6.12.95+deb12` sorts below `6.12.117+deb12`.

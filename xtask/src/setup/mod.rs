@@ -11,6 +11,7 @@ mod initramfs_tools;
 mod kernel;
 mod later;
 mod ostree_os;
+mod updates;
 
 use std::fs;
 use std::path::Path;
@@ -62,6 +63,7 @@ pub(crate) fn setup_for_bench() -> Result<()> {
     setup(Needs::Tests)?;
     let cache = cache();
     debian::make_bench_trees(&cache)?;
+    updates::make_trees(&cache)?;
     let directory = cache.join("composefs");
     if directory.exists() {
         return Ok(());

@@ -15,6 +15,7 @@ mod keyset;
 mod look;
 mod machine;
 mod ostree;
+mod pages;
 mod pipe;
 mod remote;
 mod rights;

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The pages on publishing and on updates, followed word by word: a vendor's directory, a server, and
+//! a device that trusts the vendor's keyset.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use sealroot_testkit::http_server::{Answer, HttpServer};
+
+use crate::support::Scratch;
+
+const PUBLISH: &str = include_str!("../../../../docs/publish.md");
+const UPDATES: &str = include_str!("../../../../docs/updates.md");
+
+/// The address in the page.
+const ADDRESS: &str = "https://updates.example.org/os";
+
+/// Who types the commands of a page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Vendor,
+    Device,
+}
+
+/// The commands of a page in their order; those below a heading "On a device" are typed there.
+fn commands(page: &str, otherwise: Place) -> Vec<(Place, &str)> {
+    let mut place = otherwise;
+    let mut is_command = false;
+    let mut found = Vec::new();
+    for line in page.lines() {
+        if line.starts_with("## ") {
+            place = if line.contains("On a device") {
+                Place::Device
+            } else {
+                otherwise
+            };
+        } else if line.starts_with("```") {
+            is_command = line == "```sh";
+        } else if is_command {
+            found.push((place, line));
+        }
+    }
+    found
+}
+
+struct Follower {
+    scratch: Scratch,
+    server: HttpServer,
+    /// What stands in the place of words of the page.
+    words: Vec<(&'static str, String)>,
+}
+
+impl Follower {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        scratch.write("tree/usr/bin/large", vec![7; 100_000]);
+        scratch.write("tree/etc/hostname", "example\n");
+        fs::create_dir(scratch.path("www")).expect("made");
+        let server = HttpServer::serve(&scratch.path("www"), |_| Answer::Honest);
+        // On a device the store and the keyset are where they are looked for.
+        let script = format!(
+            "#!/bin/sh\nexec {} --store device --keyset vendor.keyset \"$@\"\n",
+            env!("CARGO_BIN_EXE_sealroot")
+        );
+        scratch.write("device-bin/sealroot", script);
+        let script = scratch.path("device-bin/sealroot");
+        fs::set_permissions(script, Permissions::from_mode(0o755)).expect("set");
+        Self {
+            scratch,
+            server: server.expect("a server"),
+            words: Vec::new(),
+        }
+    }
+
+    /// Types a command; what it wrote.
+    fn follow(&self, place: Place, command: &str) -> String {
+        let mut line = command.replace(ADDRESS, &self.server.url());
+        for (word, value) in &self.words {
+            line = line.replace(word, value);
+        }
+        let program = std::path::Path::new(env!("CARGO_BIN_EXE_sealroot"));
+        let bin = match place {
+            Place::Vendor => program.parent().expect("a directory").to_owned(),
+            Place::Device => self.scratch.path("device-bin"),
+        };
+        let ran = Command::new("sh")
+            .args(["-ec", &line])
+            .env("PATH", format!("{}:/usr/bin:/bin", bin.display()))
+            .current_dir(self.scratch.directory.path())
+            .output()
+            .expect("sh starts");
+        let error = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{line}: {error}");
+        String::from_utf8(ran.stdout).expect("text")
+    }
+}
+
+#[test]
+fn the_pages_on_publishing_and_on_updates_are_followed() {
+    let mut follower = Follower::new();
+    let mut plans = Vec::new();
+    for (place, command) in commands(PUBLISH, Place::Vendor) {
+        let is_build = command.contains(" build ");
+        if is_build && command.contains("--index 2") {
+            follower.scratch.write("tree/etc/hostname", "another\n");
+        }
+        let written = follower.follow(place, command);
+        if is_build {
+            let commit = written
+                .strip_prefix("commit ")
+                .and_then(|rest| rest.lines().next());
+            let word = ["COMMIT", "NEXT"][follower.words.len()];
+            follower
+                .words
+                .push((word, commit.expect("a commit").to_owned()));
+        }
+        if command.ends_with("--plan") {
+            plans.push(written);
+        }
+    }
+    assert!(
+        plans[0].contains("pack and missing objects"),
+        "{}",
+        plans[0]
+    );
+    assert!(plans[1].contains("delta from 1 to 2"), "{}", plans[1]);
+
+    // A device follows the second page, which has the newest release already.
+    follower.words = vec![("COMMIT", follower.words[1].1.clone())];
+    let page = commands(UPDATES, Place::Device);
+    assert!(page.len() > 4, "it has commands");
+    for (place, command) in page {
+        follower.follow(place, command);
+    }
+}
