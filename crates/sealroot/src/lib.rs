@@ -15,6 +15,7 @@
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
 //! * [`delta`]: what makes one release of another, in one file;
+//! * [`diff`]: what an update changes;
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
@@ -33,6 +34,7 @@ pub mod build;
 pub mod check;
 pub mod delta;
 pub mod deploy;
+pub mod diff;
 pub mod entry;
 pub mod etc;
 pub mod import;

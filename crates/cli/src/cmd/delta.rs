@@ -28,6 +28,17 @@ use crate::progress::Progress;
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Delta {
+    #[command(flatten)]
+    between: Between,
+
+    /// Where to write the delta [default: it is only measured].
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Two releases of a store.
+#[derive(Debug, Args)]
+pub(crate) struct Between {
     /// The commit that devices have; its first digits do.
     #[arg(value_name = "FROM")]
     from: CommitPrefix,
@@ -39,10 +50,38 @@ pub(crate) struct Delta {
     /// The stream that both were built in; needed where there are several.
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
+}
 
-    /// Where to write the delta [default: it is only measured].
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+/// One of them.
+pub(crate) struct Side {
+    pack: VerityDigest,
+    pub(crate) tree: Tree,
+}
+
+impl Side {
+    pub(crate) fn release<'s>(&'s self, store: &'s Store) -> delta::Release<'s> {
+        delta::Release {
+            store,
+            pack: self.pack,
+            tree: &self.tree,
+        }
+    }
+}
+
+impl Between {
+    /// Reads both.
+    pub(crate) fn read(&self, store: &Store) -> anyhow::Result<[Side; 2]> {
+        let read = |commit: &CommitPrefix| -> anyhow::Result<Side> {
+            let commit = commit.find(store)?;
+            let (_, document) = release::read_statement(store, commit, self.stream.as_ref())?;
+            let statement = Statement::parse(document.body())?;
+            Ok(Side {
+                pack: statement.pack_digest,
+                tree: release::read_pack(store, &statement)?.tree,
+            })
+        };
+        Ok([read(&self.from)?, read(&self.to)?])
+    }
 }
 
 const EXAMPLES: &str = "\
@@ -76,26 +115,12 @@ impl Report for DeltaReport {
 }
 
 impl Delta {
-    /// The pack of a release, and its tree.
-    fn read(&self, store: &Store, commit: &CommitPrefix) -> anyhow::Result<(VerityDigest, Tree)> {
-        let commit = commit.find(store)?;
-        let (_, document) = release::read_statement(store, commit, self.stream.as_ref())?;
-        let statement = Statement::parse(document.body())?;
-        let tree = release::read_pack(store, &statement)?.tree;
-        Ok((statement.pack_digest, tree))
-    }
-
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
         let progress = Progress::new(output);
-        let [from, to] = [&self.from, &self.to].map(|commit| self.read(&store, commit));
-        let (from, to) = (from?, to?);
+        let [from, to] = self.between.read(&store)?;
         let made = |out: &mut dyn Write| -> anyhow::Result<Made> {
-            let [from, to] = [&from, &to].map(|(pack, tree)| delta::Release {
-                store: &store,
-                pack: *pack,
-                tree,
-            });
+            let (from, to) = (from.release(&store), to.release(&store));
             let scratch = tempfile::tempfile().context("cannot make a temporary file")?;
             Ok(delta::make(&from, &to, scratch, out, &progress)?)
         };

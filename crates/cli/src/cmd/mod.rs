@@ -8,6 +8,7 @@ pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod delta;
 pub(crate) mod deploy;
+pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod etc;
 pub(crate) mod finalize;
@@ -48,6 +49,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Adopt(adopt) => adopt.run(common, output),
         Command::Revert(revert) => revert.run(common, output),
         Command::Sign(sign) => sign.run(common, output),
+        Command::Diff(diff) => diff.run(common, output),
         Command::Delta(delta) => delta.run(common, output),
         Command::Publish(publish) => publish.run(common, output),
         Command::Remote(remote) => remote.run(common, output),

@@ -167,3 +167,51 @@ fn a_delta_is_made_for_a_look() {
         &["no commit in the store begins with 0000"],
     );
 }
+
+#[test]
+fn a_vendor_sees_what_makes_an_update_large() {
+    let scratch = Scratch::new();
+    let noise = |seed: u64| {
+        let mut state = seed;
+        let next = |_| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            state.to_be_bytes()[0]
+        };
+        (0..50_000).map(next).collect::<Vec<u8>>()
+    };
+    scratch.write("tree/usr/lib/modules/6.1/a.ko", noise(1));
+    scratch.write("tree/usr/lib/modules/6.1/b.ko", noise(2));
+    scratch.write("tree/usr/share/doc/one/changelog", "old\n");
+    let first = scratch.built();
+    fs::remove_file(scratch.path("tree/usr/lib/modules/6.1/b.ko")).expect("removed");
+    scratch.write("tree/usr/lib/modules/6.1/c.ko", noise(3));
+    scratch.write("tree/usr/share/doc/one/changelog", "new\n");
+    let second = scratch.build("--index 2");
+    let diff = scratch
+        .ok(&format!("{STORE} --json diff {first} {second}"))
+        .json();
+    let modules = &diff["groups"][0];
+    assert_eq!(modules["path"], "/usr/lib/modules");
+    let keys = ["added", "removed", "changed", "content_bytes"];
+    let numbers = keys.map(|key| modules[key].as_u64());
+    assert_eq!(numbers, [1, 1, 0, 50_000].map(Some));
+    let cost = modules["cost_bytes"].as_u64().expect("a number");
+    assert!((50_000..50_200).contains(&cost), "{cost}");
+    let doc = &diff["groups"][1];
+    assert_eq!(
+        (&doc["path"], &doc["changed"]),
+        (&"/usr/share/doc".into(), &1.into())
+    );
+    assert_eq!(doc["cost_bytes"], 0, "it lies in the pack");
+    let quick = scratch
+        .ok(&format!("{STORE} diff {first} {second} --quick"))
+        .text();
+    assert!(
+        quick.contains("/usr/lib/modules") && !quick.contains("in all"),
+        "{quick}"
+    );
+    let same = scratch.ok(&format!("{STORE} diff {first} {first}")).text();
+    assert_eq!(same, "nothing has changed\n");
+}

@@ -62,52 +62,27 @@ pub fn make<I: StoreIo>(
     out: &mut dyn Write,
     monitor: &dyn Monitor,
 ) -> Result<Made, DeltaError> {
-    let in_memory = DeltaError::io("read a release");
-    let old = Objects::of(from.tree);
-    let (mut old_text, mut new_text) = (Vec::new(), Vec::new());
-    text::write(from.tree, &old, &mut old_text).map_err(&in_memory)?;
-    let new = text::write(to.tree, &old, &mut new_text).map_err(&in_memory)?;
-    text::check_length(new_text.len() as u64, to.tree.len() as u64)?;
-    let object_bytes = new.all.iter().map(|(_, size)| size).sum();
-    monitor.start("comparing", Unit::Bytes, Some(object_bytes));
-    let text_bytes = new_text.len() as u64;
     let mut groups = Groups::new(scratch);
-    groups.add(Some(TEXT_BASE), &Compared::new(old_text, new_text))?;
-
-    let (mut old_small, mut new_small) = (Vec::new(), Vec::new());
-    text::write_small(from.tree, &mut old_small).map_err(&in_memory)?;
-    text::write_small(to.tree, &mut new_small).map_err(&in_memory)?;
-    groups.add(Some(SMALL_BASE), &Compared::new(old_small, new_small))?;
-    // What the pack takes is then known.
-    groups.end_group()?;
-    let groups_of_pack = groups.count();
-
-    let bases = Bases::of(from.tree, &old).choose(to.tree, &new);
-    let pairs = new.all.iter().zip(bases).map(|(object, base)| Pair {
-        new: *object,
-        base: base.map(|number| (number, old.all[number])),
-    });
-    let pairs: Vec<_> = pairs.collect();
-    let mut pairs = &pairs[..];
-    while !pairs.is_empty() {
-        let (batch, rest) = pairs.split_at(batch_len(pairs));
-        pairs = rest;
-        let compared: Vec<_> = batch
-            .par_iter()
-            .map(|pair| pair.compare(from, to))
-            .collect::<Result<_, _>>()?;
-        for (pair, compared) in batch.iter().zip(&compared) {
-            groups.add(pair.base_number(), compared)?;
-            monitor.advance(pair.new.1);
+    let mut groups_of_pack = 0;
+    let releases = Releases::new(from, to, monitor);
+    let new = releases.compare(&mut |part, compared| match part {
+        Compares::Text => groups.add(Some(TEXT_BASE), compared),
+        Compares::Small => {
+            groups.add(Some(SMALL_BASE), compared)?;
+            // What the pack takes is then known.
+            groups.end_group()?;
+            groups_of_pack = groups.count();
+            Ok(())
         }
-    }
+        Compares::Object(pair) => groups.add(pair.base_number(), compared),
+    })?;
     let (entries, mut encoded) = groups.finish()?;
     let of_pack = entries[..groups_of_pack].iter();
     let pack_bytes = of_pack.map(GroupEntry::encoded_bytes).sum();
     let header = Header {
         from: from.pack,
         to: to.pack,
-        text_bytes,
+        text_bytes: new.text_bytes,
         groups: entries,
     };
     let header = header.encode();
@@ -119,9 +94,135 @@ pub fn make<I: StoreIo>(
         head_bytes: header.len() as u64,
         head: Sha256Digest::from_bytes(Sha256::digest(&header).into()),
         pack_bytes,
-        objects: new.all.len() as u64,
-        object_bytes,
+        objects: new.objects,
+        object_bytes: new.object_bytes,
     })
+}
+
+/// What the pack, and the new objects of each kind, would take in a delta of their own, bytes: about
+/// what they take in the delta of all. `kind_of` says of what kind an object is, below `kinds`.
+pub fn costs<I: StoreIo>(
+    from: &Release<'_, I>,
+    to: &Release<'_, I>,
+    kinds: usize,
+    kind_of: &dyn Fn(&VerityDigest) -> usize,
+    monitor: &dyn Monitor,
+) -> Result<Costs, DeltaError> {
+    let mut pack = GroupWriter::new();
+    let mut objects = vec![GroupWriter::new(); kinds];
+    Releases::new(from, to, monitor).compare(
+        &mut |part,
+              Compared {
+                  old, new, covers, ..
+              }| {
+            let group = match part {
+                Compares::Text | Compares::Small => &mut pack,
+                Compares::Object(pair) => &mut objects[kind_of(&pair.new.0)],
+            };
+            group.push(old, new, covers);
+            Ok(())
+        },
+    )?;
+    let compress = DeltaError::io("compress a group");
+    let compressed_bytes = |group: GroupWriter| {
+        if group.len_bytes() == 0 {
+            return Ok(0);
+        }
+        let (entry, _) = file::compress(&group.finish()).map_err(&compress)?;
+        Ok::<_, DeltaError>(entry.encoded_bytes())
+    };
+    Ok(Costs {
+        pack_bytes: compressed_bytes(pack)?,
+        object_bytes: objects
+            .into_iter()
+            .map(compressed_bytes)
+            .collect::<Result<_, _>>()?,
+    })
+}
+
+/// What an update costs, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Costs {
+    /// Names, metadata and the files in the pack, bytes.
+    pub pack_bytes: u64,
+    /// The new objects of each kind, bytes.
+    pub object_bytes: Vec<u64>,
+}
+
+/// Two releases, to be compared.
+struct Releases<'r, I: StoreIo> {
+    from: &'r Release<'r, I>,
+    to: &'r Release<'r, I>,
+    monitor: &'r dyn Monitor,
+}
+
+/// What is compared.
+enum Compares<'c> {
+    Text,
+    Small,
+    Object(&'c Pair),
+}
+
+/// What the new release has that the old one has not.
+struct New {
+    text_bytes: u64,
+    objects: u64,
+    object_bytes: u64,
+}
+
+impl<'r, I: StoreIo> Releases<'r, I> {
+    fn new(from: &'r Release<'r, I>, to: &'r Release<'r, I>, monitor: &'r dyn Monitor) -> Self {
+        Self { from, to, monitor }
+    }
+
+    /// Compares the texts, the files in the packs, then each new object with the one that it
+    /// resembles.
+    fn compare(
+        &self,
+        each: &mut dyn FnMut(Compares<'_>, &Compared) -> Result<(), DeltaError>,
+    ) -> Result<New, DeltaError> {
+        let Self { from, to, monitor } = self;
+        let in_memory = DeltaError::io("read a release");
+        let old = Objects::of(from.tree);
+        let (mut old_text, mut new_text) = (Vec::new(), Vec::new());
+        text::write(from.tree, &old, &mut old_text).map_err(&in_memory)?;
+        let new = text::write(to.tree, &old, &mut new_text).map_err(&in_memory)?;
+        text::check_length(new_text.len() as u64, to.tree.len() as u64)?;
+        let object_bytes = new.all.iter().map(|(_, size)| size).sum();
+        monitor.start("comparing", Unit::Bytes, Some(object_bytes));
+        let text_bytes = new_text.len() as u64;
+        each(Compares::Text, &Compared::new(old_text, new_text))?;
+
+        let (mut old_small, mut new_small) = (Vec::new(), Vec::new());
+        text::write_small(from.tree, &mut old_small).map_err(&in_memory)?;
+        text::write_small(to.tree, &mut new_small).map_err(&in_memory)?;
+        each(Compares::Small, &Compared::new(old_small, new_small))?;
+
+        let bases = Bases::of(from.tree, &old).choose(to.tree, &new);
+        let pairs = new.all.iter().zip(bases).map(|(object, base)| Pair {
+            new: *object,
+            base: base.map(|number| (number, old.all[number])),
+        });
+        let pairs: Vec<_> = pairs.collect();
+        let mut pairs = &pairs[..];
+        while !pairs.is_empty() {
+            let (batch, rest) = pairs.split_at(batch_len(pairs));
+            pairs = rest;
+            let compared: Vec<_> = batch
+                .par_iter()
+                .map(|pair| pair.compare(from, to))
+                .collect::<Result<_, _>>()?;
+            for (pair, compared) in batch.iter().zip(&compared) {
+                each(Compares::Object(pair), compared)?;
+                monitor.advance(pair.new.1);
+            }
+        }
+        Ok(New {
+            text_bytes,
+            objects: new.all.len() as u64,
+            object_bytes,
+        })
+    }
 }
 
 /// A new object and the old one that it resembles.

@@ -23,7 +23,7 @@ use crate::store::{KernelIo, Store, StoreIo};
 pub use apply::apply;
 pub use error::DeltaError;
 pub use file::Outline;
-pub use make::{Made, make};
+pub use make::{Costs, Made, costs, make};
 
 /// A release that a store has whole.
 #[derive(Debug)]
