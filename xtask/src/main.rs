@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Development tasks: `cargo xtask setup|test|attack|machines|demo|bench|dist|vm`.
+//! Development tasks: `cargo xtask setup|test|attack|interrupt|machines|demo|bench|dist|vm`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod interrupt;
 mod run;
 mod setup;
 
@@ -22,6 +23,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   attack [WORD]...
                   set up, then play all attacks on a release, of which `test` plays a part, or
                   those with a WORD in id or name
+  interrupt [SEED]
+                  set up, then kill `pull` at 200 moments, of which `test` plays 24, and have it meet
+                  full disks; each SEED is other moments, and none is chance
   machines        set up, then play whole lives of machines that run OSTree, of which `test` plays
                   one, and boot what other makers of initramfs make
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
@@ -44,6 +48,10 @@ fn main() -> Result<()> {
         ["attack", words @ ..] => {
             setup::setup(Needs::Tests)?;
             attacks::play(words)
+        }
+        ["interrupt", seed @ ..] if seed.len() <= 1 => {
+            setup::setup(Needs::Tests)?;
+            interrupt::interrupt(seed.first().copied())
         }
         ["machines"] => {
             setup::setup_for_machines()?;

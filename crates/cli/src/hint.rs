@@ -8,8 +8,10 @@ use std::path::{Path, PathBuf};
 use sealroot::activate::ActivateError;
 use sealroot::adopt::AdoptError;
 use sealroot::build::BuildError;
+use sealroot::delta::DeltaError;
 use sealroot::deploy::DeployError;
 use sealroot::entry::{EntryError, InitrdError};
+use sealroot::import::ImportError;
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
@@ -19,6 +21,7 @@ use sealroot::store::{CONFIG_NAME, StoreDir, StoreError};
 use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
+use sealroot_remote::RemoteError;
 
 use crate::failure::Failure;
 
@@ -71,6 +74,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_machine,
         of_mount,
         of_release,
+        of_remote,
         of_sign,
         of_source,
         of_store,
@@ -283,6 +287,17 @@ fn of_release(error: &ReleaseError) -> Option<String> {
     }
 }
 
+fn of_remote(error: &RemoteError) -> Option<String> {
+    match error {
+        RemoteError::NoSpace { .. } => Some(MAKE_ROOM.into()),
+        RemoteError::Store(error)
+        | RemoteError::Delta(DeltaError::Store(error))
+        | RemoteError::Import(ImportError::Store(error)) => of_store(error),
+        RemoteError::Release(error) => of_release(error),
+        _ => None,
+    }
+}
+
 fn of_sign(error: &sign::Error) -> Option<String> {
     match error {
         sign::Error::TooFewSignatures {
@@ -338,11 +353,7 @@ fn of_store(error: &StoreError) -> Option<String> {
             "if it was damaged, remove it: `sealroot build` makes a new one and keeps the rest; \
              then look at that with `sealroot check --full`"
         }
-        StoreError::NoSpace { .. } => {
-            "make room and do the same again: it goes on where it was. `sealroot prune` deletes \
-             what an earlier run had put aside; on a disk full to the last block, first remove some \
-             other file of 2 MiB or more on it"
-        }
+        StoreError::NoSpace { .. } => MAKE_ROOM,
         StoreError::Damaged { path, .. } => return Some(remove_and_build([&**path])),
         StoreError::NotFound { .. } => BUILD_AGAIN,
         _ => return None,
@@ -362,6 +373,10 @@ fn is_part_of_a_store(path: &Path) -> bool {
 
 const OF_ANOTHER_STORE: &str = "If it is another store that runs or is mounted here, say so with \
                                 --run and an empty directory";
+
+const MAKE_ROOM: &str = "make room and do the same again: it goes on where it was. `sealroot prune` \
+                         deletes what an earlier run had put aside; on a disk full to the last \
+                         block, first remove some other file of 2 MiB or more on it";
 
 const NO_STORE: &str = "name the store with --store DIR, or its sysroot with --sysroot DIR; \
                         `sealroot build` makes a new one";

@@ -6,7 +6,8 @@ use std::io;
 use sealroot::delta::DeltaError;
 use sealroot::import::ImportError;
 use sealroot::release::ReleaseError;
-use sealroot::store::StoreError;
+use sealroot::store::{Store, StoreError, StoreIo as _};
+use sealroot_delta::PatchError;
 use sealroot_format::ErrorClass;
 use sealroot_format::pack::PackError;
 use sealroot_format::sign::{self, Name};
@@ -206,6 +207,25 @@ impl RemoteError {
             location: location.as_str().into(),
             path: path.into(),
             source,
+        }
+    }
+
+    /// The same; if it was space that was missing, with how much is needed.
+    pub(crate) fn needing(self, store: &Store, needed_bytes: u64) -> Self {
+        let (Self::Io { source, .. }
+        | Self::Delta(
+            DeltaError::Io { source, .. } | DeltaError::Patch(PatchError::Write(source)),
+        )) = &self
+        else {
+            return self;
+        };
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::NoSpace {
+                location: store.location().display().to_string(),
+                needed_bytes,
+                available_bytes: store.io().available_bytes().unwrap_or_default(),
+            },
+            _ => self,
         }
     }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 
 use sealroot::monitor::Monitor;
-use sealroot::store::Store;
+use sealroot::store::{Store, StoreIo as _};
 use sealroot_format::digest::Sha256Digest;
 use sealroot_format::limits;
 use sealroot_format::sign::RemoteFile;
@@ -47,6 +47,8 @@ pub struct Fetch<'f> {
     pub kind: Kind,
     /// Which.
     pub file: RemoteFile,
+    /// What is written beside it before it is used up, bytes, as far as it is known.
+    pub beside_bytes: u64,
 }
 
 /// A head and the pieces behind it, complete and checked.
@@ -77,13 +79,15 @@ impl Fetch<'_> {
         let path = self.kind.path(&self.file);
         let mut buffer = vec![0; PIECE_BYTES];
         while let Some(end) = checker.end(self.kind) {
+            check_space(self.store, self.needed_bytes(at, end))?;
             let mut reader = self.fetcher.reader(&path, at, end);
             while at < end {
                 let read = reader.read(&mut buffer);
                 let read = read.map_err(|error| fetch::cause(error, "fetch"))?;
                 let bytes = &buffer[..read];
                 let keep = RemoteError::io("keep what was fetched");
-                part.write_all(bytes).map_err(keep)?;
+                let kept = part.write_all(bytes).map_err(keep);
+                kept.map_err(|error| error.needing(self.store, self.needed_bytes(at, end)))?;
                 at += read as u64;
                 monitor.advance(read as u64);
                 if let Err(mismatch) = checker.take(bytes) {
@@ -104,6 +108,11 @@ impl Fetch<'_> {
             head: checker.head,
             content: part,
         })
+    }
+
+    /// What is still to be written.
+    fn needed_bytes(&self, at: u64, end: u64) -> u64 {
+        (end - at).saturating_add(self.beside_bytes)
     }
 
     /// Forgets what was kept, which is not needed any more.
@@ -146,6 +155,20 @@ impl Fetch<'_> {
         let path = self.kind.path(&self.file);
         RemoteError::mismatch((self.fetcher.location(), &path), what, expected, found)
     }
+}
+
+/// That there is room for what is to come.
+pub(crate) fn check_space(store: &Store, needed_bytes: u64) -> Result<(), RemoteError> {
+    let available = store.io().available_bytes();
+    let available_bytes = available.map_err(RemoteError::io("look for free space"))?;
+    if available_bytes < needed_bytes {
+        return Err(RemoteError::NoSpace {
+            location: store.location().display().to_string(),
+            needed_bytes,
+            available_bytes,
+        });
+    }
+    Ok(())
 }
 
 fn cut(part: &mut File, len: u64) -> Result<(), RemoteError> {

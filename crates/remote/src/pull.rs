@@ -10,7 +10,7 @@ use sealroot::delta::{self, DeltaError, Outline};
 use sealroot::import::{self, FoundStatement};
 use sealroot::monitor::{Monitor, Unit};
 use sealroot::release::{self, ReleaseError};
-use sealroot::store::{Store, StoreError, StoreIo as _, Transaction, TransactionSummary};
+use sealroot::store::{Store, StoreError, Transaction, TransactionSummary};
 use sealroot_format::digest::{Sha256Digest, VerityDigest, VerityHasher};
 use sealroot_format::pack;
 use sealroot_format::sign::{
@@ -23,7 +23,7 @@ use crate::bundle::{self, Head};
 use crate::error::RemoteError;
 use crate::fetch::{self, Fetcher};
 use crate::layout::{ChannelName, Kind};
-use crate::part::{Fetch, MAX_MISMATCHES, Piece};
+use crate::part::{Fetch, MAX_MISMATCHES, Piece, check_space};
 use crate::plan::{Plan, Step};
 use crate::source::SourceError;
 use crate::state::Remote;
@@ -36,6 +36,10 @@ const MAX_GAP_BYTES: u64 = 64 * 1024;
 
 /// Most ranges of a step; beyond that the smallest gaps are fetched as well.
 const MAX_RANGES: usize = 384;
+
+/// Of objects that have come, so many bytes may have no name yet: they are fetched again when the
+/// process is killed. Less would have fast servers wait for the disk.
+pub const MAX_UNKEPT_BYTES: u64 = 4 << 20;
 
 /// What a pull did.
 #[derive(Debug)]
@@ -183,8 +187,7 @@ impl Puller<'_> {
     ) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
         let base = self.present_statement(self.offered(delta.from)?)?;
         let found = self.statement(self.offered(delta.to)?)?;
-        self.check_space(found.statement.pack_size_bytes)?;
-        let fetch = self.fetch(Kind::Delta, delta.file);
+        let fetch = self.fetch(Kind::Delta, delta.file, &found.statement);
         monitor.start("fetching", Unit::Bytes, Some(delta.file.size_bytes));
         let read_head = |head: &[u8]| {
             let groups = Outline::parse(head)?.groups.into_iter();
@@ -211,8 +214,11 @@ impl Puller<'_> {
             Ok(tree) => tree,
             Err(error) => {
                 drop(transaction);
-                fetch.forget()?;
-                return Err(error.into());
+                let error = RemoteError::from(error).needing(self.store, fetch.beside_bytes);
+                if is_fault_of_delta(&error) {
+                    fetch.forget()?;
+                }
+                return Err(error);
             }
         };
         finish(transaction, &tree, found)
@@ -225,7 +231,7 @@ impl Puller<'_> {
     ) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
         let found = self.statement(release)?;
         let statement = &found.statement;
-        let fetch = self.fetch(Kind::Bundle, release.bundle);
+        let fetch = self.fetch(Kind::Bundle, release.bundle, statement);
         monitor.start("fetching the pack", Unit::Bytes, None);
         let read_head = |head: &[u8]| Ok(Head::parse(head)?.frames);
         let mut complete = fetch.complete(&read_head, monitor)?;
@@ -246,7 +252,8 @@ impl Puller<'_> {
         let behind_head = SeekFrom::Start(release.bundle.head_bytes);
         let seek = RemoteError::io("read what was fetched");
         complete.content.seek(behind_head).map_err(seek)?;
-        let pack = self.unpack(&head, &mut complete.content)?;
+        let pack = self.unpack(&head, &mut complete.content);
+        let pack = pack.map_err(|error| error.needing(self.store, fetch.beside_bytes))?;
         same("digest of its pack", &statement.pack_digest, &pack.digest)?;
         let tree = pack::check(Arc::new(pack.file))?.tree;
         let differences = import::compare(&tree, statement)?;
@@ -275,14 +282,18 @@ impl Puller<'_> {
                 });
             }
         }
-        let missing_bytes: u64 = missing.iter().map(|object| object.size_bytes).sum();
-        self.check_space(missing_bytes.saturating_add(statement.pack_size_bytes))?;
+        let allocated_bytes = |object: &Missing| self.store.allocated_bytes(object.size_bytes);
+        let missing_bytes: u64 = missing.iter().map(allocated_bytes).sum();
+        check_space(self.store, missing_bytes.saturating_add(fetch.beside_bytes))?;
+        transaction.limit_waiting(MAX_UNKEPT_BYTES);
         let wire_bytes = missing.iter().map(|object| object.end - object.start).sum();
         monitor.start("fetching objects", Unit::Bytes, Some(wire_bytes));
         if let Err(error) = self.fetch_objects(&transaction, missing, monitor) {
             // What came is kept.
-            transaction.finish()?;
-            return Err(error);
+            return Err(match transaction.finish() {
+                Ok(_) | Err(StoreError::Failed { .. }) => error,
+                Err(worse) => worse.into(),
+            });
         }
         finish(transaction, &tree, found)
     }
@@ -317,7 +328,14 @@ impl Puller<'_> {
                 let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(range) = next else { break };
                 if let Err(error) = self.fetch_range(transaction, &range, monitor) {
-                    lock().get_or_insert(error);
+                    let mut failure = lock();
+                    // That the store has failed for another thread says less than why.
+                    if matches!(
+                        *failure,
+                        None | Some(RemoteError::Store(StoreError::Failed { .. }))
+                    ) {
+                        *failure = Some(error);
+                    }
                 }
             }
         };
@@ -454,27 +472,15 @@ impl Puller<'_> {
         })
     }
 
-    fn fetch(&self, kind: Kind, file: RemoteFile) -> Fetch<'_> {
+    /// Fetches a file for a release.
+    fn fetch(&self, kind: Kind, file: RemoteFile, statement: &Statement) -> Fetch<'_> {
         Fetch {
             store: self.store,
             fetcher: self.fetcher,
             kind,
             file,
+            beside_bytes: self.store.allocated_bytes(statement.pack_size_bytes),
         }
-    }
-
-    /// That there is room for what is to come.
-    fn check_space(&self, needed_bytes: u64) -> Result<(), RemoteError> {
-        let available = self.store.io().available_bytes();
-        let available_bytes = available.map_err(RemoteError::io("look for free space"))?;
-        if available_bytes < needed_bytes {
-            return Err(RemoteError::NoSpace {
-                location: self.store.location().display().to_string(),
-                needed_bytes,
-                available_bytes,
-            });
-        }
-        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -74,11 +74,34 @@ pub enum Answer {
 
 type Behave = dyn Fn(&HttpRequest) -> Answer + Send + Sync;
 
+/// Whole answers are sent, and counted, in pieces of so many bytes.
+const PIECE_BYTES: usize = 16 * 1024;
+
+/// How much was sent of whole answers, and may be.
+#[derive(Debug)]
+struct Meter {
+    sent_bytes: AtomicU64,
+    max_bytes: AtomicU64,
+}
+
+impl Meter {
+    /// Counts a piece of at most so many bytes; how many of them may be sent.
+    fn count(&self, len: usize) -> usize {
+        let max_bytes = self.max_bytes.load(Ordering::Relaxed);
+        let left = |sent: u64| max_bytes.saturating_sub(sent).min(len as u64);
+        let count = |sent| Some(sent + left(sent));
+        let (Ok(sent) | Err(sent)) =
+            (self.sent_bytes).fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
+        usize::try_from(left(sent)).unwrap_or(len)
+    }
+}
+
 /// A running server; it stops when dropped.
 pub struct HttpServer {
     address: SocketAddr,
     requests: Arc<Mutex<Vec<HttpRequest>>>,
     is_stopped: Arc<AtomicBool>,
+    meter: Arc<Meter>,
 }
 
 impl std::fmt::Debug for HttpServer {
@@ -93,14 +116,28 @@ impl HttpServer {
         root: &Path,
         behave: impl Fn(&HttpRequest) -> Answer + Send + Sync + 'static,
     ) -> io::Result<Self> {
+        Self::serve_metered(root, u64::MAX, Arc::new(behave))
+    }
+
+    /// Serves the files in a directory as it should be, until so many bytes of answers were sent:
+    /// then all connections stand still.
+    pub fn serve_at_most(root: &Path, max_bytes: u64) -> io::Result<Self> {
+        Self::serve_metered(root, max_bytes, Arc::new(|_| Answer::Honest))
+    }
+
+    fn serve_metered(root: &Path, max_bytes: u64, behave: Arc<Behave>) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let server = Self {
             address: listener.local_addr()?,
             requests: Arc::default(),
             is_stopped: Arc::default(),
+            meter: Arc::new(Meter {
+                sent_bytes: AtomicU64::new(0),
+                max_bytes: AtomicU64::new(max_bytes),
+            }),
         };
         let (requests, is_stopped) = (server.requests.clone(), server.is_stopped.clone());
-        let (root, behave): (PathBuf, Arc<Behave>) = (root.into(), Arc::new(behave));
+        let (root, meter) = (PathBuf::from(root), server.meter.clone());
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 if is_stopped.load(Ordering::Relaxed) {
@@ -111,6 +148,7 @@ impl HttpServer {
                     behave: behave.clone(),
                     requests: requests.clone(),
                     is_stopped: is_stopped.clone(),
+                    meter: meter.clone(),
                 };
                 // A client that goes away is no concern of ours.
                 thread::spawn(move || connection.run(stream));
@@ -129,6 +167,34 @@ impl HttpServer {
         let requests = self.requests.lock();
         requests.unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    /// How many bytes of whole answers were sent, headers included. A client may not have read all.
+    pub fn sent_bytes(&self) -> u64 {
+        self.meter.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lets all connections stand still.
+    pub fn pause(&self) {
+        self.meter.max_bytes.store(0, Ordering::Relaxed);
+    }
+
+    /// What the kernel holds of what was sent, because clients have not read it (`proc_net_tcp(5)`).
+    pub fn unread_bytes(&self) -> io::Result<u64> {
+        let table = fs::read_to_string("/proc/net/tcp")?;
+        let port = format!(":{:04X}", self.address.port());
+        let unread = |line: &str| {
+            let mut words = line.split_whitespace().skip(1);
+            let (local, remote) = (words.next()?, words.next()?);
+            let (to_send, to_read) = words.nth(1)?.split_once(':')?;
+            let queue = match (local.ends_with(&port), remote.ends_with(&port)) {
+                (true, _) => to_send,
+                (_, true) => to_read,
+                _ => return None,
+            };
+            u64::from_str_radix(queue, 16).ok()
+        };
+        Ok(table.lines().filter_map(unread).sum())
+    }
 }
 
 impl Drop for HttpServer {
@@ -144,6 +210,7 @@ struct Connection {
     behave: Arc<Behave>,
     requests: Arc<Mutex<Vec<HttpRequest>>>,
     is_stopped: Arc<AtomicBool>,
+    meter: Arc<Meter>,
 }
 
 impl Connection {
@@ -207,11 +274,25 @@ impl Connection {
             return Ok(true);
         };
         if let Some(message) = complete(answer, &file, request) {
-            out.write_all(&message)?;
+            self.send(&message, out)?;
             return Ok(true);
         }
         self.break_off(answer, &Part::of(&file, request, 0), out)?;
         Ok(false)
+    }
+
+    fn send(&self, mut message: &[u8], out: &mut TcpStream) -> io::Result<()> {
+        while !message.is_empty() {
+            let len = self.meter.count(message.len().min(PIECE_BYTES));
+            let (piece, rest) = message.split_at(len);
+            out.write_all(piece)?;
+            message = rest;
+            if len == 0 {
+                self.wait_for_stop();
+                return Ok(());
+            }
+        }
+        Ok(())
     }
 
     /// Answers so that the connection cannot go on.

@@ -17,6 +17,7 @@ mod machine;
 mod ostree;
 mod pages;
 mod pipe;
+mod pulling;
 mod remote;
 mod rights;
 mod support;

@@ -42,6 +42,12 @@ impl Scratch {
         }
     }
 
+    pub(crate) fn new_in(parent: &Path) -> Self {
+        Self {
+            directory: tempfile::tempdir_in(parent).expect("a scratch directory"),
+        }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }

@@ -88,9 +88,13 @@ pub fn apply<I: StoreIo>(
     patches.copy(unfinished.small_bytes, None, &mut &*new_small)?;
     monitor.start("patching", Unit::Bytes, Some(object_bytes));
     let mut digests = Vec::new();
+    let mut left_bytes = object_bytes;
     for size_bytes in &unfinished.sizes {
-        digests.push(patches.add_object(transaction, *size_bytes)?);
+        let added = patches.add_object(transaction, *size_bytes);
+        let needed_bytes = left_bytes.saturating_add(statement.pack_size_bytes);
+        digests.push(added.map_err(|error| error.needing(needed_bytes))?);
         monitor.advance(*size_bytes);
+        left_bytes = left_bytes.saturating_sub(*size_bytes);
     }
     patches.finish()?;
     let tree = unfinished.finish(&digests);

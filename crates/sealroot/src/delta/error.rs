@@ -94,6 +94,14 @@ impl DeltaError {
         }
     }
 
+    /// The same; if it was space that was missing, with what all that is left needs.
+    pub(super) fn needing(mut self, bytes: u64) -> Self {
+        if let Self::Store(StoreError::NoSpace { needed_bytes, .. }) = &mut self {
+            *needed_bytes = Some(bytes);
+        }
+        self
+    }
+
     pub(super) fn io(what: &'static str) -> impl Fn(io::Error) -> Self {
         move |source| Self::Io { what, source }
     }

@@ -17,7 +17,7 @@ use crate::monitor::Monitor;
 /// Most complete files that wait open for one sync. Bounds the descriptors in use.
 pub(super) const MAX_BATCH_FILES: usize = 256;
 
-/// Most bytes that wait for one sync. Bounds how long the last one takes.
+/// Most bytes that wait for one sync, unless it is said otherwise. Bounds how long the last one takes.
 const MAX_BATCH_BYTES: u64 = 64 << 20;
 
 /// Up to this many files or directories are synced one by one: a sync of the whole filesystem
@@ -36,6 +36,7 @@ pub(super) struct Batch<F> {
 struct Waiting<F> {
     files: Vec<Staged<F>>,
     bytes: u64,
+    max_bytes: u64,
 }
 
 impl<F> Batch<F> {
@@ -44,9 +45,15 @@ impl<F> Batch<F> {
             waiting: Mutex::new(Waiting {
                 files: Vec::new(),
                 bytes: 0,
+                max_bytes: MAX_BATCH_BYTES,
             }),
             flushing: Mutex::new(()),
         }
+    }
+
+    /// Lets no more bytes wait.
+    pub(super) fn limit(&self, max_bytes: u64) {
+        held(&self.waiting).max_bytes = max_bytes;
     }
 
     /// Adds a file; whether the batch is full now.
@@ -78,7 +85,7 @@ impl<F> Batch<F> {
 
 impl<F> Waiting<F> {
     fn is_full(&self) -> bool {
-        self.files.len() >= MAX_BATCH_FILES || self.bytes >= MAX_BATCH_BYTES
+        self.files.len() >= MAX_BATCH_FILES || self.bytes >= self.max_bytes
     }
 }
 

@@ -169,6 +169,12 @@ impl<I: StoreIo> Store<I> {
         })
     }
 
+    /// What a new file of a size takes of a filesystem with the usual blocks, its Merkle tree included.
+    pub fn allocated_bytes(&self, size_bytes: u64) -> u64 {
+        let block = u64::from(BLOCK_SIZE_BYTES);
+        self.needed_bytes(size_bytes.div_ceil(block).saturating_mul(block))
+    }
+
     /// The bytes a new file takes, its Merkle tree included.
     fn needed_bytes(&self, size_bytes: u64) -> u64 {
         match self.verity {

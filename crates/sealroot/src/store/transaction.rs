@@ -121,6 +121,12 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         self.store
     }
 
+    /// Lets no more than so many bytes of complete objects wait for their names: what has none yet is
+    /// lost when the process is killed. Each time, all that waits is made durable.
+    pub fn limit_waiting(&self, max_bytes: u64) {
+        self.batch.limit(max_bytes);
+    }
+
     /// Makes everything durable and ends the transaction.
     pub fn finish(self) -> Result<TransactionSummary, StoreError> {
         self.barrier()?;
