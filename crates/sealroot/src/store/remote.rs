@@ -109,13 +109,12 @@ impl<I: StoreIo> Transaction<'_, I> {
         let io = self.store().io();
         let path = directory();
         match again(|| io.create_directory(&path)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => {
-                made.map_err(failed(io, "create", &path))?;
-                self.dirty.add(StorePath::root());
-                Ok(())
-            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => made.map_err(failed(io, "create", &path))?,
         }
+        // Also where it is there: who keeps a part makes it without the lock, and not durable.
+        self.dirty.add(StorePath::root());
+        Ok(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use sealroot::check::{Depth, FindingCode, check};
 use sealroot::monitor::Silent;
-use sealroot::store::{Store, StoreError, StoreIo};
+use sealroot::store::{Store, StoreError, StoreIo, StorePath};
 use sealroot_format::digest::Sha256Digest;
 use sealroot_format::limits::MAX_REMOTE_BYTES;
 use sealroot_format::sign::Name;
@@ -54,6 +54,12 @@ fn remotes_come_and_go() {
     assert!(matches!(error, StoreError::TooLarge { .. }), "{error:?}");
 }
 
+/// As who keeps what has come of a file does, and needs it not to be durable.
+fn make_directory<I: StoreIo>(store: &Store<I>) {
+    let remote = StorePath::new("remote").expect("a path");
+    store.io().create_directory(&remote).expect("made");
+}
+
 // Rules: M1
 #[test]
 fn a_power_cut_leaves_what_is_known_as_it_was_or_as_it_is_to_be() {
@@ -62,6 +68,7 @@ fn a_power_cut_leaves_what_is_known_as_it_was_or_as_it_is_to_be() {
     let write_old = |store: &_| write(store, b"old").expect("written");
     let crashes = play_power_cuts(&|_| (), &write_new, &look)
         + play_power_cuts(&write_old, &write_new, &look)
+        + play_power_cuts(&|store| make_directory(store), &write_new, &look)
         + play_power_cuts(&write_old, &|store, ()| drop(remove(store)), &look);
     assert!(crashes > 200);
 }
