@@ -17,6 +17,7 @@ mod machine;
 mod many;
 mod measure;
 mod memory;
+mod pull;
 mod report;
 mod setting;
 mod size;
@@ -50,6 +51,8 @@ enum Bench {
     Build(Options),
     /// The most memory that `build` holds
     Memory(Options),
+    /// The most memory that `pull` holds
+    Pull(Options),
     /// A second `build` and `deploy` of the same: what is read and written
     Again(Options),
     /// How large packs are
@@ -81,6 +84,7 @@ const ALL: [(&str, Measure); 11] = [
     ("digest", digest::run),
     ("build", build::run),
     ("memory", memory::run),
+    ("pull", pull::run),
     ("again", again::run),
     ("size", size::run),
     ("boot", boot::run),
@@ -97,6 +101,7 @@ fn main() -> Result<()> {
         Bench::Digest(options) => (options, "digest"),
         Bench::Build(options) => (options, "build"),
         Bench::Memory(options) => (options, "memory"),
+        Bench::Pull(options) => (options, "pull"),
         Bench::Again(options) => (options, "again"),
         Bench::Size(options) => (options, "size"),
         Bench::Boot(options) => (options, "boot"),

@@ -106,7 +106,8 @@ fn peak_bytes(command: &Command) -> Result<u64> {
     Ok(last.parse::<u64>()? * 1024)
 }
 
-fn mib(bytes: u64) -> String {
+/// Bytes in MiB, with one decimal.
+pub(crate) fn mib(bytes: u64) -> String {
     format!("{}.{} MiB", bytes / MIB, bytes % MIB * 10 / MIB)
 }
 
