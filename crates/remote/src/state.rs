@@ -2,8 +2,11 @@
 //! What a device knows of a remote: its addresses, whom it trusts, and what it was told last
 //! (docs/format/channel.md 4). One file, which is replaced at once, and only after all in it was verified.
 
+use std::collections::BTreeSet;
+
 use sealroot::monitor::Monitor;
 use sealroot::store::Store;
+use sealroot_format::digest::Sha256Digest;
 use sealroot_format::sign::{Channel, Keyset, Name, Role, Unverified, Verified};
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +173,27 @@ impl Remote {
         self.keyset = keyset;
         Ok(())
     }
+}
+
+/// Files of which something has come, and which the last channel of no remote names.
+pub fn unneeded_parts(store: &Store) -> Result<Vec<Sha256Digest>, RemoteError> {
+    let mut parts = store.list_parts()?;
+    if parts.is_empty() {
+        return Ok(parts);
+    }
+    for name in store.list_remotes()? {
+        let remote = Remote::load(store, &name)?;
+        let channels = remote.last().into_iter();
+        let named: BTreeSet<_> = channels.flat_map(|channel| files_of(channel)).collect();
+        parts.retain(|head| !named.contains(head));
+    }
+    Ok(parts)
+}
+
+/// The heads of files that a channel offers in parts.
+fn files_of(channel: &Channel) -> impl Iterator<Item = Sha256Digest> {
+    let bundles = channel.releases.iter().map(|release| release.bundle.head);
+    bundles.chain(channel.deltas.iter().map(|delta| delta.file.head))
 }
 
 fn too_new(known: &Remote) -> sealroot_format::sign::Error {

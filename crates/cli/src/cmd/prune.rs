@@ -8,7 +8,9 @@ use sealroot::adopt::{self, Kept};
 use sealroot::machine::{self, BootChoices, Pruned, Releases, Retention};
 use sealroot::monitor::Silent;
 use sealroot::ostree::Repository;
-use sealroot::store::{KernelIo, Store};
+use sealroot::store::{KernelIo, Store, StoreError};
+use sealroot_format::digest::Sha256Digest;
+use sealroot_remote::{RemoteError, state};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -24,6 +26,8 @@ use crate::progress::Progress;
 ///
 /// When the last of an adopted commit has gone, so does the ref that keeps it in OSTree's repository:
 /// OSTree may collect it then.
+///
+/// What came of an interrupted download is removed at once when no remote offers that file any more.
 ///
 /// A release goes with the last of its deployments. One that was never deployed stays. Where no
 /// boot entry names a deployment it is not known what boots: then no deployment is removed.
@@ -65,6 +69,9 @@ struct PrunedReport {
     objects_linked_elsewhere: u64,
     /// Refs that kept commits in the repository of OSTree.
     refs: Vec<String>,
+    /// Interrupted downloads that no remote offers any more, and what had come of them.
+    downloads: u64,
+    download_bytes: u64,
     /// What the next run will free.
     aside_bytes: u64,
     /// What this run has freed.
@@ -73,7 +80,13 @@ struct PrunedReport {
 }
 
 impl PrunedReport {
-    fn new(pruned: &Pruned, refs: &[Kept], is_dry_run: bool, reason: Option<&str>) -> Self {
+    fn new(
+        pruned: &Pruned,
+        refs: &[Kept],
+        downloads: Downloads,
+        is_dry_run: bool,
+        reason: Option<&str>,
+    ) -> Self {
         let unknown = || reason.unwrap_or("no boot entry names one").to_owned();
         Self {
             is_dry_run,
@@ -86,6 +99,8 @@ impl PrunedReport {
             objects: pruned.objects,
             objects_linked_elsewhere: pruned.linked_elsewhere,
             refs: refs.iter().map(|kept| kept.name.clone()).collect(),
+            downloads: downloads.count,
+            download_bytes: downloads.bytes,
             aside_bytes: pruned.aside_bytes,
             freed_bytes: pruned.emptied.freed_bytes,
             freed_files: pruned.emptied.files,
@@ -120,6 +135,19 @@ impl Report for PrunedReport {
             writeln!(out, "nothing to put aside")?;
         } else {
             self.write_aside(out)?;
+        }
+        if self.downloads > 0 {
+            writeln!(
+                out,
+                "{} {}, of which {} had come and which no remote offers any more",
+                if self.is_dry_run {
+                    "would remove"
+                } else {
+                    "removed"
+                },
+                counted(self.downloads, "download"),
+                counted(self.download_bytes, "byte")
+            )?;
         }
         for name in &self.refs {
             let commit = name.rsplit('/').next().unwrap_or(name);
@@ -186,7 +214,7 @@ impl Prune {
             },
         };
         let repository = repository_beside(common)?;
-        let (pruned, refs) = if self.dry_run {
+        let (pruned, refs, downloads) = if self.dry_run {
             let pruned = machine::plan_prune(&store, &runtime, &choices, retention)?;
             let refs = match &repository {
                 Some(repository) => {
@@ -195,7 +223,8 @@ impl Prune {
                 }
                 None => Vec::new(),
             };
-            (pruned, refs)
+            let size = |part: &Sha256Digest| store.part_bytes(part);
+            (pruned, refs, Downloads::sum(&store, &size)?)
         } else {
             let progress = Progress::new(output);
             let pruned = machine::prune(&store, &runtime, &choices, retention, &progress)?;
@@ -203,10 +232,41 @@ impl Prune {
                 Some(repository) => release_unused(&store, repository)?,
                 None => Vec::new(),
             };
-            (pruned, refs)
+            let remove = |part: &Sha256Digest| store.remove_idle_part(part);
+            (pruned, refs, Downloads::sum(&store, &remove)?)
         };
         let reason = place.reason();
-        output.emit(&PrunedReport::new(&pruned, &refs, self.dry_run, reason))
+        output.emit(&PrunedReport::new(
+            &pruned,
+            &refs,
+            downloads,
+            self.dry_run,
+            reason,
+        ))
+    }
+}
+
+/// Downloads that were interrupted.
+#[derive(Clone, Copy, Debug, Default)]
+struct Downloads {
+    count: u64,
+    bytes: u64,
+}
+
+impl Downloads {
+    /// Sums up those that no remote needs: what `bytes_of` says of each, if anything.
+    fn sum(
+        store: &Store,
+        bytes_of: &dyn Fn(&Sha256Digest) -> Result<Option<u64>, StoreError>,
+    ) -> Result<Self, RemoteError> {
+        let mut sum = Self::default();
+        for part in state::unneeded_parts(store)? {
+            if let Some(bytes) = bytes_of(&part)? {
+                sum.count += 1;
+                sum.bytes += bytes;
+            }
+        }
+        Ok(sum)
     }
 }
 

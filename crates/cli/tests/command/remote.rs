@@ -127,6 +127,36 @@ fn a_dry_run_puts_and_removes_nothing() {
     );
 }
 
+// Rules: M3
+#[test]
+fn what_came_of_a_download_that_nobody_offers_is_collected() {
+    let (scratch, _) = followed();
+    scratch.ok(&format!("{DEVICE} pull --plan"));
+    let bundle = scratch.only("www/bundle", ".bundle");
+    let head = bundle.file_stem().expect("a name").to_str().expect("text");
+    let (offered, gone) = (
+        format!("device/remote/{head}.part"),
+        format!("device/remote/{}.part", "0".repeat(64)),
+    );
+    for part in [&offered, &gone] {
+        scratch.write(part, "what came");
+    }
+    let line = format!("{DEVICE} --json prune --boot boot --boot-loader systemd-boot --run run");
+    fs::create_dir(scratch.path("boot")).expect("a directory");
+    fs::create_dir(scratch.path("run")).expect("a directory");
+    let locked = fs::File::open(scratch.path(&gone)).expect("opened");
+    locked.lock().expect("locked");
+    assert_eq!(scratch.ok(&line).json()["downloads"], 0);
+    drop(locked);
+    for (option, is_there) in [(" --dry-run", true), ("", false)] {
+        let pruned = scratch.ok(&format!("{line}{option}")).json();
+        assert_eq!(pruned["downloads"], 1);
+        assert_eq!(pruned["download_bytes"], 9);
+        assert_eq!(scratch.path(&gone).exists(), is_there);
+        assert!(scratch.path(&offered).exists());
+    }
+}
+
 fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
     let entries = fs::read_dir(directory).expect("listed");
     let below = |entry: fs::DirEntry| match entry.path() {

@@ -162,6 +162,30 @@ impl Store<KernelIo> {
         }
     }
 
+    /// How many bytes have come of a file, unless somebody goes on with it now.
+    pub fn part_bytes(&self, head: &Sha256Digest) -> Result<Option<u64>, StoreError> {
+        Ok(self.idle_part(head)?.map(|(_, bytes)| bytes))
+    }
+
+    /// Like [`Store::remove_part`], unless somebody goes on with it now; how many bytes had come.
+    pub fn remove_idle_part(&self, head: &Sha256Digest) -> Result<Option<u64>, StoreError> {
+        let Some((_locked, bytes)) = self.idle_part(head)? else {
+            return Ok(None);
+        };
+        self.remove_part(head)?;
+        Ok(Some(bytes))
+    }
+
+    fn idle_part(&self, head: &Sha256Digest) -> Result<Option<(File, u64)>, StoreError> {
+        let part = match self.open_part(head) {
+            Err(StoreError::Busy { .. }) => return Ok(None),
+            opened => opened?,
+        };
+        let looked = again(|| part.metadata());
+        let stat = looked.map_err(failed(&self.io, "look at", &part_path(head)))?;
+        Ok(Some((part, stat.len())))
+    }
+
     /// The files of which something has come.
     pub fn list_parts(&self) -> Result<Vec<Sha256Digest>, StoreError> {
         let entries = self.list_remote_directory()?.into_iter();

@@ -10,7 +10,7 @@ const RECORD: &str = include_str!("../../../../testdata/v1/store/deployment.toml
 const RECORD_OF_MACHINE: &str =
     include_str!("../../../../testdata/v1/store/deployment-stateroot.toml");
 
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     include_str!("check.rs"),
     include_str!("crash.rs"),
     include_str!("deployments.rs"),
@@ -23,6 +23,7 @@ const SOURCES: [&str; 12] = [
     include_str!("../machine/boot.rs"),
     include_str!("../machine/crash.rs"),
     include_str!("../machine/prune.rs"),
+    include_str!("../../../cli/tests/command/remote.rs"),
 ];
 
 #[test]
