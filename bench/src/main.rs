@@ -80,7 +80,7 @@ enum Bench {
 /// Measures, and adds what it found to the report.
 type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
-const ALL: [(&str, Measure); 11] = [
+const ALL: [(&str, Measure); 12] = [
     ("digest", digest::run),
     ("build", build::run),
     ("memory", memory::run),

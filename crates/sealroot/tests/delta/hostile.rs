@@ -115,10 +115,8 @@ fn groups_that_are_missing_or_too_many_are_refused() {
         let mut with = delta[..COUNT].to_vec();
         with.extend(u32::try_from(numbers.len()).expect("few").to_le_bytes());
         let entry = |number: &usize| &delta[entries[*number]..entries[*number] + ENTRY];
-        numbers.iter().for_each(|number| with.extend(entry(number)));
-        numbers
-            .iter()
-            .for_each(|number| with.extend(groups[*number]));
+        with.extend(numbers.iter().flat_map(entry));
+        with.extend(numbers.iter().flat_map(|number| groups[*number]));
         with
     };
     assert!(with(&[0, 1]) == *delta);
