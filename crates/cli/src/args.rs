@@ -194,6 +194,8 @@ pub(crate) enum Command {
     Adopt(cmd::adopt::Adopt),
     /// Go back to plain OSTree: remove the boot entries, deployments, links and refs of sealroot.
     Revert(cmd::revert::Revert),
+    /// Say what in a tree makes updates large, and what to change.
+    Advise(cmd::advise::Advise),
     /// Show what an update changes and what that costs, by groups of paths.
     Diff(cmd::diff::Diff),
     /// Make the delta that makes one release of another, and say how large it is.

@@ -10,20 +10,25 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use sealroot::object::Discard;
+use sealroot::source::{self, Devices, DirectoryOptions};
+use sealroot::spool::Spool;
 use sealroot::store::Store;
 use sealroot::{deploy, input, release};
-use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::DeploymentName;
 use sealroot_format::sign::{Name, Statement, Verified};
 use sealroot_format::tree::Tree;
+use sealroot_format::{ErrorClass, limits};
 
 use crate::args::Common;
 use crate::commit::CommitPrefix;
 use crate::failure::Failure;
 use crate::files;
+use crate::output::Output;
+use crate::progress::Progress;
 
 /// A pack to look at, on the command line.
 #[derive(Clone, Debug, Args)]
@@ -62,6 +67,18 @@ impl TargetArgs {
         match self.find_short(text, common)? {
             Some(target) => Ok(target),
             None => Ok(Target::File(PathBuf::from(&self.target))),
+        }
+    }
+
+    /// The tree of what is meant, which may be a directory too.
+    pub(crate) fn tree_or_directory(
+        &self,
+        common: &Common,
+        output: Output,
+    ) -> anyhow::Result<Tree> {
+        match self.find(common)? {
+            Target::File(path) if path.is_dir() => read_directory(&path, output),
+            target => target.tree(common),
         }
     }
 
@@ -186,7 +203,7 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
     if path.is_dir() {
         let message = format!("{name} is a directory, expected a commit, a deployment or a pack");
         return Err(Failure::new(ErrorClass::Usage, message)
-            .hint("only `sealroot dump` takes a directory")
+            .hint("only `sealroot dump` and `sealroot advise` take a directory")
             .into());
     }
     input::open_regular(path).map_err(|error| match error.kind() {
@@ -201,6 +218,21 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
         }
         _ => files::cannot("open", path, error),
     })
+}
+
+fn read_directory(directory: &Path, output: Output) -> anyhow::Result<Tree> {
+    let options = DirectoryOptions {
+        threshold_bytes: limits::DEFAULT_THRESHOLD_BYTES,
+        devices: Devices::Keep,
+    };
+    let progress = Progress::new(output);
+    Ok(source::read_directory(
+        directory,
+        &options,
+        &Spool::in_temporary_directory(),
+        &Discard,
+        &progress,
+    )?)
 }
 
 fn not_a_pack(path: &Path) -> String {

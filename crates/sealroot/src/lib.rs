@@ -15,7 +15,7 @@
 //! * [`keys`], [`signer`]: key, keyset and statement files, and who signs them;
 //! * [`release`]: releases in a store found, verified, opened;
 //! * [`delta`]: what makes one release of another, in one file;
-//! * [`diff`]: what an update changes;
+//! * [`diff`]: what an update changes; [`advise`]: what makes updates large;
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
@@ -30,6 +30,7 @@
 
 pub mod activate;
 pub mod adopt;
+pub mod advise;
 pub mod build;
 pub mod check;
 pub mod delta;

@@ -15,8 +15,8 @@ use crate::run::{command, root_command, run_quietly};
 const RELEASE: &str = "bookworm";
 const NEXT_RELEASE: &str = "trixie";
 
-const INCLUDED: &str = "systemd,systemd-sysv,udev,dbus,openssh-server,python3,vim,network-manager,\
-    linux-image-amd64,man-db";
+const INCLUDED: &str = "systemd systemd-sysv udev dbus openssh-server python3 vim network-manager \
+    linux-image-amd64 man-db";
 
 /// Takes what an image would not have out of the tree `$1`.
 const CLEAN: &str = r#"
@@ -31,22 +31,22 @@ rm -f etc/ssh/ssh_host_* etc/hostname etc/resolv.conf
 find . -xdev -exec touch --no-dereference --date=@0 {} +
 "#;
 
-/// Brings the Debian in `$1` up to date from the sources in `$2`, and drops the kernel before.
-const UPGRADE: &str = r#"
+/// Runs the commands `$3` in the Debian in `$1`, whose apt has the sources in the file `$2`.
+const IN_CHROOT: &str = r#"
 cp "$2" "$1/etc/apt/sources.list"
 cp /etc/resolv.conf "$1/etc/resolv.conf"
 mount -t proc proc "$1/proc"
 mount --bind /dev "$1/dev"
 export DEBIAN_FRONTEND=noninteractive
-before=$(ls "$1/usr/lib/modules")
-chroot "$1" apt-get --quiet update
-chroot "$1" apt-get --quiet --yes --no-install-recommends dist-upgrade
-if [ "$(ls "$1/usr/lib/modules")" != "$before" ]; then
-    chroot "$1" apt-get --quiet --yes purge "linux-image-$before"
-fi
-chroot "$1" apt-get clean
+chroot "$1" sh -ec "apt-get --quiet update; $3; apt-get clean"
 : > "$1/etc/apt/sources.list"
 "#;
+
+const UPGRADE: &str = "before=$(ls /usr/lib/modules)
+apt-get --quiet --yes --no-install-recommends dist-upgrade
+if [ \"$(ls /usr/lib/modules)\" != \"$before\" ]; then
+    apt-get --quiet --yes purge \"linux-image-$before\"
+fi";
 
 /// Makes all of them.
 pub(super) fn make_trees(cache: &Path) -> Result<()> {
@@ -55,16 +55,7 @@ pub(super) fn make_trees(cache: &Path) -> Result<()> {
         let (old, new) = (partial.join("old"), partial.join("new"));
         debootstrap(RELEASE, &old)?;
         copy(&old, &new)?;
-        let sources = partial.join("sources.list");
-        std::fs::write(&sources, apt::update_sources()?)?;
-        // In a mount namespace of its own: what is mounted is gone with it.
-        run_quietly(
-            root_command("unshare")?
-                .args(["--mount", "sh", "-ec", UPGRADE, "sh"])
-                .arg(&new)
-                .arg(&sources),
-        )?;
-        std::fs::remove_file(&sources)?;
+        in_chroot(&new, &apt::update_sources()?, UPGRADE)?;
         [old, new].iter().try_for_each(|tree| clean(tree))
     })?;
     make(&cache.join("update-kernel"), "two kernels", |partial| {
@@ -93,11 +84,27 @@ fn make(directory: &Path, what: &str, fill: impl FnOnce(&Path) -> Result<()>) ->
 fn debootstrap(release: &str, tree: &Path) -> Result<()> {
     run_quietly(
         root_command("debootstrap")?
-            .args(["--variant=minbase", &format!("--include={INCLUDED}")])
+            .arg("--variant=minbase")
             .arg(release)
             .arg(tree)
             .arg(apt::mirror()?),
-    )
+    )?;
+    let install = format!("apt-get --quiet --yes --no-install-recommends install {INCLUDED}");
+    in_chroot(tree, &apt::source_line(release)?, &install)
+}
+
+fn in_chroot(tree: &Path, sources: &str, commands: &str) -> Result<()> {
+    let file = tree.with_extension("sources");
+    std::fs::write(&file, sources)?;
+    // In a mount namespace of its own: what is mounted is gone with it.
+    run_quietly(
+        root_command("unshare")?
+            .args(["--mount", "sh", "-ec", IN_CHROOT, "sh"])
+            .arg(tree)
+            .arg(&file)
+            .arg(commands),
+    )?;
+    Ok(std::fs::remove_file(&file)?)
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

@@ -2,20 +2,14 @@
 //! `sealroot dump`
 
 use std::io::{self, Write};
-use std::path::Path;
 
 use clap::Args;
-use sealroot::object::Discard;
-use sealroot::source::{self, Devices, DirectoryOptions};
-use sealroot::spool::Spool;
-use sealroot_format::limits;
-use sealroot_format::tree::{Tree, dump};
+use sealroot_format::tree::dump;
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::output::{Output, Report};
-use crate::progress::Progress;
-use crate::target::{Target, TargetArgs};
+use crate::target::TargetArgs;
 
 /// Print the canonical text dump of a tree.
 ///
@@ -54,10 +48,7 @@ impl Report for Dumped {
 
 impl Dump {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let tree = match self.target.find(common)? {
-            Target::File(path) if path.is_dir() => read(&path, output)?,
-            target => target.tree(common)?,
-        };
+        let tree = self.target.tree_or_directory(common, output)?;
         let mut text = None;
         if !self.digest_only {
             let mut bytes = Vec::new();
@@ -69,19 +60,4 @@ impl Dump {
             dump: text,
         })
     }
-}
-
-fn read(directory: &Path, output: Output) -> anyhow::Result<Tree> {
-    let options = DirectoryOptions {
-        threshold_bytes: limits::DEFAULT_THRESHOLD_BYTES,
-        devices: Devices::Keep,
-    };
-    let progress = Progress::new(output);
-    Ok(source::read_directory(
-        directory,
-        &options,
-        &Spool::in_temporary_directory(),
-        &Discard,
-        &progress,
-    )?)
 }

@@ -2,6 +2,7 @@
 //! One module a command: its arguments and what it does.
 
 pub(crate) mod adopt;
+pub(crate) mod advise;
 pub(crate) mod bless;
 pub(crate) mod build;
 pub(crate) mod cat;
@@ -49,6 +50,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Adopt(adopt) => adopt.run(common, output),
         Command::Revert(revert) => revert.run(common, output),
         Command::Sign(sign) => sign.run(common, output),
+        Command::Advise(advise) => advise.run(common, output),
         Command::Diff(diff) => diff.run(common, output),
         Command::Delta(delta) => delta.run(common, output),
         Command::Publish(publish) => publish.run(common, output),

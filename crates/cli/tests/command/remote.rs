@@ -245,3 +245,27 @@ fn a_vendor_sees_what_makes_an_update_large() {
     let same = scratch.ok(&format!("{STORE} diff {first} {first}")).text();
     assert_eq!(same, "nothing has changed\n");
 }
+
+#[test]
+fn a_vendor_is_told_what_makes_updates_large() {
+    let scratch = Scratch::new();
+    scratch.write("tree/usr/lib/modules/6.1/a.ko.xz", vec![1; 5000]);
+    scratch.write("tree/usr/lib/modules/6.1/b.ko.xz", vec![2; 9000]);
+    scratch.write("tree/usr/lib/python3/__pycache__/a.pyc", vec![3; 10]);
+    let advice = scratch.ok("--json advise tree").json();
+    let modules = &advice["findings"][0];
+    assert_eq!(modules["code"], "compressed-modules");
+    let numbers = ["files", "bytes"].map(|key| modules[key].as_u64());
+    assert_eq!(numbers, [2, 14_000].map(Some));
+    assert_eq!(modules["example"], "/usr/lib/modules/6.1/b.ko.xz");
+    assert_eq!(advice["findings"][1]["code"], "bytecode");
+    let commit = scratch.signed();
+    let text = scratch.ok(&format!("{STORE} advise {commit}")).text();
+    assert!(
+        text.contains("compressed-modules: 2 files of 14000 bytes"),
+        "{text}"
+    );
+    fs::remove_dir_all(scratch.path("tree/usr/lib")).expect("removed");
+    let text = scratch.ok("advise tree").text();
+    assert!(text.contains("nothing here"), "{text}");
+}
