@@ -22,7 +22,7 @@ pub(crate) fn dist() -> Result<()> {
     let directory = repository().join("target/dist");
     fs::create_dir_all(&directory)?;
     for (program, profile) in [(COMMAND, "release"), (BOOT, "boot")] {
-        let built = build_static(&[program], profile)?.join(program.1);
+        let built = build_static(&[program], profile, &[])?.join(program.1);
         let copy = directory.join(program.1);
         fs::copy(&built, &copy).with_context(|| format!("copying {}", built.display()))?;
         println!("{}", copy.display());
@@ -30,8 +30,12 @@ pub(crate) fn dist() -> Result<()> {
     Ok(())
 }
 
-/// Builds static programs, what they share once; the directory they are in.
-pub(crate) fn build_static(programs: &[Program], profile: &str) -> Result<PathBuf> {
+/// Builds static programs with options of cargo, what they share once; the directory they are in.
+pub(crate) fn build_static(
+    programs: &[Program],
+    profile: &str,
+    options: &[&str],
+) -> Result<PathBuf> {
     let target_dir = repository().join("target/static");
     let mut build = cargo();
     build.args(["build", "--quiet", "--profile", profile]);
@@ -39,6 +43,7 @@ pub(crate) fn build_static(programs: &[Program], profile: &str) -> Result<PathBu
         build.args(["--package", package, "--bin", binary]);
     }
     run(build
+        .args(options)
         .args(["--target", TARGET, "--target-dir"])
         .arg(&target_dir)
         .env("RUSTFLAGS", "-C target-feature=+crt-static"))?;

@@ -21,7 +21,7 @@ use sealroot::store::{CONFIG_NAME, StoreDir, StoreError};
 use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
-use sealroot_remote::RemoteError;
+use sealroot_remote::{Fault, RemoteError};
 
 use crate::failure::Failure;
 
@@ -288,14 +288,30 @@ fn of_release(error: &ReleaseError) -> Option<String> {
 }
 
 fn of_remote(error: &RemoteError) -> Option<String> {
-    match error {
-        RemoteError::NoSpace { .. } => Some(MAKE_ROOM.into()),
+    let hint = match error {
+        RemoteError::NoSpace { .. } => MAKE_ROOM,
         RemoteError::Store(error)
         | RemoteError::Delta(DeltaError::Store(error))
-        | RemoteError::Import(ImportError::Store(error)) => of_store(error),
-        RemoteError::Release(error) => of_release(error),
-        _ => None,
-    }
+        | RemoteError::Import(ImportError::Store(error)) => return of_store(error),
+        RemoteError::Release(error) => return of_release(error),
+        RemoteError::Bucket { fault, .. } => match fault {
+            Fault::NotThere => "make the bucket first, with the tools of whoever runs the store",
+            Fault::Denied | Fault::Settings => {
+                "set what the store knows you by: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; \
+                 GOOGLE_SERVICE_ACCOUNT; AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"
+            }
+            Fault::Unsupported => {
+                "if it cannot replace an object on a condition, set AWS_CONDITIONAL_PUT=disabled, and \
+                 let only one publish at a time"
+            }
+            Fault::Other => return None,
+        },
+        RemoteError::Conflict { .. } => {
+            "do the same again when they are done: what was put is there, and is not put twice"
+        }
+        _ => return None,
+    };
+    Some(hint.into())
 }
 
 fn of_sign(error: &sign::Error) -> Option<String> {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What can go wrong with a remote.
 
+use std::error::Error;
 use std::io;
 
 use sealroot::delta::DeltaError;
@@ -124,6 +125,16 @@ pub enum RemoteError {
         #[source]
         source: io::Error,
     },
+    /// A bucket of an object store.
+    #[error("cannot {what}")]
+    Bucket {
+        /// What was tried.
+        what: Box<str>,
+        /// Which kind of failure it is.
+        fault: Fault,
+        /// Why not.
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// What is to be published does not fit what is there.
     #[error("cannot publish: {reason}")]
     Publish {
@@ -153,6 +164,21 @@ pub enum RemoteError {
     Store(#[from] StoreError),
 }
 
+/// How a bucket failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is not there.
+    NotThere,
+    /// The store does not know who asks, or does not let them.
+    Denied,
+    /// What the store is to be asked with is missing or no good.
+    Settings,
+    /// The store does not do such a thing.
+    Unsupported,
+    /// Anything else.
+    Other,
+}
+
 impl From<ReleaseError> for RemoteError {
     fn from(error: ReleaseError) -> Self {
         Self::Release(Box::new(error))
@@ -167,6 +193,12 @@ impl RemoteError {
                 // A server that answers nonsense may answer better later.
                 SourceError::Refused { .. } => ErrorClass::Io,
                 source => source.class(),
+            },
+            Self::Bucket { fault, .. } => match fault {
+                Fault::NotThere => ErrorClass::NotFound,
+                Fault::Settings => ErrorClass::Usage,
+                Fault::Unsupported => ErrorClass::Unsupported,
+                Fault::Denied | Fault::Other => ErrorClass::Io,
             },
             Self::NoSpace { .. } | Self::Io { .. } => ErrorClass::Io,
             Self::Mismatch { .. } | Self::Distrusted { .. } | Self::OtherRelease { .. } => {

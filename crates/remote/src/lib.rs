@@ -29,4 +29,4 @@ pub mod source;
 pub mod state;
 pub mod trust;
 
-pub use error::RemoteError;
+pub use error::{Fault, RemoteError};

@@ -26,11 +26,14 @@ pub enum Program {
     Boot,
 }
 
+/// The profile of what runs in guests.
+const GUEST: &str = "guest";
+
 impl Program {
     /// The packages that are built together, so that what they share is built once; the profile.
     const fn packages(self) -> (&'static [&'static str], &'static str) {
         match self {
-            Self::Guest | Self::Sealroot => (&["sealroot-testkit", "sealroot-cli"], "guest"),
+            Self::Guest | Self::Sealroot => (&["sealroot-testkit", "sealroot-cli"], GUEST),
             Self::SealrootReleased => (&["sealroot-cli"], "release"),
             Self::Boot => (&["sealroot-boot"], "boot"),
         }
@@ -63,6 +66,10 @@ impl Program {
         build.args(["build", "--quiet"]);
         for package in packages {
             build.args(["--package", package]);
+        }
+        if profile == GUEST {
+            // What only vendors need: guests are devices.
+            build.arg("--no-default-features");
         }
         let output = build
             .args(["--bin", self.name(), "--profile", profile])

@@ -25,7 +25,7 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 18] = [
+const TEST_PACKAGES: [&str; 19] = [
     "acl",
     "attr",
     "binutils",
@@ -42,6 +42,7 @@ const TEST_PACKAGES: [&str; 18] = [
     "ostree",
     "ovmf",
     "pkg-config",
+    "python3-venv",
     "strace",
     "systemd-boot",
 ];

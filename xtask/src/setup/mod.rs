@@ -26,6 +26,9 @@ const COMPOSEFS_CTL_VERSION: &str = "0.9.4";
 /// The first Debian that has composefs.
 const COMPOSEFS_SUITE: &str = "forky";
 
+/// The server that speaks as S3 does, which releases are published to.
+const MOTO: &str = "moto[s3,server]==5.2.5";
+
 /// What it is set up for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
@@ -46,6 +49,7 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
         kernel::fetch(&cache, kernel::TOO_OLD)?;
         erofs_utils::fetch(&cache)?;
         install_mkcomposefs(&cache)?;
+        install_moto(&cache)?;
         ostree_os::make_tree(&cache)?;
         ostree_os::fetch_grub(&cache)?;
     }
@@ -91,9 +95,28 @@ fn install_mkcomposefs(cache: &Path) -> Result<()> {
         .arg("--target-dir")
         .arg(root.join("target")))?;
     fs::remove_dir_all(root.join("target")).context("removing build files of composefs-ctl")?;
-    let _ = fs::remove_file(&link);
-    std::os::unix::fs::symlink("../cargo/bin/cfsctl", &link)
-        .with_context(|| format!("linking {}", link.display()))
+    link_to(&link, "../cargo/bin/cfsctl")
+}
+
+fn install_moto(cache: &Path) -> Result<()> {
+    let directory = cache.join("moto");
+    let link = cache.join("bin/moto_server");
+    if directory.exists() && link.exists() {
+        return Ok(());
+    }
+    say("installing moto, a server that speaks as S3 does");
+    // Programs of such an environment name the place it was made for: it is made there, and the link
+    // says that it is complete.
+    run(command("/usr/bin/python3")
+        .args(["-m", "venv", "--clear"])
+        .arg(&directory))?;
+    run(command(directory.join("bin/pip")).args(["install", "--quiet", MOTO]))?;
+    link_to(&link, "../moto/bin/moto_server")
+}
+
+fn link_to(link: &Path, target: &str) -> Result<()> {
+    let _ = fs::remove_file(link);
+    std::os::unix::fs::symlink(target, link).with_context(|| format!("linking {}", link.display()))
 }
 
 /// Makes `path` appear only when `fill` has filled it: `fill` is given a directory beside it.

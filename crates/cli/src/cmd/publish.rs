@@ -9,7 +9,7 @@ use sealroot::keys;
 use sealroot::release;
 use sealroot_format::sign::Name;
 use sealroot_remote::layout::ChannelName;
-use sealroot_remote::publish::{self, DirectoryDestination, Published, Put, Terms, Trial, Vendor};
+use sealroot_remote::publish::{self, Published, Put, Terms, Trial, Vendor};
 use serde::Serialize;
 
 use crate::args::Common;
@@ -35,8 +35,9 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
 
-    /// The directory that is served, or copied to where it is.
-    #[arg(long, value_name = "DIR")]
+    /// The directory that is served, or copied to where it is; or a bucket, as
+    /// `s3://BUCKET/PREFIX`, `gs://BUCKET/PREFIX` or `az://CONTAINER/PREFIX`.
+    #[arg(long, value_name = "PLACE")]
     to: PathBuf,
 
     #[command(flatten)]
@@ -68,11 +69,24 @@ Examples:
   sealroot --store store --keyset vendor.keyset publish COMMIT --to /srv/www/os --key vendor.secret
   sealroot --store store --keyset vendor.keyset publish COMMIT --to /srv/www/os \\
       --key vendor.secret --deltas 8 --keep 20 --dry-run
+  sealroot --store store --keyset vendor.keyset publish COMMIT --to s3://updates/os \\
+      --key vendor.secret
 
 Devices then follow it:
   sealroot --keyset vendor.keyset remote add vendor https://updates.example.org/os \\
       --os exampleos --stream stable
-  sealroot upgrade";
+  sealroot upgrade
+
+A bucket must be there. What a store is asked with comes from the environment, or from the machine
+in the cloud that this runs on:
+  S3, and what speaks like it   AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT,
+                                AWS_ALLOW_HTTP
+  Google Cloud Storage          GOOGLE_SERVICE_ACCOUNT
+  Azure                         AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY
+
+Of several who publish to a bucket at once, those who come too late with their channel are told so,
+and publish again. With a store that cannot replace an object on a condition, set
+AWS_CONDITIONAL_PUT=disabled, and publish one at a time.";
 
 #[derive(Serialize)]
 struct PublishReport {
@@ -157,21 +171,13 @@ impl Publish {
         };
         let name = ChannelName::of_release(&statement);
         let release = Some((&statement, &signed));
-        let destination = DirectoryDestination::open(&self.to)?;
+        let mut destination = publish::open(&self.to)?;
+        if self.dry_run {
+            destination = Box::new(Trial(destination));
+        }
         let published = {
             let progress = Progress::new(output);
-            if self.dry_run {
-                publish::publish(
-                    &Trial(destination),
-                    &vendor,
-                    &name,
-                    release,
-                    &terms,
-                    &progress,
-                )
-            } else {
-                publish::publish(&destination, &vendor, &name, release, &terms, &progress)
-            }?
+            publish::publish(&*destination, &vendor, &name, release, &terms, &progress)?
         };
         output.emit(&PublishReport::new(&published, self.dry_run))
     }

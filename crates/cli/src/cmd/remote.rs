@@ -12,7 +12,7 @@ use sealroot::monitor::Silent;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::Name;
 use sealroot_remote::layout::ChannelName;
-use sealroot_remote::publish::{self, DirectoryDestination, Listed, Trial};
+use sealroot_remote::publish::{self, Listed, Trial};
 use sealroot_remote::source;
 use sealroot_remote::state::Remote;
 use serde::Serialize;
@@ -38,7 +38,8 @@ pub(crate) enum RemoteCommand {
     /// Remove published files that no channel leads to any more.
     ///
     /// For the vendor: devices may go by a channel that was replaced a while ago, so young files stay.
-    #[command(after_long_help = "Example:\n  sealroot remote prune /srv/www/os --dry-run")]
+    /// A directory is locked meanwhile; a bucket is not, so let nobody publish to it until this ends.
+    #[command(after_long_help = PRUNE_EXAMPLES)]
     Prune(Prune),
 }
 
@@ -46,6 +47,11 @@ const ADD_EXAMPLE: &str = "\
 Example:
   sealroot --keyset vendor.keyset remote add vendor https://updates.example.org/os \\
       --os exampleos --stream stable";
+
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  sealroot remote prune /srv/www/os --dry-run
+  sealroot remote prune s3://updates/os";
 
 #[derive(Debug, Args)]
 pub(crate) struct Add {
@@ -83,9 +89,9 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
-    /// Where it was published.
-    #[arg(value_name = "DIR")]
-    directory: PathBuf,
+    /// Where it was published: a directory, or a bucket as `publish` knows them.
+    #[arg(value_name = "PLACE")]
+    place: PathBuf,
 
     /// Remove nothing that is younger.
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = value_parser!(u64))]
@@ -280,18 +286,18 @@ impl Remove {
 
 impl Prune {
     fn run(&self, output: Output) -> anyhow::Result<()> {
-        if !self.directory.is_dir() {
-            let message = format!("there is no directory {}", self.directory.display());
+        if let Some(directory) = publish::directory(&self.place)
+            && !directory.is_dir()
+        {
+            let message = format!("there is no directory {}", directory.display());
             return Err(Failure::new(ErrorClass::NotFound, message).into());
         }
-        let destination = DirectoryDestination::open(&self.directory)?;
+        let mut destination = publish::open(&self.place)?;
+        if self.dry_run {
+            destination = Box::new(Trial(destination));
+        }
         let age = Duration::from_secs(self.older_than.saturating_mul(60 * 60));
-        let now = SystemTime::now();
-        let pruned = if self.dry_run {
-            publish::prune(&Trial(destination), now, age)?
-        } else {
-            publish::prune(&destination, now, age)?
-        };
+        let pruned = publish::prune(&*destination, SystemTime::now(), age)?;
         output.emit(&PruneReport {
             is_dry_run: self.dry_run,
             removed: files(&pruned.removed),

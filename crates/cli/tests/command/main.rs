@@ -3,6 +3,8 @@
 //! code it ends with and what it leaves behind.
 
 mod adopt;
+#[cfg(feature = "object-store")]
+mod bucket;
 mod busy;
 mod damage;
 mod disk;

@@ -11,8 +11,7 @@ const DEVICE: &str = "--store device --keyset vendor.keyset";
 
 /// Publishes what is in `tree` as a release of this index.
 fn publish(scratch: &Scratch, index: u64) -> String {
-    let commit = scratch.build(&format!("--index {index}"));
-    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+    let commit = scratch.release(index);
     scratch.ok(&format!(
         "{STORE} publish {commit} --to www --key vendor.secret"
     ));
@@ -106,8 +105,7 @@ fn a_dry_run_puts_and_removes_nothing() {
     };
     let before = files();
     scratch.write("tree/etc/hostname", "another\n");
-    let commit = scratch.build("--index 2");
-    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+    let commit = scratch.release(2);
     let line = format!("{STORE} --json publish {commit} --to www --key vendor.secret --dry-run");
     let published = scratch.ok(&line).json();
     assert_eq!(published["put"].as_array().map(Vec::len), Some(4));

@@ -79,6 +79,13 @@ impl Scratch {
         built["commit"].as_str().expect("a commit").to_owned()
     }
 
+    /// Builds `tree` into the store as a release of this index, and signs it; the commit.
+    pub(crate) fn release(&self, index: u64) -> String {
+        let commit = self.build(&format!("--index {index}"));
+        self.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+        commit
+    }
+
     /// Like [`Scratch::built`], and signed.
     pub(crate) fn signed(&self) -> String {
         let commit = self.built();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Where files are published: a directory that a server serves, or that is copied to one.
+//! Where files are published, and a directory as that: a server serves it, or it is copied to one.
 
+use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ pub struct Listed {
 }
 
 /// Takes published files. A name appears when its content is complete and durable.
-pub trait Destination {
+pub trait Destination: Debug {
     /// Where it is, for people.
     fn location(&self) -> String;
 

@@ -2,12 +2,15 @@
 //! The vendor's side: releases put where a server serves them. What a name in the channel needs is there
 //! before the channel that names it, which is replaced last and at once.
 
+#[cfg(feature = "object-store")]
+mod bucket;
 mod destination;
 mod prune;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek as _};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use sealroot::delta;
@@ -25,8 +28,52 @@ use crate::bundle::{self, Earlier, Head};
 use crate::error::RemoteError;
 use crate::layout::{ChannelName, Kind, keyset_path};
 
+#[cfg(feature = "object-store")]
+pub use bucket::BucketDestination;
 pub use destination::{Destination, DirectoryDestination, Listed};
 pub use prune::{Pruned, prune};
+
+/// The directory that somebody means by `place`, `file://` before it or not; `None` if it is the address
+/// of a bucket.
+pub fn directory(place: &Path) -> Option<&Path> {
+    match place.to_str().and_then(|place| place.split_once("://")) {
+        None => Some(place),
+        Some(("file", path)) => Some(Path::new(path)),
+        Some(_) => None,
+    }
+}
+
+/// Opens a place to publish to: a directory, or a bucket as `s3://bucket/prefix`, `gs://` or `az://`.
+pub fn open(place: &Path) -> Result<Box<dyn Destination>, RemoteError> {
+    if let Some(directory) = directory(place) {
+        return Ok(Box::new(DirectoryDestination::open(directory)?));
+    }
+    let address = place.display().to_string();
+    if !SCHEMES.iter().any(|scheme| address.starts_with(scheme)) {
+        return Err(publish_error(format!(
+            "{address} is neither a directory nor one of {}",
+            SCHEMES.join(", ")
+        )));
+    }
+    open_bucket(&address)
+}
+
+/// How addresses of buckets begin.
+const SCHEMES: [&str; 3] = ["s3://", "gs://", "az://"];
+
+#[cfg(feature = "object-store")]
+fn open_bucket(address: &str) -> Result<Box<dyn Destination>, RemoteError> {
+    let patience = crate::fetch::Patience::default();
+    let bucket = BucketDestination::open(address, &[], patience)?;
+    Ok(Box::new(bucket))
+}
+
+#[cfg(not(feature = "object-store"))]
+fn open_bucket(address: &str) -> Result<Box<dyn Destination>, RemoteError> {
+    Err(publish_error(format!(
+        "{address} is a bucket, and this sealroot was built without the feature object-store"
+    )))
+}
 
 /// Who publishes, and what of.
 #[derive(Debug)]
@@ -479,9 +526,9 @@ fn publish_error(reason: String) -> RemoteError {
 
 /// Publishes to nowhere: what would be put is only counted.
 #[derive(Debug)]
-pub struct Trial<D>(pub D);
+pub struct Trial(pub Box<dyn Destination>);
 
-impl<D: Destination> Destination for Trial<D> {
+impl Destination for Trial {
     fn location(&self) -> String {
         self.0.location()
     }

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "object-store")]
+mod bucket;
 mod bundle;
 mod channel;
 mod hostile;
@@ -23,6 +25,7 @@ fn every_rule_has_a_test() {
         .filter_map(|line| Some(line.strip_prefix("- **")?.split_once("**")?.0))
         .collect();
     let tests = [
+        include_str!("bucket.rs"),
         include_str!("bundle.rs"),
         include_str!("hostile.rs"),
         include_str!("publish.rs"),

@@ -18,7 +18,7 @@ use sealroot_remote::RemoteError;
 use sealroot_remote::fetch::{Fetcher, Patience};
 use sealroot_remote::layout::ChannelName;
 use sealroot_remote::plan::Plan;
-use sealroot_remote::publish::{self, DirectoryDestination, Published, Terms, Vendor};
+use sealroot_remote::publish::{self, Destination, DirectoryDestination, Published, Terms, Vendor};
 use sealroot_remote::pull::{Pulled, Puller};
 use sealroot_remote::source::{DirectorySource, HttpSource, Source, Timeouts};
 use sealroot_remote::state::Remote;
@@ -208,6 +208,17 @@ impl Place {
         terms: &Terms,
         monitor: &dyn Monitor,
     ) -> Result<Published, RemoteError> {
+        let destination = DirectoryDestination::open(self.www())?;
+        self.publish_by(&destination, index, terms, monitor)
+    }
+
+    pub(crate) fn publish_by(
+        &self,
+        destination: &dyn Destination,
+        index: u64,
+        terms: &Terms,
+        monitor: &dyn Monitor,
+    ) -> Result<Published, RemoteError> {
         let (statement, document) = self.find(index);
         let signer = Signer::Key(secret(self.channel_key));
         let vendor = Vendor {
@@ -216,9 +227,8 @@ impl Place {
             signer: &signer,
         };
         let name = ChannelName::of_release(&statement);
-        let destination = DirectoryDestination::open(self.www())?;
         let release = Some((&statement, &document));
-        publish::publish(&destination, &vendor, &name, release, terms, monitor)
+        publish::publish(destination, &vendor, &name, release, terms, monitor)
     }
 
     pub(crate) fn channel_path(&self) -> PathBuf {
