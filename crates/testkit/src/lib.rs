@@ -10,7 +10,7 @@
 //! * [`attack`]: what is done to that disk; [`manifest`]: the judge of what it boots;
 //! * [`etc_files`]: a small directory as text;
 //! * [`ostree_machine`]: a machine that runs OSTree, booted by its own boot loader;
-//! * [`http_server`]: a server of static files that misbehaves as it is told;
+//! * [`http_server`]: a server of static files that misbehaves as it is told; [`nginx`]: one that does not;
 //! * [`s3_server`]: a server that speaks as S3 does; [`mod@line`]: a line to a server that fails;
 //! * [`trees`]: random trees;
 //! * [`least_size`]: how small a pack could be;
@@ -36,6 +36,7 @@ pub mod line;
 pub mod manifest;
 pub mod memory_io;
 pub mod need;
+pub mod nginx;
 pub mod on_disk;
 pub mod os_tree;
 pub mod ostree_machine;

@@ -25,7 +25,7 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 19] = [
+const TEST_PACKAGES: [&str; 20] = [
     "acl",
     "attr",
     "binutils",
@@ -38,6 +38,7 @@ const TEST_PACKAGES: [&str; 19] = [
     "libcap2-bin",
     "libssl-dev",
     "mtools",
+    "nginx-light",
     "openssl",
     "ostree",
     "ovmf",

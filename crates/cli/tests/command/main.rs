@@ -16,6 +16,7 @@ mod json;
 mod keyset;
 mod look;
 mod machine;
+mod nginx;
 mod ostree;
 mod pages;
 mod pipe;
