@@ -1,7 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Publishing to a bucket by commands.
 
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
 use sealroot_format::ErrorClass;
+use sealroot_testkit::content::bytes;
+use sealroot_testkit::line::{Line, Verdict};
 use sealroot_testkit::s3_server::S3Server;
 
 use crate::support::{Ran, STORE, Scratch, check_refusal, finished};
@@ -12,15 +18,20 @@ fn publish(commit: &str, to: &str) -> String {
 
 const DEVICE: &str = "--store device --keyset vendor.keyset --json";
 
-/// Runs a command that uses a bucket.
-fn run_with(scratch: &Scratch, server: &S3Server, line: &str) -> Ran {
+/// A command that uses a bucket by way of a server.
+fn command_with(scratch: &Scratch, endpoint: &str, line: &str) -> Command {
     let mut command = scratch.command(line);
     command
         .env("AWS_ACCESS_KEY_ID", "key")
         .env("AWS_SECRET_ACCESS_KEY", "secret")
         .env("AWS_REGION", "us-east-1")
-        .env("AWS_ENDPOINT", server.url())
+        .env("AWS_ENDPOINT", endpoint)
         .env("AWS_ALLOW_HTTP", "true");
+    command
+}
+
+fn run_with(scratch: &Scratch, server: &S3Server, line: &str) -> Ran {
+    let mut command = command_with(scratch, &server.url(), line);
     finished(command.output().expect("it starts"))
 }
 
@@ -85,6 +96,51 @@ fn a_bucket_is_published_to_and_pruned() {
         let ran = run_with(&scratch, &server, &line);
         check_refusal(&ran, class, &line, &words);
     }
+}
+
+#[test]
+fn who_is_killed_goes_on() {
+    let Some(server) = S3Server::shared() else {
+        return;
+    };
+    server.make_bucket("killed").expect("a bucket");
+    let scratch = Scratch::new();
+    scratch.write("tree/usr/bin/large", bytes(3, 9_000_000));
+    scratch.ok("keys new vendor");
+    let commit = scratch.release(1);
+    let line = format!("{} --level 1", publish(&commit, "s3://killed/os"));
+    // All parts are there, and the upload is about to be completed.
+    let (told, hear) = mpsc::channel();
+    let wire = Line::open(server.address(), move |said| {
+        if !said.starts_with(b"POST ") || !String::from_utf8_lossy(said).contains("uploadId=") {
+            return Verdict::Pass;
+        }
+        // Who was told once may have gone.
+        let _ = told.send(());
+        Verdict::Cut
+    });
+    let wire = wire.expect("a line");
+    let mut child = command_with(&scratch, &wire.url(), &line)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let moment = hear.recv_timeout(Duration::from_secs(60));
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    moment.expect("an upload in parts");
+    let listed = server
+        .ask("GET", "/killed?list-type=2", "")
+        .expect("listed");
+    assert!(listed.contains("<KeyCount>0</KeyCount>"), "{listed}");
+    let again = run_with(&scratch, &server, &line);
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert_eq!(again.json()["put"].as_array().map(Vec::len), Some(4));
+    let url = format!("{}/killed/os", server.url());
+    let options = format!("--os exampleos --stream stable --arch x86_64 vendor {url}");
+    scratch.ok(&format!("{DEVICE} remote add {options}"));
+    scratch.ok(&format!("{DEVICE} pull"));
+    scratch.ok(&format!("{DEVICE} verify {commit} --full"));
 }
 
 #[test]
