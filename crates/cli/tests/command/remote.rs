@@ -85,6 +85,11 @@ fn errors_say_how_to_go_on() {
             "no channel key",
         ),
         ("remote prune nowhere".into(), 6, "no directory nowhere"),
+        (
+            "remote prune file://nowhere".into(),
+            6,
+            "no directory nowhere",
+        ),
     ] {
         if line.contains("other.secret") {
             scratch.ok("keys new other");
@@ -114,10 +119,14 @@ fn a_dry_run_puts_and_removes_nothing() {
         "{STORE} publish {commit} --to www --key vendor.secret --keep 1"
     ));
     let all = files();
-    let line = "--json remote prune www --older-than 0";
+    let www = scratch.path("www");
+    let line = format!(
+        "--json remote prune file://{} --older-than 0",
+        www.display()
+    );
     let pruned = scratch.ok(&format!("{line} --dry-run")).json();
     assert_eq!(files(), all);
-    let removed = scratch.ok(line).json()["removed"].clone();
+    let removed = scratch.ok(&line).json()["removed"].clone();
     assert_eq!(pruned["removed"], removed);
     assert_eq!(
         files().len() + removed.as_array().map_or(0, Vec::len),
