@@ -18,10 +18,15 @@ use crate::setting::Setting;
 struct Update {
     name: &'static str,
     directory: &'static str,
+    /// What is demanded beside OSTree, which makes no delta of a whole system in sensible time.
+    beside_ostree: Option<Demands>,
+}
+
+struct Demands {
     /// Of the bytes of OSTree's delta.
-    bytes: Option<f64>,
+    bytes: f64,
     /// What of it may be for the pack, bytes.
-    pack_bytes: Option<u64>,
+    pack_bytes: u64,
     /// Of the CPU time that making and applying OSTree's takes.
     make: Option<f64>,
     apply: Option<f64>,
@@ -31,26 +36,27 @@ const UPDATES: [Update; 3] = [
     Update {
         name: "a month of updates and a kernel",
         directory: "update-batch",
-        bytes: Some(0.78),
-        pack_bytes: Some(500_000),
-        make: Some(0.3),
-        apply: Some(0.8),
+        beside_ostree: Some(Demands {
+            bytes: 0.78,
+            pack_bytes: 500_000,
+            make: Some(0.3),
+            apply: Some(0.8),
+        }),
     },
     Update {
         name: "the next kernel, modules decompressed",
         directory: "update-kernel",
-        bytes: Some(0.55),
-        pack_bytes: Some(20_000),
-        make: None,
-        apply: None,
+        beside_ostree: Some(Demands {
+            bytes: 0.55,
+            pack_bytes: 20_000,
+            make: None,
+            apply: None,
+        }),
     },
     Update {
         name: "the next Debian",
         directory: "update-major",
-        bytes: None,
-        pack_bytes: None,
-        make: None,
-        apply: None,
+        beside_ostree: None,
     },
 ];
 
@@ -104,64 +110,77 @@ fn one(
 ) -> Result<[String; 8]> {
     let scratch = setting.scratch()?;
     let ours = Ours::new(setting, trees, scratch.path())?;
-    let theirs = Theirs::new(trees, scratch.path())?;
+    let theirs = update.beside_ostree.as_ref().map(|demands| {
+        let theirs = Theirs::new(trees, scratch.path())?;
+        anyhow::Ok((demands, theirs))
+    });
+    let theirs = theirs.transpose()?;
 
     let runs = scratch.path().join("runs");
     fs::create_dir(&runs)?;
-    let mut contestants = [
-        Contestant::new("sealroot pull", |place| {
-            let store = hardlinked(&ours.device, place)?;
-            Ok(vec![ours.pull(setting, &store)])
-        }),
-        Contestant::new(OSTREE, |place| {
+    let mut contestants = vec![Contestant::new("sealroot pull", |place| {
+        let store = hardlinked(&ours.device, place)?;
+        Ok(vec![ours.pull(setting, &store)])
+    })];
+    let mut limits = Vec::new();
+    if let Some((demands, theirs)) = &theirs {
+        contestants.push(Contestant::new(OSTREE, |place| {
             let repository = hardlinked(&theirs.client, place)?;
             let mut apply = ostree(&repository);
             apply.args(["static-delta", "apply-offline"]);
             apply.arg(&theirs.delta);
             Ok(vec![apply])
-        }),
-    ];
+        }));
+        limits.push(Limit {
+            other: OSTREE,
+            cpu: demands.apply,
+            wall: None,
+        });
+    }
     measure(&mut contestants, setting.rounds(ROUNDS), &runs)?;
-    let limit = Limit {
-        other: OSTREE,
-        cpu: update.apply,
-        wall: None,
-    };
-    report.times(update.name, &contestants, &[limit]);
+    let name = update.name;
+    report.times(name, &contestants, &limits);
 
     let pulled = output(ours.pull(setting, &ours.device).arg("--json"))?;
     let pulled: Value = serde_json::from_str(&pulled)?;
     let fetched = number(&pulled, "fetched_bytes")?;
     let requests = number(&pulled, "requests")?;
-    let their_bytes = fs::metadata(&theirs.delta)?.len();
-    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
-    let ratio = fetched as f64 / their_bytes as f64;
-    let name = update.name;
-    if let Some(most) = update.bytes {
-        report.ratio_bar(format!("{name}: bytes of OSTree's"), ratio, most);
-    }
-    if let Some(most) = update.pack_bytes {
-        let (what, pack) = (format!("{name}: bytes for the pack"), ours.pack_bytes);
-        report.bar(what, pack, most, pack <= most);
-    }
     let is_met = requests <= MOST_REQUESTS;
     report.bar(format!("{name}: requests"), requests, MOST_REQUESTS, is_met);
     let cpu = |run: &Run| run.user + run.system;
-    let (our_making, their_making) = (cpu(&ours.making), cpu(&theirs.making));
-    if let Some(most) = update.make {
-        let measured = our_making.as_secs_f64() / their_making.as_secs_f64();
-        report.ratio_bar(format!("{name}: CPU to make, of OSTree's"), measured, most);
-    }
-    Ok([
+    let making = cpu(&ours.making);
+    let mut row = [
         name.into(),
         fetched.to_string(),
         ours.pack_bytes.to_string(),
         requests.to_string(),
-        their_bytes.to_string(),
-        format!("{ratio:.2}x"),
-        ms(our_making),
-        ms(their_making),
-    ])
+        "-".into(),
+        "-".into(),
+        ms(making),
+        "-".into(),
+    ];
+    if let Some((demands, theirs)) = &theirs {
+        let their_bytes = fs::metadata(&theirs.delta)?.len();
+        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+        let ratio = fetched as f64 / their_bytes as f64;
+        report.ratio_bar(format!("{name}: bytes of OSTree's"), ratio, demands.bytes);
+        let (pack, most) = (ours.pack_bytes, demands.pack_bytes);
+        report.bar(
+            format!("{name}: bytes for the pack"),
+            pack,
+            most,
+            pack <= most,
+        );
+        let their_making = cpu(&theirs.making);
+        if let Some(most) = demands.make {
+            let measured = making.as_secs_f64() / their_making.as_secs_f64();
+            report.ratio_bar(format!("{name}: CPU to make, of OSTree's"), measured, most);
+        }
+        row[4] = their_bytes.to_string();
+        row[5] = format!("{ratio:.2}x");
+        row[7] = ms(their_making);
+    }
+    Ok(row)
 }
 
 fn number(value: &Value, key: &str) -> Result<u64> {
