@@ -11,7 +11,7 @@
 //! * [`source`]: where files are read from; [`fetch`]: their bytes, from sources that fail;
 //! * [`trust`], [`state`]: which channel is to be believed, and what a device remembers of it;
 //! * [`part`]: a file on its way, kept and checked while it comes;
-//! * `bundle`: the pack of a release and its new objects in one file;
+//! * `bundle`: the pack of a release and its new objects in one file; `objects`: those out of it;
 //! * [`plan`]: the cheapest way to a release; [`pull`]: going it;
 //! * [`publish`]: the vendor's side.
 
@@ -21,6 +21,7 @@ mod bundle;
 mod error;
 pub mod fetch;
 pub mod layout;
+mod objects;
 pub mod part;
 pub mod plan;
 pub mod publish;

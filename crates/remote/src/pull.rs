@@ -3,15 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{BufWriter, Read, Seek as _, SeekFrom, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::io::{BufWriter, Seek as _, SeekFrom, Write};
+use std::sync::Arc;
 
 use sealroot::delta::{self, DeltaError, Outline};
 use sealroot::import::{self, FoundStatement};
 use sealroot::monitor::{Monitor, Unit};
 use sealroot::release::{self, ReleaseError};
 use sealroot::store::{Store, StoreError, Transaction, TransactionSummary};
-use sealroot_format::digest::{Sha256Digest, VerityDigest, VerityHasher};
+use sealroot_format::digest::{VerityDigest, VerityHasher};
 use sealroot_format::pack;
 use sealroot_format::sign::{
     Channel, ChannelDelta, ChannelRelease, RemoteFile, Statement, Unverified, Verified,
@@ -21,21 +21,13 @@ use sealroot_format::{ErrorClass, limits};
 
 use crate::bundle::{self, Head};
 use crate::error::RemoteError;
-use crate::fetch::{self, Fetcher};
+use crate::fetch::Fetcher;
 use crate::layout::{ChannelName, Kind};
-use crate::part::{Fetch, MAX_MISMATCHES, Piece, check_space};
+use crate::objects::{Missing, ObjectFetcher};
+use crate::part::{Fetch, Piece, check_space};
 use crate::plan::{Plan, Step};
 use crate::source::SourceError;
 use crate::state::Remote;
-
-/// Ranges that are fetched at the same time.
-const RANGES_AT_ONCE: usize = 4;
-
-/// Bytes between two objects that are rather fetched in vain than asked around.
-const MAX_GAP_BYTES: u64 = 64 * 1024;
-
-/// Most ranges of a step; beyond that the smallest gaps are fetched as well.
-const MAX_RANGES: usize = 384;
 
 /// Of objects that have come, so many bytes may have no name yet: they are fetched again when the
 /// process is killed. Less would have fast servers wait for the disk.
@@ -288,7 +280,12 @@ impl Puller<'_> {
         transaction.limit_waiting(MAX_UNKEPT_BYTES);
         let wire_bytes = missing.iter().map(|object| object.end - object.start).sum();
         monitor.start("fetching objects", Unit::Bytes, Some(wire_bytes));
-        if let Err(error) = self.fetch_objects(&transaction, missing, monitor) {
+        let objects = ObjectFetcher {
+            fetcher: self.fetcher,
+            transaction: &transaction,
+            monitor,
+        };
+        if let Err(error) = objects.fetch(missing) {
             // What came is kept.
             return Err(match transaction.finish() {
                 Ok(_) | Err(StoreError::Failed { .. }) => error,
@@ -312,109 +309,6 @@ impl Puller<'_> {
             file: file.map_err(|error| aside()(error.into_error()))?,
             digest: hashed.hasher.finish(),
         })
-    }
-
-    fn fetch_objects(
-        &self,
-        transaction: &Transaction<'_>,
-        missing: Vec<Missing>,
-        monitor: &dyn Monitor,
-    ) -> Result<(), RemoteError> {
-        let ranges = Mutex::new(ranges(missing).into_iter());
-        let failure = Mutex::new(None);
-        let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
-        let work = || {
-            while lock().is_none() {
-                let next = ranges.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(range) = next else { break };
-                if let Err(error) = self.fetch_range(transaction, &range, monitor) {
-                    let mut failure = lock();
-                    // That the store has failed for another thread says less than why.
-                    if matches!(
-                        *failure,
-                        None | Some(RemoteError::Store(StoreError::Failed { .. }))
-                    ) {
-                        *failure = Some(error);
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..RANGES_AT_ONCE {
-                scope.spawn(work);
-            }
-        });
-        let failure = failure.into_inner().unwrap_or_else(PoisonError::into_inner);
-        failure.map_or(Ok(()), Err)
-    }
-
-    /// Fetches a range; of another source, as far as it is not what it should be.
-    fn fetch_range(
-        &self,
-        transaction: &Transaction<'_>,
-        range: &Range,
-        monitor: &dyn Monitor,
-    ) -> Result<(), RemoteError> {
-        let mut objects = &range.objects[..];
-        let mut mismatches = 0;
-        loop {
-            let fetched = self.fetch_in_order(transaction, range, &mut objects, monitor);
-            match fetched {
-                Err(RemoteError::Mismatch { .. }) if mismatches < MAX_MISMATCHES => {
-                    self.fetcher.blame();
-                    mismatches += 1;
-                }
-                fetched => return fetched,
-            }
-        }
-    }
-
-    /// Fetches objects of a range, and takes each that is there off the list.
-    fn fetch_in_order(
-        &self,
-        transaction: &Transaction<'_>,
-        range: &Range,
-        objects: &mut &[Missing],
-        monitor: &dyn Monitor,
-    ) -> Result<(), RemoteError> {
-        let Some(first) = objects.first() else {
-            return Ok(());
-        };
-        let path = Kind::Bundle.path_of(&range.bundle);
-        let mut at = first.start;
-        let mut reader = self.fetcher.reader(&path, at, range.end);
-        while let Some((object, rest)) = objects.split_first() {
-            read_to_end((&mut reader).take(object.start - at))?;
-            let mut frame = (&mut reader).take(object.end - object.start);
-            let added = add_object(transaction, object, &mut frame);
-            added.map_err(|error| self.about_object(error, &path, object))?;
-            read_to_end(frame)?;
-            at = object.end;
-            monitor.advance(object.end - object.start);
-            *objects = rest;
-        }
-        Ok(())
-    }
-
-    /// An object that is not what it should be says nothing of the store.
-    fn about_object(&self, error: RemoteError, path: &str, object: &Missing) -> RemoteError {
-        let mismatch = |what, expected: &dyn ToString, found: &dyn ToString| {
-            RemoteError::mismatch((self.fetcher.location(), path), what, expected, found)
-        };
-        match error {
-            RemoteError::Store(StoreError::DigestMismatch {
-                expected, found, ..
-            }) => mismatch("an object", &expected, &found),
-            RemoteError::Store(StoreError::SizeMismatch {
-                expected_bytes,
-                found,
-                ..
-            }) => mismatch("size of an object", &expected_bytes, &found),
-            RemoteError::Io { source, .. } if bundle::is_no_frame(&source) => {
-                mismatch("an object", &object.digest, &source)
-            }
-            error => error,
-        }
     }
 
     /// The statement of an offered release.
@@ -484,19 +378,6 @@ impl Puller<'_> {
     }
 }
 
-fn add_object(
-    transaction: &Transaction<'_>,
-    object: &Missing,
-    frame: &mut dyn Read,
-) -> Result<(), RemoteError> {
-    let mut content = bundle::Decompressed::new(frame)?;
-    let added = transaction.add_foreign_object(&object.digest, object.size_bytes, &mut content);
-    added.map_err(|error| match error {
-        StoreError::Content { source, .. } => fetch::cause(source, "fetch an object"),
-        error => error.into(),
-    })
-}
-
 fn finish(
     transaction: Transaction<'_>,
     tree: &Tree,
@@ -531,12 +412,6 @@ fn add(sum: &mut TransactionSummary, more: TransactionSummary) {
     sum.present_bytes += more.present_bytes;
 }
 
-fn read_to_end(mut reader: impl Read) -> Result<(), RemoteError> {
-    let read = std::io::copy(&mut reader, &mut std::io::sink());
-    read.map(drop)
-        .map_err(|error| fetch::cause(error, "fetch an object"))
-}
-
 struct Unpacked {
     file: File,
     digest: VerityDigest,
@@ -557,54 +432,4 @@ impl<W: Write> Write for Hashed<W> {
     fn flush(&mut self) -> std::io::Result<()> {
         self.out.flush()
     }
-}
-
-/// An object that is to come.
-#[derive(Clone, Copy, Debug)]
-struct Missing {
-    digest: VerityDigest,
-    size_bytes: u64,
-    bundle: Sha256Digest,
-    start: u64,
-    end: u64,
-}
-
-/// A piece of a bundle, and the objects in it.
-#[derive(Debug)]
-struct Range {
-    bundle: Sha256Digest,
-    end: u64,
-    objects: Vec<Missing>,
-}
-
-/// Puts objects that lie near one another into ranges.
-fn ranges(mut missing: Vec<Missing>) -> Vec<Range> {
-    missing.sort_unstable_by_key(|object| (object.bundle, object.start));
-    let gaps = missing.iter().zip(missing.iter().skip(1));
-    let gaps = gaps.filter(|(before, after)| before.bundle == after.bundle);
-    let mut gaps: Vec<u64> = gaps
-        .map(|(before, after)| after.start.saturating_sub(before.end))
-        .collect();
-    gaps.sort_unstable_by(|one, other| other.cmp(one));
-    let widest = gaps.get(MAX_RANGES).copied().unwrap_or_default();
-    let gap_bytes = widest.max(MAX_GAP_BYTES);
-    let mut ranges: Vec<Range> = Vec::new();
-    for object in missing {
-        match ranges.last_mut() {
-            Some(range)
-                if range.bundle == object.bundle
-                    && object.start >= range.end
-                    && object.start - range.end <= gap_bytes =>
-            {
-                range.end = object.end;
-                range.objects.push(object);
-            }
-            _ => ranges.push(Range {
-                bundle: object.bundle,
-                end: object.end,
-                objects: vec![object],
-            }),
-        }
-    }
-    ranges
 }
