@@ -96,6 +96,10 @@ impl Meter {
     }
 }
 
+fn any_port() -> io::Result<TcpListener> {
+    TcpListener::bind(("127.0.0.1", 0))
+}
+
 /// A running server; it stops when dropped.
 pub struct HttpServer {
     address: SocketAddr,
@@ -116,17 +120,27 @@ impl HttpServer {
         root: &Path,
         behave: impl Fn(&HttpRequest) -> Answer + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        Self::serve_metered(root, u64::MAX, Arc::new(behave))
+        Self::serve_metered(any_port()?, root, u64::MAX, Arc::new(behave))
     }
 
     /// Serves the files in a directory as it should be, until so many bytes of answers were sent:
     /// then all connections stand still.
     pub fn serve_at_most(root: &Path, max_bytes: u64) -> io::Result<Self> {
-        Self::serve_metered(root, max_bytes, Arc::new(|_| Answer::Honest))
+        Self::serve_metered(any_port()?, root, max_bytes, Arc::new(|_| Answer::Honest))
     }
 
-    fn serve_metered(root: &Path, max_bytes: u64, behave: Arc<Behave>) -> io::Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))?;
+    /// Serves the files in a directory as it should be, at a port of this machine.
+    pub fn serve_at(port: u16, root: &Path) -> io::Result<Self> {
+        let listener = TcpListener::bind(("127.0.0.1", port))?;
+        Self::serve_metered(listener, root, u64::MAX, Arc::new(|_| Answer::Honest))
+    }
+
+    fn serve_metered(
+        listener: TcpListener,
+        root: &Path,
+        max_bytes: u64,
+        behave: Arc<Behave>,
+    ) -> io::Result<Self> {
         let server = Self {
             address: listener.local_addr()?,
             requests: Arc::default(),

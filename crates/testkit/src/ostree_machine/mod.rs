@@ -80,6 +80,13 @@ impl OstreeMachine {
         }))
     }
 
+    /// The same machine, with another disk in the place of the vendor's repository.
+    #[must_use]
+    pub fn with_vendor_disk(mut self, disk: Disk) -> Self {
+        self.vendor_disk = disk;
+        self
+    }
+
     /// Boots the machine, runs shell commands one after another as root, and shuts it down; an
     /// error unless all of them succeed. What is to fail is written with a `!`.
     pub fn boot(&self, steps: &[&str]) -> Result<BootReport> {

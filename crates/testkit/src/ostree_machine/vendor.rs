@@ -68,11 +68,13 @@ pub enum Version {
     V2,
     /// An update of the same kind.
     V3,
+    /// Another.
+    V4,
 }
 
 impl Version {
     /// All releases, oldest first.
-    pub const ALL: [Self; 3] = [Self::V1, Self::V2, Self::V3];
+    pub const ALL: [Self; 4] = [Self::V1, Self::V2, Self::V3, Self::V4];
 
     /// Its branch in the vendor's repository.
     pub const fn branch(self) -> &'static str {
@@ -80,6 +82,7 @@ impl Version {
             Self::V1 => "os/v1",
             Self::V2 => "os/v2",
             Self::V3 => "os/v3",
+            Self::V4 => "os/v4",
         }
     }
 
@@ -89,6 +92,7 @@ impl Version {
             Self::V1 => "1",
             Self::V2 => "2",
             Self::V3 => "3",
+            Self::V4 => "4",
         }
     }
 
@@ -187,30 +191,51 @@ impl Vendor {
         &self.disk
     }
 
+    /// All releases published as files for a web server, each with a delta from the one before; a disk
+    /// at `path` with them, at `/www`, that a machine can have in the place of the repository.
+    pub fn publish(&self, path: &Path) -> Result<Disk> {
+        let keys = self.directory.path();
+        let content = path.with_extension("content");
+        for version in Version::ALL {
+            let mut publish = sealroot(keys)?;
+            publish.arg("--keyset").arg(keys.join("test.keyset"));
+            publish.args(["publish", &self.commit(version)?, "--to"]);
+            publish.arg(content.join("www"));
+            publish.arg("--key").arg(keys.join("test.secret"));
+            succeed(publish.args(["--deltas", "1", "--level", "1"]))?;
+        }
+        let disk = Disk::create(path, Filesystem::Ext4, 500, Some(&content))?;
+        disk.set_label(VENDOR_DISK)?;
+        fs::remove_dir_all(&content)?;
+        Ok(disk)
+    }
+
     pub(super) const fn ostree(&self) -> &Ostree {
         &self.ostree
     }
 }
 
+/// Our command, with the vendor's store, beside the keys.
+fn sealroot(directory: &Path) -> Result<Command> {
+    let mut command = Command::new(Program::Sealroot.build()?);
+    command.arg("--store").arg(directory.join("store"));
+    Ok(command)
+}
+
 /// Signs a release, with a store in `directory` where the keys are, and publishes the statement.
 fn sign(directory: &Path, repository: &Path, version: Version) -> Result<()> {
-    let sealroot = || -> Result<Command> {
-        let mut command = Command::new(Program::Sealroot.build()?);
-        command.arg("--store").arg(directory.join("store"));
-        Ok(command)
-    };
     let commit = |command: &mut Command| {
         command
             .arg("--ostree")
             .arg(repository)
             .arg(version.branch());
     };
-    let mut build = sealroot()?;
+    let mut build = sealroot(directory)?;
     build.args(["build", "--os", "debian", "--stream", "stable"]);
     build.args(["--version", version.name(), "--index", version.name()]);
     commit(&mut build);
     succeed(&mut build)?;
-    let mut sign = sealroot()?;
+    let mut sign = sealroot(directory)?;
     sign.arg("sign")
         .arg("--key")
         .arg(directory.join("test.secret"));

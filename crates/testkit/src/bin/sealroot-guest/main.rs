@@ -25,6 +25,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use sealroot_testkit::debian::QUESTIONS;
 use sealroot_testkit::guest::{JOB_PATH, TRACED_BOOT_PATH, TRIES_PATH};
+use sealroot_testkit::http_server::HttpServer;
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 
 fn main() -> Result<()> {
@@ -75,6 +76,12 @@ fn main() -> Result<()> {
             verity::enable_below(Path::new(directory), Some(tool))
         }
         ["checksum", directory] => verity::checksum_below(Path::new(directory)),
+        ["serve", directory, port] => {
+            let _server = HttpServer::serve_at(port.parse()?, Path::new(directory))?;
+            loop {
+                std::thread::park();
+            }
+        }
         ["steps"] => steps::run(),
         ["sync"] => {
             rustix::fs::sync();
