@@ -26,6 +26,19 @@ const WORTH_MOVING_BYTES: usize = 8;
 /// A cover is extended over differences until this many more bytes differed than agreed.
 const MAX_DROP: i32 = 48;
 
+/// After each block of so many bytes that a cover is extended by, it is seen whether more agrees elsewhere,
+/// if so many of them differed. Most of an object file is zeros, which agree with one another wherever they
+/// stand.
+const BLOCK_BYTES: usize = 32;
+const SUSPICIOUS_BYTES: usize = 5;
+
+/// Elsewhere is where the longest match is, of at least so many bytes.
+const MIN_ELSEWHERE_BYTES: usize = 6;
+
+/// Of so many bytes, so many more must agree there.
+const WINDOW_BYTES: usize = 256;
+const WORTH_LEAVING_BYTES: usize = 16;
+
 /// Where there is nothing alike for long, positions are left out: at most this many at a time.
 const MAX_STEP: usize = 4;
 
@@ -117,27 +130,68 @@ impl Finder<'_> {
     }
 
     fn extend_forwards(&self, new: usize, old: usize) -> usize {
-        let pairs = self.old[old..].iter().zip(&self.new[new..]);
-        extend(pairs.map(|(old, new)| old == new))
+        let mut extension = Extension::default();
+        let mut differing = 0;
+        for (old_byte, new_byte) in self.old[old..].iter().zip(&self.new[new..]) {
+            let agrees = old_byte == new_byte;
+            differing += usize::from(!agrees);
+            if !extension.goes_on(agrees) {
+                break;
+            }
+            let len = extension.len_bytes;
+            if len.is_multiple_of(BLOCK_BYTES) {
+                if differing >= SUSPICIOUS_BYTES && self.is_better_elsewhere(new + len, old + len) {
+                    break;
+                }
+                differing = 0;
+            }
+        }
+        extension.best_len_bytes
     }
 
     fn extend_backwards(&self, new: usize, old: usize) -> usize {
+        let mut extension = Extension::default();
         let (old, new) = (&self.old[..old], &self.new[self.end..new]);
-        let pairs = old.iter().rev().zip(new.iter().rev());
-        extend(pairs.map(|(old, new)| old == new))
+        let mut pairs = old.iter().rev().zip(new.iter().rev());
+        while let Some((old, new)) = pairs.next()
+            && extension.goes_on(old == new)
+        {}
+        extension.best_len_bytes
+    }
+
+    /// Whether what follows in the new string agrees more with another place of the old one.
+    fn is_better_elsewhere(&self, new: usize, old: usize) -> bool {
+        let found = self.index.longest(&self.new[new..]);
+        found.position != old
+            && found.len_bytes >= MIN_ELSEWHERE_BYTES
+            && self.agreement(new, found.position) > self.agreement(new, old) + WORTH_LEAVING_BYTES
+    }
+
+    fn agreement(&self, new: usize, old: usize) -> usize {
+        let pairs = self.old[old..].iter().zip(&self.new[new..]);
+        let agree = |(old, new): &(&u8, &u8)| old == new;
+        pairs.take(WINDOW_BYTES).filter(agree).count()
     }
 }
 
 /// How far to go for the most agreement.
-fn extend(agreements: impl Iterator<Item = bool>) -> usize {
-    let (mut score, mut best, mut best_len) = (0, 0, 0);
-    for (index, agrees) in agreements.enumerate() {
-        score += if agrees { 1 } else { -1 };
-        if score > best {
-            (best, best_len) = (score, index + 1);
-        } else if best - score > MAX_DROP {
-            break;
+#[derive(Default)]
+struct Extension {
+    len_bytes: usize,
+    /// How many more bytes agreed than differed.
+    score: i32,
+    best_score: i32,
+    best_len_bytes: usize,
+}
+
+impl Extension {
+    /// Counts a byte; whether more may be gained by the next.
+    fn goes_on(&mut self, agrees: bool) -> bool {
+        self.len_bytes += 1;
+        self.score += if agrees { 1 } else { -1 };
+        if self.score > self.best_score {
+            (self.best_score, self.best_len_bytes) = (self.score, self.len_bytes);
         }
+        self.best_score - self.score <= MAX_DROP
     }
-    best_len
 }
