@@ -61,13 +61,18 @@ fn newest(series: &str) -> Result<Option<String>> {
     Ok(packages(series, "-cloud-amd64-unsigned")?.pop())
 }
 
-/// The two newest packages of a series for real machines, the newest last.
-pub(super) fn two_newest(series: &str) -> Result<[String; 2]> {
+/// The newest two packages of a series for real machines of which one is the next version after the
+/// other, the newer last.
+pub(super) fn two_adjacent(series: &str) -> Result<[String; 2]> {
     let mut found = packages(series, "-amd64")?;
     found.retain(|name| !name.contains("-cloud-") && !name.contains("-rt-"));
-    match found.as_slice() {
-        [.., older, newest] => Ok([older.clone(), newest.clone()]),
-        _ => bail!("apt knows no two kernels {series}"),
+    // Of `linux-image-6.12.95+deb12-amd64` the third number.
+    let version = |name: &String| numbers(name).get(2).copied().unwrap_or_default();
+    let pairs = found.iter().zip(found.iter().skip(1));
+    let mut adjacent = pairs.filter(|(older, newer)| version(older) + 1 == version(newer));
+    match adjacent.next_back() {
+        Some((older, newer)) => Ok([older.clone(), newer.clone()]),
+        None => bail!("apt knows no two adjacent kernels {series}"),
     }
 }
 

@@ -59,7 +59,7 @@ pub(super) fn make_trees(cache: &Path) -> Result<()> {
         [old, new].iter().try_for_each(|tree| clean(tree))
     })?;
     make(&cache.join("update-kernel"), "two kernels", |partial| {
-        let releases = kernel::two_newest("6.12")?;
+        let releases = kernel::two_adjacent("6.12")?;
         for (package, name) in releases.iter().zip(["old", "new"]) {
             unpack_kernel(package, &partial.join(name))?;
         }
