@@ -147,7 +147,7 @@ fn costs(
     output: Output,
 ) -> anyhow::Result<Costs> {
     let progress = Progress::new(output);
-    let kind_of = |digest: &_| changes.objects.get(digest).copied().unwrap_or_default();
+    let kind_of = |digest: &_| changes.objects.get(digest).copied();
     let (from, to) = (from.release(store), to.release(store));
     let kinds = changes.groups.len();
     Ok(delta::costs(&from, &to, kinds, &kind_of, &progress)?)

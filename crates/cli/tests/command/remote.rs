@@ -4,6 +4,7 @@
 use std::fs;
 
 use sealroot_format::ErrorClass;
+use sealroot_testkit::content::bytes;
 
 use crate::support::{STORE, Scratch};
 
@@ -208,19 +209,11 @@ fn a_delta_is_made_for_a_look() {
 #[test]
 fn a_vendor_sees_what_makes_an_update_large() {
     let scratch = Scratch::new();
-    let noise = |seed: u64| {
-        let mut state = seed;
-        let next = |_| {
-            state = state
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1);
-            state.to_be_bytes()[0]
-        };
-        (0..50_000).map(next).collect::<Vec<u8>>()
-    };
+    let noise = |seed: u64| bytes(seed, 50_000);
     scratch.write("tree/usr/lib/modules/6.1/a.ko", noise(1));
     scratch.write("tree/usr/lib/modules/6.1/b.ko", noise(2));
     scratch.write("tree/usr/share/doc/one/changelog", "old\n");
+    scratch.write("tree/usr/share/kept", bytes(4, 3000));
     let first = scratch.built();
     fs::remove_file(scratch.path("tree/usr/lib/modules/6.1/b.ko")).expect("removed");
     scratch.write("tree/usr/lib/modules/6.1/c.ko", noise(3));
@@ -251,6 +244,18 @@ fn a_vendor_sees_what_makes_an_update_large() {
     );
     let same = scratch.ok(&format!("{STORE} diff {first} {first}")).text();
     assert_eq!(same, "nothing has changed\n");
+    // With another threshold a file that has not changed is a new object.
+    scratch.write("tree/etc/hostname", "other\n");
+    let third = scratch.build("--index 3 --threshold 64");
+    let line = format!("{STORE} --json diff {second} {third}");
+    let diff = scratch.ok(&line).json();
+    let etc = &diff["groups"][0];
+    assert_eq!(
+        (&etc["path"], &etc["cost_bytes"]),
+        (&"/etc".into(), &0.into())
+    );
+    let pack = diff["pack_cost_bytes"].as_u64().expect("a number");
+    assert!(pack > 3000, "{pack}");
 }
 
 #[test]

@@ -155,8 +155,9 @@ impl<I: StoreIo> Patches<'_, I> {
                 return Err(invalid("length of a part", expected, len_bytes));
             }
             if part.opened_bytes != opened_bytes {
-                let expected = format_args!("{opened_bytes:?}");
-                let found = format_args!("{:?}", part.opened_bytes);
+                // As it stands in the file: 0 if nothing is opened.
+                let number = |bytes: Option<u32>| bytes.unwrap_or_default();
+                let (expected, found) = (number(opened_bytes), number(part.opened_bytes));
                 return Err(invalid("length of an opened object", expected, found));
             }
             left_bytes -= len_bytes;
@@ -284,9 +285,7 @@ impl<I: StoreIo> Bases<'_, I> {
             None => Ok(&NOTHING),
         }
     }
-}
 
-impl<I: StoreIo> Bases<'_, I> {
     /// The opened form of an old object.
     fn get_opened(&mut self, number: Option<u32>) -> Result<&dyn ReadAt, DeltaError> {
         const WHAT: &str = "what an opened object is patched from";

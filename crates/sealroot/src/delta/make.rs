@@ -100,12 +100,13 @@ pub fn make<I: StoreIo>(
 }
 
 /// What the pack, and the new objects of each kind, would take in a delta of their own, bytes: about
-/// what they take in the delta of all. `kind_of` says of what kind an object is, below `kinds`.
+/// what they take in the delta of all. `kind_of` says of what kind an object is, below `kinds`; one of
+/// no kind counts with the pack.
 pub fn costs<I: StoreIo>(
     from: &Release<'_, I>,
     to: &Release<'_, I>,
     kinds: usize,
-    kind_of: &dyn Fn(&VerityDigest) -> usize,
+    kind_of: &dyn Fn(&VerityDigest) -> Option<usize>,
     monitor: &dyn Monitor,
 ) -> Result<Costs, DeltaError> {
     let mut pack = GroupWriter::new();
@@ -117,7 +118,10 @@ pub fn costs<I: StoreIo>(
               }| {
             let group = match part {
                 Compares::Text | Compares::Small => &mut pack,
-                Compares::Object(pair) => &mut objects[kind_of(&pair.new.0)],
+                Compares::Object(pair) => match kind_of(&pair.new.0) {
+                    Some(kind) => &mut objects[kind],
+                    None => &mut pack,
+                },
             };
             group.push(old, new, covers);
             Ok(())
