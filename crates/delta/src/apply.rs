@@ -16,6 +16,7 @@ use std::ops::Range;
 use sealroot_format::codec::Cursor;
 use sealroot_format::erofs::ReadAt;
 
+use crate::covers::Cover;
 use crate::number;
 
 /// How much of the old object is in memory at a time.
@@ -108,6 +109,17 @@ impl GroupReader {
         size_bytes: u64,
         out: &mut dyn Write,
     ) -> Result<(), PatchError> {
+        self.apply_noting(base, size_bytes, out, &mut |_| {})
+    }
+
+    /// Does that, and tells of each cover that was copied.
+    pub(crate) fn apply_noting(
+        &mut self,
+        base: &dyn ReadAt,
+        size_bytes: u64,
+        out: &mut dyn Write,
+        note: &mut dyn FnMut(Cover),
+    ) -> Result<(), PatchError> {
         let base_bytes = base.size_bytes().map_err(PatchError::Base)?;
         let too_long = || PatchError::TooLong { size_bytes };
         let mut left_bytes = size_bytes;
@@ -123,7 +135,18 @@ impl GroupReader {
                 .saturating_add(gap.into())
                 .saturating_add(moved.into());
             let start = start(position, len_bytes, base_bytes)?;
+            let new = size_bytes
+                .saturating_sub(left_bytes)
+                .saturating_sub(len_bytes);
             self.cover(base, start, len_bytes, out)?;
+            if let [Ok(old), Ok(new), Ok(len_bytes)] = [start, new, len_bytes].map(usize::try_from)
+            {
+                note(Cover {
+                    old,
+                    new,
+                    len_bytes,
+                });
+            }
             expected = position.saturating_add(len_bytes.into());
         }
         self.copy_literals(left_bytes, out)

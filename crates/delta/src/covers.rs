@@ -27,17 +27,39 @@ const WORTH_MOVING_BYTES: usize = 8;
 const MAX_DROP: i32 = 48;
 
 /// After each block of so many bytes that a cover is extended by, it is seen whether more agrees elsewhere,
-/// if so many of them differed. Most of an object file is zeros, which agree with one another wherever they
-/// stand.
+/// if too many of them differed.
 const BLOCK_BYTES: usize = 32;
-const SUSPICIOUS_BYTES: usize = 5;
 
 /// Elsewhere is where the longest match is, of at least so many bytes.
 const MIN_ELSEWHERE_BYTES: usize = 6;
 
-/// Of so many bytes, so many more must agree there.
+/// So many bytes tell where more agrees.
 const WINDOW_BYTES: usize = 256;
-const WORTH_LEAVING_BYTES: usize = 16;
+
+/// Which differences are believed to be some. Most of an object file is zeros, which agree with one another
+/// wherever they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tolerance {
+    /// Of 32 bytes, so many that differ have it seen whether more agrees elsewhere.
+    pub suspicious_bytes: usize,
+    /// Of 256 bytes, so many more must agree there.
+    pub worth_leaving_bytes: usize,
+}
+
+impl Tolerance {
+    /// For contents that changed.
+    pub const USUAL: Self = Self {
+        suspicious_bytes: 5,
+        worth_leaving_bytes: 16,
+    };
+
+    /// For tables that are expected to agree: each difference may be the first of an entry that came in
+    /// between.
+    pub const STRICT: Self = Self {
+        suspicious_bytes: 1,
+        worth_leaving_bytes: 4,
+    };
+}
 
 /// Where there is nothing alike for long, positions are left out: at most this many at a time.
 const MAX_STEP: usize = 4;
@@ -46,8 +68,9 @@ const MAX_STEP: usize = 4;
 const PATIENCE: usize = 256;
 
 /// The covers of `new`, ascending and without overlaps.
-pub fn find_covers(old: &[u8], new: &[u8]) -> Vec<Cover> {
+pub fn find_covers(old: &[u8], new: &[u8], tolerance: Tolerance) -> Vec<Cover> {
     let mut finder = Finder {
+        tolerance,
         old,
         new,
         index: Index::new(old),
@@ -60,6 +83,7 @@ pub fn find_covers(old: &[u8], new: &[u8]) -> Vec<Cover> {
 }
 
 struct Finder<'a> {
+    tolerance: Tolerance,
     old: &'a [u8],
     new: &'a [u8],
     index: Index<'a>,
@@ -140,7 +164,9 @@ impl Finder<'_> {
             }
             let len = extension.len_bytes;
             if len.is_multiple_of(BLOCK_BYTES) {
-                if differing >= SUSPICIOUS_BYTES && self.is_better_elsewhere(new + len, old + len) {
+                if differing >= self.tolerance.suspicious_bytes
+                    && self.is_better_elsewhere(new + len, old + len)
+                {
                     break;
                 }
                 differing = 0;
@@ -164,7 +190,8 @@ impl Finder<'_> {
         let found = self.index.longest(&self.new[new..]);
         found.position != old
             && found.len_bytes >= MIN_ELSEWHERE_BYTES
-            && self.agreement(new, found.position) > self.agreement(new, old) + WORTH_LEAVING_BYTES
+            && self.agreement(new, found.position)
+                > self.agreement(new, old) + self.tolerance.worth_leaving_bytes
     }
 
     fn agreement(&self, new: usize, old: usize) -> usize {

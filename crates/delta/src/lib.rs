@@ -12,10 +12,12 @@
 //! * `index`, `covers`: what of the new string stands in the old one;
 //! * `encode`: patches of many objects into one group;
 //! * `apply`: and back. Nothing of a patch is trusted;
+//! * [`adjusted`]: old object files, adjusted to what moved in them;
 //! * [`opened`]: objects in which something is compressed, in a form that can be patched.
 
 #![forbid(unsafe_code)]
 
+pub mod adjusted;
 mod apply;
 mod covers;
 mod encode;
@@ -24,6 +26,6 @@ pub mod number;
 pub mod opened;
 
 pub use apply::{GroupReader, PatchError};
-pub use covers::{Cover, find_covers};
+pub use covers::{Cover, Tolerance, find_covers};
 pub use encode::GroupWriter;
 pub use index::MAX_INDEXED_BYTES;

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use sealroot_delta::opened::{self, MAX_CLOSED_BYTES, MAX_OPENED_BYTES};
-use sealroot_delta::{GroupWriter, find_covers};
+use sealroot_delta::{GroupWriter, Tolerance, find_covers};
 
 /// Text like that of a changelog: `seed` says of what.
 fn text(seed: u32, lines: u32) -> Vec<u8> {
@@ -183,7 +183,7 @@ fn an_update_of_a_compressed_file_is_small() {
     let [old, new] = [&old_text, &new_text].map(|text| gzip(&["-9", "-n"], text));
     let patch_bytes = |old: &[u8], new: &[u8]| {
         let mut group = GroupWriter::new();
-        group.push(old, new, &find_covers(old, new));
+        group.push(old, new, &find_covers(old, new, Tolerance::USUAL));
         group.finish().len()
     };
     let closed = patch_bytes(&old, &new);

@@ -2,7 +2,7 @@
 //! Whatever two strings are: the patch between them makes the new one of the old one.
 
 use proptest::prelude::*;
-use sealroot_delta::{Cover, GroupReader, GroupWriter, find_covers};
+use sealroot_delta::{Cover, GroupReader, GroupWriter, Tolerance, find_covers};
 
 /// The new strings that a group makes of the old ones.
 fn apply(group: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<Vec<u8>> {
@@ -21,7 +21,7 @@ fn apply(group: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<Vec<u8>> {
 fn group(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
     let mut writer = GroupWriter::new();
     for (old, new) in pairs {
-        let covers = find_covers(old, new);
+        let covers = find_covers(old, new, Tolerance::USUAL);
         check(old, new, &covers);
         writer.push(old, new, &covers);
     }
@@ -154,7 +154,7 @@ fn a_small_change_is_a_small_patch() {
         new[at] ^= 0x40;
     }
     let pairs = [(old, new)];
-    let covers = find_covers(&pairs[0].0, &pairs[0].1);
+    let covers = find_covers(&pairs[0].0, &pairs[0].1, Tolerance::USUAL);
     assert_eq!(covers.len(), 3, "{covers:?}");
     let group = group(&pairs);
     assert!(group.len() < 1000, "{} bytes", group.len());

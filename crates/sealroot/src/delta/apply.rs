@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::sync::Arc;
 
+use sealroot_delta::adjusted::{Adjusted, MAX_ADJUSTED_BYTES, Renumbering, Stage};
 use sealroot_delta::{GroupReader, PatchError, opened};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::erofs::ReadAt;
@@ -75,17 +76,27 @@ pub fn apply<I: StoreIo>(
             small: old_small,
             open: None,
             opened: None,
+            adjusted: None,
+            renumbering: Renumbering::default(),
         },
     };
+    let mut renumbering = Vec::new();
+    patches.copy(
+        header.renumbering_bytes.into(),
+        Kind::Plain,
+        &mut renumbering,
+    )?;
+    patches.bases.renumbering = Renumbering::parse(&renumbering)
+        .ok_or_else(|| invalid("the renumbering", "ascending numbers", "something else"))?;
     let mut new_text = file()?;
-    patches.copy(header.text_bytes, None, &mut new_text)?;
+    patches.copy(header.text_bytes, Kind::Plain, &mut new_text)?;
     new_text.rewind().map_err(&put_aside)?;
     let new_small = Arc::new(file()?);
     let small: Arc<dyn ReadAt + Send + Sync> = new_small.clone();
     let unfinished = Unfinished::parse(&mut BufReader::new(&new_text), &small)?;
     drop(new_text);
     let object_bytes = check_sizes(&unfinished, statement)?;
-    patches.copy(unfinished.small_bytes, None, &mut &*new_small)?;
+    patches.copy(unfinished.small_bytes, Kind::Plain, &mut &*new_small)?;
     monitor.start("patching", Unit::Bytes, Some(object_bytes));
     let mut digests = Vec::new();
     let mut left_bytes = object_bytes;
@@ -128,6 +139,17 @@ fn check_sizes(unfinished: &Unfinished, statement: &Statement) -> Result<u64, De
     Ok(object_bytes)
 }
 
+/// What parts make together.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// A text, or files in the pack.
+    Plain,
+    /// An object.
+    Object,
+    /// The opened form of one.
+    Opened { len_bytes: u32 },
+}
+
 /// The parts of a delta, one after another.
 struct Patches<'p, I: StoreIo> {
     delta: &'p mut dyn Read,
@@ -139,13 +161,12 @@ struct Patches<'p, I: StoreIo> {
 }
 
 impl<I: StoreIo> Patches<'_, I> {
-    /// Makes the next `size_bytes` of the new release, or of the opened form of one of its objects.
-    fn copy(
-        &mut self,
-        size_bytes: u64,
-        opened_bytes: Option<u32>,
-        out: &mut dyn Write,
-    ) -> Result<(), DeltaError> {
+    /// Makes the next `size_bytes` of the new release.
+    fn copy(&mut self, size_bytes: u64, kind: Kind, out: &mut dyn Write) -> Result<(), DeltaError> {
+        let opened_bytes = match kind {
+            Kind::Plain | Kind::Object => None,
+            Kind::Opened { len_bytes } => Some(len_bytes),
+        };
         let mut left_bytes = size_bytes;
         while left_bytes > 0 {
             let part = self.next_part()?;
@@ -162,12 +183,26 @@ impl<I: StoreIo> Patches<'_, I> {
             }
             left_bytes -= len_bytes;
             self.parts.next();
-            if let Some(reader) = &mut self.reader {
-                let base = match opened_bytes {
-                    None => self.bases.get(part.base)?,
-                    Some(_) => self.bases.get_opened(part.base)?,
-                };
-                reader.apply(base, len_bytes, out)?;
+            let Some(reader) = &mut self.reader else {
+                continue;
+            };
+            match (part.stage, kind) {
+                (None, Kind::Opened { .. }) => {
+                    reader.apply(self.bases.get_opened(part.base)?, len_bytes, out)?;
+                }
+                (None, _) if self.bases.adjusted.is_none() => {
+                    reader.apply(self.bases.get(part.base)?, len_bytes, out)?;
+                }
+                (Some(stage), Kind::Object) => {
+                    let start = size_bytes - left_bytes - len_bytes;
+                    let start = usize::try_from(start).unwrap_or(usize::MAX);
+                    let old = self.bases.get_adjusted(part.base, stage, start)?;
+                    old.apply(reader, start, len_bytes, out)?;
+                }
+                (stage, _) => {
+                    let found = stage.map_or(0, Stage::number);
+                    return Err(invalid("stage of a part", "as before, or none", found));
+                }
             }
         }
         Ok(())
@@ -185,20 +220,24 @@ impl<I: StoreIo> Patches<'_, I> {
 
     /// Makes the next object.
     fn make_object(&mut self, size_bytes: u64, out: &mut dyn Write) -> Result<(), DeltaError> {
+        self.bases.adjusted = None;
         // What is empty has no part.
         let opened_bytes = match size_bytes {
             0 => None,
             _ => self.next_part()?.opened_bytes,
         };
         let Some(opened_bytes) = opened_bytes else {
-            return self.copy(size_bytes, None, out);
+            return self.copy(size_bytes, Kind::Object, out);
         };
         let most = opened::MAX_OPENED_BYTES as u64;
         file::at_most("length of an opened object", opened_bytes.into(), most)?;
         let most = opened::MAX_CLOSED_BYTES as u64;
         file::at_most("size of an object that is opened", size_bytes, most)?;
         let mut form = Vec::new();
-        self.copy(opened_bytes.into(), Some(opened_bytes), &mut form)?;
+        let kind = Kind::Opened {
+            len_bytes: opened_bytes,
+        };
+        self.copy(opened_bytes.into(), kind, &mut form)?;
         let object = opened::close(&form, size_bytes)?;
         out.write_all(&object)
             .map_err(|error| PatchError::Write(error).into())
@@ -260,6 +299,9 @@ struct Bases<'b, I: StoreIo> {
     open: Option<(u32, StoredFile<'b, I>)>,
     /// The opened form that was used last.
     opened: Option<(u32, Vec<u8>)>,
+    /// The adjusted object of the new one that is being made.
+    adjusted: Option<(u32, Adjusted)>,
+    renumbering: Renumbering,
 }
 
 impl<I: StoreIo> Bases<'_, I> {
@@ -286,19 +328,54 @@ impl<I: StoreIo> Bases<'_, I> {
         }
     }
 
+    /// An old object, adjusted as far as that, for what comes in the new one from `start` on.
+    fn get_adjusted(
+        &mut self,
+        number: Option<u32>,
+        stage: Stage,
+        start: usize,
+    ) -> Result<&mut Adjusted, DeltaError> {
+        const WHAT: &str = "what is patched from an adjusted object";
+        if start == 0 {
+            let number = number.filter(|number| *number >= FIRST_OBJECT_BASE);
+            let number = number.ok_or_else(|| invalid(WHAT, "an old object", "something else"))?;
+            let object = self.read(
+                number,
+                "size of an old object that is adjusted",
+                MAX_ADJUSTED_BYTES,
+            )?;
+            let adjusted = Adjusted::new(object, &self.renumbering);
+            let adjusted = adjusted.map_err(|_| invalid(WHAT, "an old object file", "another"))?;
+            self.adjusted = Some((number, adjusted));
+        }
+        match &mut self.adjusted {
+            Some((of, adjusted)) if Some(*of) == number && adjusted.stage() <= stage => {
+                adjusted.go_on_to(stage);
+                Ok(adjusted)
+            }
+            _ => Err(invalid(WHAT, "the next stage of the same", "another")),
+        }
+    }
+
+    /// The whole of an old object.
+    fn read(&mut self, number: u32, what: &'static str, most: u64) -> Result<Vec<u8>, DeltaError> {
+        let read = DeltaError::io("read an old object");
+        let object = self.get(Some(number))?;
+        let size_bytes = object.size_bytes().map_err(&read)?;
+        file::at_most(what, size_bytes, most)?;
+        let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or_default()];
+        object.read_exact_at(&mut bytes, 0).map_err(&read)?;
+        Ok(bytes)
+    }
+
     /// The opened form of an old object.
     fn get_opened(&mut self, number: Option<u32>) -> Result<&dyn ReadAt, DeltaError> {
         const WHAT: &str = "what an opened object is patched from";
         let number = number.filter(|number| *number >= FIRST_OBJECT_BASE);
         let number = number.ok_or_else(|| invalid(WHAT, "an old object", "something else"))?;
         if self.opened.as_ref().is_none_or(|(of, _)| *of != number) {
-            let read = DeltaError::io("read an old object");
-            let object = self.get(Some(number))?;
-            let size_bytes = object.size_bytes().map_err(&read)?;
             let most = opened::MAX_CLOSED_BYTES as u64;
-            file::at_most("size of an old object that is opened", size_bytes, most)?;
-            let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or_default()];
-            object.read_exact_at(&mut bytes, 0).map_err(&read)?;
+            let bytes = self.read(number, "size of an old object that is opened", most)?;
             let form = opened::open(&bytes);
             let form = form.ok_or_else(|| invalid(WHAT, "one that can be opened", "another"))?;
             self.opened = Some((number, form.bytes));

@@ -5,6 +5,7 @@
 use std::io::{self, Read, Write};
 
 use lzma_rust2::{Lzma2Options, Lzma2Reader, Lzma2Writer};
+use sealroot_delta::adjusted::{MAX_RENUMBERING_BYTES, Stage};
 use sealroot_delta::{GroupReader, GroupWriter};
 use sealroot_format::codec::Cursor;
 use sealroot_format::digest::{Sha256Digest, VerityDigest};
@@ -16,7 +17,7 @@ use super::error::DeltaError;
 const MAGIC: [u8; 16] = *b"sealroot delta 1";
 
 /// Length of what comes before the table of groups.
-const FIXED_BYTES: usize = 16 + 2 * 32 + 8 + 4;
+const FIXED_BYTES: usize = 16 + 2 * 32 + 4 + 8 + 4;
 
 /// Length of a group's place in the table.
 const ENTRY_BYTES: usize = 4 + 4 + 32;
@@ -26,6 +27,8 @@ const ENTRY_BYTES: usize = 4 + 4 + 32;
 pub(super) struct Header {
     pub(super) from: VerityDigest,
     pub(super) to: VerityDigest,
+    /// The length of the renumbering.
+    pub(super) renumbering_bytes: u32,
     /// The length of the new tree's text.
     pub(super) text_bytes: u64,
     pub(super) groups: Vec<GroupEntry>,
@@ -50,6 +53,7 @@ impl Header {
         let mut out = MAGIC.to_vec();
         out.extend(self.from.as_bytes());
         out.extend(self.to.as_bytes());
+        out.extend(self.renumbering_bytes.to_le_bytes());
         out.extend(self.text_bytes.to_le_bytes());
         let count = u32::try_from(self.groups.len()).expect("bounded by MAX_DELTA_GROUPS");
         out.extend(count.to_le_bytes());
@@ -73,8 +77,14 @@ impl Header {
         }
         let from = VerityDigest::from_bytes(cursor.array().ok_or_else(short)?);
         let to = VerityDigest::from_bytes(cursor.array().ok_or_else(short)?);
+        let renumbering_bytes = cursor.u32().ok_or_else(short)?;
         let text_bytes = cursor.u64().ok_or_else(short)?;
         let count = cursor.u32().ok_or_else(short)?;
+        at_most(
+            "length of the renumbering",
+            renumbering_bytes.into(),
+            MAX_RENUMBERING_BYTES.into(),
+        )?;
         at_most(
             "length of the tree",
             text_bytes,
@@ -99,6 +109,7 @@ impl Header {
         Ok(Self {
             from,
             to,
+            renumbering_bytes,
             text_bytes,
             groups,
         })
@@ -214,6 +225,8 @@ pub(super) struct Part {
     pub(super) len_bytes: u32,
     /// If it is a part of an opened object, the length of its opened form.
     pub(super) opened_bytes: Option<u32>,
+    /// If it is patched from an old object that is adjusted, how far.
+    pub(super) stage: Option<Stage>,
 }
 
 /// The old text and the old small files are bases before the old objects.
@@ -222,7 +235,8 @@ pub(super) const SMALL_BASE: u32 = 1;
 pub(super) const FIRST_OBJECT_BASE: u32 = 2;
 
 /// Length of a part's entry in a group.
-const PART_BYTES: usize = 4 + 4 + 4;
+const PART_BYTES: usize = 4 * COLUMNS;
+const COLUMNS: usize = 4;
 
 /// Stands for no base.
 const NO_BASE: u32 = u32::MAX;
@@ -241,6 +255,8 @@ pub(super) fn encode_group(parts: &[Part], patches: GroupWriter) -> Vec<u8> {
         .iter()
         .map(|part| part.opened_bytes.unwrap_or_default());
     out.extend(opened.flat_map(u32::to_le_bytes));
+    let stages = parts.iter().map(|part| part.stage.map_or(0, Stage::number));
+    out.extend(stages.flat_map(u32::to_le_bytes));
     out.extend(patches.finish());
     out
 }
@@ -249,22 +265,27 @@ pub(super) fn encode_group(parts: &[Part], patches: GroupWriter) -> Vec<u8> {
 pub(super) fn open_group(group: Vec<u8>) -> Result<(Vec<Part>, GroupReader), DeltaError> {
     let mut cursor = Cursor::new(&group);
     let parts = parts(&mut cursor);
-    let parts = parts.ok_or_else(|| invalid("a group", "all of its parts", "less"))?;
+    let parts = parts.ok_or_else(|| invalid("a group", "all of its parts", "less, or others"))?;
     let start = cursor.offset_bytes();
     Ok((parts, GroupReader::open(group, start)?))
 }
 
 fn parts(cursor: &mut Cursor<'_>) -> Option<Vec<Part>> {
     let count = cursor.u32()? as usize;
-    let column_bytes = count.checked_mul(PART_BYTES / 3)?;
+    let column_bytes = count.checked_mul(PART_BYTES / COLUMNS)?;
     let mut bases = Cursor::new(cursor.take(column_bytes)?);
     let mut lens = Cursor::new(cursor.take(column_bytes)?);
     let mut opened = Cursor::new(cursor.take(column_bytes)?);
+    let mut stages = Cursor::new(cursor.take(column_bytes)?);
     let part = |_| {
         Some(Part {
             base: Some(bases.u32()?).filter(|base| *base != NO_BASE),
             len_bytes: lens.u32()?,
             opened_bytes: Some(opened.u32()?).filter(|len_bytes| *len_bytes != 0),
+            stage: match stages.u32()? {
+                0 => None,
+                number => Some(Stage::from_number(number)?),
+            },
         })
     };
     (0..count).map(part).collect()

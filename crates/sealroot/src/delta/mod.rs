@@ -6,12 +6,15 @@
 //! trusted, and nothing of it is believed before that comparison.
 //!
 //! Rooms, each using only those before it: `file`, the parts of a delta; `text`, a tree as the text
-//! that is patched; `bases`, which old object a new one resembles; [`make()`] and [`apply()`].
+//! that is patched; `bases`, which old object a new one resembles; `compare`, what of the new release stands in
+//! the old one; `groups`, patches on their way into a file; [`make()`] and [`apply()`].
 
 mod apply;
 mod bases;
+mod compare;
 mod error;
 mod file;
+mod groups;
 mod make;
 mod text;
 

@@ -99,7 +99,7 @@ fn a_delta_of_other_releases_says_so() {
 // Rules: D3
 #[test]
 fn groups_that_are_missing_or_too_many_are_refused() {
-    const COUNT: usize = 16 + 2 * 32 + 8;
+    const COUNT: usize = 16 + 2 * 32 + 4 + 8;
     const TABLE: usize = COUNT + 4;
     const ENTRY: usize = 40;
     let update = Update::new();
@@ -154,7 +154,7 @@ fn what_comes_out_must_be_what_was_signed() {
     };
     assert_eq!(differences[0].what, "tree-digest");
     let mut long = update.delta.clone();
-    long[80..88].copy_from_slice(&(2_u64 << 20).to_le_bytes());
+    long[84..92].copy_from_slice(&(2_u64 << 20).to_le_bytes());
     let error = update.refused(&long, "more text than so few inodes have");
     let DeltaError::Invalid { what, .. } = &error else {
         panic!("{error}");

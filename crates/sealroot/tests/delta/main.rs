@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
+mod adjusted;
 mod hostile;
+#[path = "../../../delta/tests/module/mod.rs"]
+mod module;
 mod round_trip;
 mod support;
 
@@ -15,7 +18,11 @@ fn every_rule_has_a_test() {
         let number: u32 = number.parse().ok()?;
         Some(format!("D{number}"))
     });
-    let tests = [include_str!("hostile.rs"), include_str!("round_trip.rs")];
+    let tests = [
+        include_str!("adjusted.rs"),
+        include_str!("hostile.rs"),
+        include_str!("round_trip.rs"),
+    ];
     let lines = tests.iter().flat_map(|text| text.lines());
     let named = lines.filter_map(|line| line.strip_prefix("// Rules: "));
     let tested: BTreeSet<String> = named

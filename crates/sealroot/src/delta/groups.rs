@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! What was compared, as patches in groups on their way into a file.
+
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+
+use rayon::prelude::*;
+use sealroot_delta::GroupWriter;
+use sealroot_format::limits;
+
+use super::compare::Compared;
+use super::error::DeltaError;
+use super::file::{self, GroupEntry, Part};
+
+/// A group is full when its patches have this many bytes: larger ones compress little better, and
+/// whoever applies a delta has one in memory twice.
+const GROUP_BYTES: usize = 10 << 20;
+
+/// Groups that are compressed at the same time: each takes some 200 MB.
+const GROUPS_AT_ONCE: usize = 2;
+
+/// Groups on their way into a file.
+pub(super) struct Groups {
+    file: File,
+    entries: Vec<GroupEntry>,
+    /// Those that are not compressed yet.
+    full: Vec<Vec<u8>>,
+    parts: Vec<Part>,
+    patches: GroupWriter,
+}
+
+impl Groups {
+    pub(super) fn new(file: File) -> Self {
+        Self {
+            file,
+            entries: Vec::new(),
+            full: Vec::new(),
+            parts: Vec::new(),
+            patches: GroupWriter::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, base: Option<u32>, compared: &Compared) -> Result<(), DeltaError> {
+        let Compared { old, new, .. } = compared;
+        let opened_bytes = compared
+            .is_opened
+            .then(|| u32::try_from(new.len()).expect("at most MAX_OPENED_BYTES"));
+        for piece in &compared.pieces {
+            let part = &new[piece.range.clone()];
+            self.patches.push(old, part, &piece.covers);
+            self.parts.push(Part {
+                base,
+                len_bytes: u32::try_from(part.len()).expect("at most PART_BYTES"),
+                opened_bytes,
+                stage: piece.stage,
+            });
+            if self.patches.len_bytes() >= GROUP_BYTES {
+                self.end_group()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many groups there are, but for the one that is being filled.
+    pub(super) fn count(&self) -> usize {
+        self.entries.len() + self.full.len()
+    }
+
+    pub(super) fn end_group(&mut self) -> Result<(), DeltaError> {
+        if self.parts.is_empty() {
+            return Ok(());
+        }
+        let patches = std::mem::take(&mut self.patches);
+        self.full.push(file::encode_group(&self.parts, patches));
+        self.parts.clear();
+        if self.full.len() >= GROUPS_AT_ONCE {
+            self.compress()?;
+        }
+        Ok(())
+    }
+
+    fn compress(&mut self) -> Result<(), DeltaError> {
+        let compressed = self.full.par_iter().map(|group| file::compress(group));
+        let compressed: io::Result<Vec<_>> = compressed.collect();
+        for (entry, encoded) in compressed.map_err(DeltaError::io("compress a group"))? {
+            self.file
+                .write_all(&encoded)
+                .map_err(DeltaError::io("put a group aside"))?;
+            self.entries.push(entry);
+        }
+        self.full.clear();
+        if self.entries.len() as u64 > limits::MAX_DELTA_GROUPS {
+            let most = limits::MAX_DELTA_GROUPS;
+            return Err(file::invalid("number of groups", most, "more"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> Result<(Vec<GroupEntry>, File), DeltaError> {
+        self.end_group()?;
+        self.compress()?;
+        self.file
+            .rewind()
+            .map_err(DeltaError::io("read what was put aside"))?;
+        Ok((self.entries, self.file))
+    }
+}

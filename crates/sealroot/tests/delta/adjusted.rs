@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Kernel modules are made of old ones that are adjusted, in stages.
+
+use sealroot::delta::DeltaError;
+use sealroot_delta::{Cover, GroupWriter};
+use sha2::{Digest as _, Sha256};
+
+use crate::module::{Module, Relocation, Symbol, btf};
+use crate::support::{Files, Place, Released, bytes};
+
+/// A module whose text, symbols and relocations have a function that was inserted into it, or not; the
+/// types that it refers to have the numbers of the old kernel or of the new one.
+fn module(seed: u64, is_new: bool) -> Vec<u8> {
+    const INSERTED_AT: u64 = 7000;
+    const INSERTED_BYTES: u64 = 80;
+    let moved = |place: u64| {
+        let is_behind = is_new && place >= INSERTED_AT;
+        place + u64::from(is_behind) * INSERTED_BYTES
+    };
+    let mut text = bytes(seed, 20_000);
+    if is_new {
+        let at = usize::try_from(INSERTED_AT).expect("small");
+        text.splice(at..at, bytes(seed + 1000, 80));
+    }
+    let random = bytes(seed + 2000, 8000);
+    let random = |index: usize| u64::from(u16::from_le_bytes([random[index], random[index + 1]]));
+    let symbols = (0..400).map(|index| Symbol {
+        kind: if index == 1 { 3 } else { 2 },
+        section: u16::from(index > 0),
+        value: if index > 1 { moved(index * 49) } else { 0 },
+        size: if index > 1 { 20 } else { 0 },
+    });
+    let relocations = (0..2000).map(|index| Relocation {
+        offset: moved(u64::try_from(index).expect("small") * 9),
+        kind: 2,
+        symbol: 1,
+        added: i64::try_from(moved(random(index) % 19_000 + 4)).expect("small") - 4,
+    });
+    let types = (0..600_u32).map(|index| {
+        let number = u32::try_from(random(index as usize * 4)).expect("small") + 1;
+        let number = number + u32::from(is_new && number > 5000) * 3;
+        [0, 2 << 24, number]
+    });
+    let module = Module {
+        btf: btf(&types.collect::<Vec<_>>(), b"\0"),
+        text,
+        symbols: symbols.collect(),
+        relocations: relocations.collect(),
+        tail: bytes(seed + 3000 + u64::from(is_new), 200),
+    };
+    module.bytes()
+}
+
+fn modules(is_new: bool) -> Files {
+    let names = [
+        [
+            "usr/lib/modules/6.1.0-50/a.ko",
+            "usr/lib/modules/6.1.0-50/b.ko",
+            "usr/lib/modules/6.1.0-50/c.ko",
+        ],
+        [
+            "usr/lib/modules/6.1.0-56/a.ko",
+            "usr/lib/modules/6.1.0-56/b.ko",
+            "usr/lib/modules/6.1.0-56/c.ko",
+        ],
+    ];
+    let names = names[usize::from(is_new)];
+    let modules = (10..).map(|seed| module(seed, is_new));
+    names.into_iter().zip(modules).collect()
+}
+
+// Rules: D11
+#[test]
+fn what_moved_in_a_module_takes_next_to_nothing() {
+    let (vendor, device) = (Place::new(), Place::new());
+    let (old, new) = (vendor.build(&modules(false)), vendor.build(&modules(true)));
+    let (delta, made) = vendor.delta(&old, &new);
+    assert_eq!(made.objects, 3);
+    // Of each 80 bytes of text and 200 at its end are new; 4,000 numbers have changed.
+    let new_bytes = 3 * 280;
+    let expected = new_bytes..new_bytes + 1400;
+    assert!(expected.contains(&delta.len()), "{} bytes", delta.len());
+    let installed = device.build(&modules(false));
+    let tree = device
+        .apply(&installed, &new.statement, &delta)
+        .expect("applied");
+    assert!(tree == new.tree);
+    device.assert_has(&new.statement);
+}
+
+/// One part of a new object, as it stands in a group.
+struct Part {
+    base: u32,
+    opened_bytes: u32,
+    stage: u32,
+}
+
+const fn part(base: u32, stage: u32) -> Part {
+    Part {
+        base,
+        opened_bytes: 0,
+        stage,
+    }
+}
+
+/// A delta from a release with one module to one with another, whose object comes in three parts.
+struct Update {
+    device: Place,
+    old: Released,
+    new: Released,
+    delta: Vec<u8>,
+    object: Vec<u8>,
+}
+
+const TABLE: usize = 16 + 2 * 32 + 4 + 8 + 4;
+const ENTRY: usize = 40;
+
+impl Update {
+    fn new() -> Self {
+        let (vendor, device) = (Place::new(), Place::new());
+        let files = |is_new| {
+            let other = b"no object file\n".repeat(400);
+            Files::from([("usr/b.ko", module(1, is_new)), ("usr/a", other)])
+        };
+        let old = device.build(&files(false));
+        let from = vendor.build(&files(false));
+        let new = vendor.build(&files(true));
+        let (delta, _) = vendor.delta(&from, &new);
+        Self {
+            device,
+            old,
+            new,
+            delta,
+            object: module(1, true),
+        }
+    }
+
+    /// With these parts of the new object, all literals.
+    fn with(&self, parts: &[Part; 3]) -> Result<(), DeltaError> {
+        let lens = [10_000, 10_000, self.object.len() - 20_000];
+        let mut group = 3_u32.to_le_bytes().to_vec();
+        let columns: [Vec<u32>; 4] = [
+            parts.iter().map(|part| part.base).collect(),
+            lens.iter()
+                .map(|len| u32::try_from(*len).expect("small"))
+                .collect(),
+            parts.iter().map(|part| part.opened_bytes).collect(),
+            parts.iter().map(|part| part.stage).collect(),
+        ];
+        group.extend(columns.iter().flatten().flat_map(|word| word.to_le_bytes()));
+        let mut patches = GroupWriter::new();
+        let mut rest = &self.object[..];
+        for len in lens {
+            let (new, later) = rest.split_at(len);
+            patches.push(&[], new, &[] as &[Cover]);
+            rest = later;
+        }
+        group.extend(patches.finish());
+
+        let field = |at: usize| {
+            let bytes = self.delta[at..at + 4].try_into().expect("four bytes");
+            u32::from_le_bytes(bytes) as usize
+        };
+        let of_pack = TABLE + 2 * ENTRY..TABLE + 2 * ENTRY + field(TABLE);
+        let encoded = stored(&group);
+        let mut delta = self.delta[..TABLE + ENTRY].to_vec();
+        for len in [encoded.len(), group.len()] {
+            delta.extend(u32::try_from(len).expect("small").to_le_bytes());
+        }
+        delta.extend(Sha256::digest(&encoded));
+        delta.extend(&self.delta[of_pack]);
+        delta.extend(encoded);
+        self.device
+            .apply(&self.old, &self.new.statement, &delta)
+            .map(drop)
+    }
+}
+
+/// LZMA2 that compresses nothing.
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, chunk) in bytes.chunks(1 << 16).enumerate() {
+        out.push(if index == 0 { 1 } else { 2 });
+        let len = u16::try_from(chunk.len() - 1).expect("at most 65,536");
+        out.extend(len.to_be_bytes());
+        out.extend(chunk);
+    }
+    out.push(0);
+    out
+}
+
+// Rules: D11
+#[test]
+fn stages_come_in_their_order_and_of_one_object_file() {
+    const SMALL: u32 = 1;
+    const NO_MODULE: u32 = 2;
+    const MODULE: u32 = 3;
+    const NOTHING: u32 = u32::MAX;
+    let update = Update::new();
+    let opened = Part {
+        opened_bytes: 10_000,
+        ..part(MODULE, 1)
+    };
+    for parts in [
+        [part(MODULE, 1), part(MODULE, 3), part(MODULE, 2)],
+        [part(MODULE, 2), part(MODULE, 2), part(MODULE, 1)],
+        [part(MODULE, 1), part(MODULE, 2), part(NO_MODULE, 3)],
+        [part(MODULE, 1), part(MODULE, 2), part(MODULE, 4)],
+        [part(MODULE, 0), part(MODULE, 2), part(MODULE, 3)],
+        [part(MODULE, 1), part(MODULE, 0), part(MODULE, 3)],
+        [part(NO_MODULE, 1), part(NO_MODULE, 2), part(NO_MODULE, 3)],
+        [part(SMALL, 1), part(SMALL, 2), part(SMALL, 3)],
+        [part(NOTHING, 1), part(NOTHING, 2), part(NOTHING, 3)],
+        [opened, part(MODULE, 2), part(MODULE, 3)],
+    ] {
+        let numbers: Vec<_> = parts.iter().map(|part| (part.base, part.stage)).collect();
+        let error = update.with(&parts).expect_err("another order");
+        let is_told = matches!(error, DeltaError::Invalid { .. });
+        assert!(is_told, "{numbers:?}: {error}");
+    }
+    assert!(!update.device.has_pack(&update.new.statement.pack_digest));
+    for stages in [[1, 2, 3], [1, 1, 1], [3, 3, 3], [0, 0, 0]] {
+        let made = update.with(&stages.map(|stage| part(MODULE, stage)));
+        made.unwrap_or_else(|error| panic!("{stages:?}: {error}"));
+    }
+    update.device.assert_has(&update.new.statement);
+}
