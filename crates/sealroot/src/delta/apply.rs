@@ -93,7 +93,7 @@ pub fn apply<I: StoreIo>(
     new_text.rewind().map_err(&put_aside)?;
     let new_small = Arc::new(file()?);
     let small: Arc<dyn ReadAt + Send + Sync> = new_small.clone();
-    let unfinished = Unfinished::parse(&mut BufReader::new(&new_text), &small)?;
+    let unfinished = Unfinished::parse(&mut BufReader::new(&new_text), &old, &small)?;
     drop(new_text);
     let object_bytes = check_sizes(&unfinished, statement)?;
     patches.copy(unfinished.small_bytes, Kind::Plain, &mut &*new_small)?;

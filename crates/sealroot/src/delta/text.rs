@@ -24,6 +24,10 @@ const INLINE: &str = ".";
 /// behind it.
 const NEW: char = '*';
 
+/// Stands for an object of the old release: the one that is next in its order. Others have their number
+/// behind it.
+const OLD: char = '=';
+
 /// Distinct objects, in the order in which a tree names them first.
 #[derive(Debug, Default)]
 pub(super) struct Objects {
@@ -82,15 +86,24 @@ pub(super) fn check_length(text_bytes: u64, entries: u64) -> Result<(), DeltaErr
 /// Writes the text of a tree, given the objects of the old release. What it has besides these.
 pub(super) fn write(tree: &Tree, old: &Objects, out: &mut impl Write) -> io::Result<Objects> {
     let mut new = Objects::default();
-    let mut word = |_: InodeId, content: &FileContent, line: &mut String| match content {
-        FileContent::Inline(_) => line.push_str(INLINE),
-        FileContent::External { digest, .. } if old.number(digest).is_some() => {
-            line.push_str(&digest.to_string());
-        }
-        FileContent::External { digest, size_bytes } => {
+    let mut next = 0;
+    let mut word = |_: InodeId, content: &FileContent, line: &mut String| {
+        let (digest, size_bytes) = match content {
+            FileContent::Inline(_) => return line.push_str(INLINE),
+            FileContent::External { digest, size_bytes } => (digest, size_bytes),
+        };
+        if let Some(number) = old.number(digest) {
+            line.push(OLD);
+            if number != next {
+                line.push_str(&number.to_string());
+            }
+            next = number + 1;
+        } else {
             line.push(NEW);
             let (number, is_first) = new.add(*digest, *size_bytes);
-            if !is_first {
+            if is_first {
+                next += 1;
+            } else {
                 line.push_str(&number.to_string());
             }
         }
@@ -127,12 +140,15 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// Reads the text of a tree. The content of its small files is, or will be, in `small`.
+    /// Reads the text of a tree, given the objects of the old release. The content of its small files is,
+    /// or will be, in `small`.
     pub(super) fn parse(
         text: &mut dyn BufRead,
+        old: &Objects,
         small: &Arc<dyn ReadAt + Send + Sync>,
     ) -> Result<Self, DeltaError> {
-        const WORD: &str = "a digest, or what stands for one";
+        const WORD: &str = "what stands for a digest";
+        let mut next = 0_usize;
         let mut files = Vec::new();
         let mut sizes: Vec<u64> = Vec::new();
         let mut small_bytes = 0_u64;
@@ -147,21 +163,32 @@ impl Unfinished {
                     range,
                 )));
             }
-            let Some(number) = word.strip_prefix(&[NEW as u8]) else {
-                let digest = VerityDigest::from_hex(word).ok_or(WORD)?;
+            let (kind, number) = word.split_first().ok_or(WORD)?;
+            let number = std::str::from_utf8(number).map_err(|_| WORD)?;
+            let number = match number {
+                "" => None,
+                number => Some(number.parse().map_err(|_| WORD)?),
+            };
+            if *kind == OLD as u8 {
+                let number = number.unwrap_or(next);
+                let object = old.all.get(number);
+                let object = object.filter(|(_, old_bytes)| *old_bytes == size_bytes);
+                let (digest, _) = *object.ok_or("the number of an old object of this size")?;
+                next = number + 1;
                 files.push(None);
                 return Ok(FileContent::External { digest, size_bytes });
-            };
-            let number = if number.is_empty() {
-                sizes.push(size_bytes);
-                sizes.len() - 1
-            } else {
-                let number = std::str::from_utf8(number).ok();
-                let number = number.and_then(|number| number.parse().ok()).ok_or(WORD)?;
-                if sizes.get(number) != Some(&size_bytes) {
-                    return Err("the number of a new object of this size");
+            }
+            if *kind != NEW as u8 {
+                return Err(WORD);
+            }
+            let number = match number {
+                None => {
+                    next = next.checked_add(1).ok_or(WORD)?;
+                    sizes.push(size_bytes);
+                    sizes.len() - 1
                 }
-                number
+                Some(number) if sizes.get(number) == Some(&size_bytes) => number,
+                Some(_) => return Err("the number of a new object of this size"),
             };
             files.push(Some(number));
             let digest = VerityDigest::from_bytes([0; 32]);
