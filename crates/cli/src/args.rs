@@ -54,6 +54,11 @@ JSON on standard error: {\"error\": [MESSAGE, CAUSE...], \"class\": CLASS, \"hin
 {\"base64\": TEXT} if not; a dump is text that has escapes of its own. Errors, reasons and details
 are for people: names in them are shown, not told exactly.
 
+What takes long is told there too, one stage after the other: {\"progress\": \"start\", \"stage\": TEXT,
+\"unit\": \"bytes\" or \"items\", \"done\": 0, \"total\": NUMBER or null}, then the same with \"advance\" at
+most four times a second, then with \"end\", also of what failed. Stages are for people. More is done
+than the total where something has to be fetched again.
+
 Files:
   <sysroot>/ostree/verity          the store
   <sysroot>/etc/sealroot/keyset    whom to trust

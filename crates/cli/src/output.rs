@@ -54,13 +54,19 @@ impl Output {
 
     /// Says on standard error what does not stop the work.
     pub(crate) fn warn(self, message: &str) {
+        if self.json {
+            return tell(&json!({ "warning": message }));
+        }
         // A closed stderr leaves nobody to tell.
-        let _ = if self.json {
-            writeln!(io::stderr(), "{}", json!({ "warning": message }))
-        } else {
-            writeln!(io::stderr(), "warning: {}", printable(message))
-        };
+        let _ = writeln!(io::stderr(), "warning: {}", printable(message));
     }
+}
+
+/// Tells programs something in a line of standard error.
+pub(crate) fn tell(event: &impl Serialize) {
+    let line = serde_json::to_string(event).expect("texts and numbers");
+    // A closed stderr leaves nobody to tell.
+    let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// `text` in one line in which nothing steers a terminal: names of files that others chose stand

@@ -2,7 +2,7 @@
 //! Objects out of bundles: those that lie near one another come in one range, and each goes into the
 //! store as it comes.
 
-use std::io::Read;
+use std::io::{self, Read};
 use std::sync::{Mutex, PoisonError};
 
 use sealroot::monitor::Monitor;
@@ -101,12 +101,14 @@ impl ObjectFetcher<'_> {
         let mut reader = self.fetcher.reader(&path, at, range.end);
         while let Some((object, rest)) = objects.split_first() {
             read_to_end((&mut reader).take(object.start - at))?;
-            let mut frame = (&mut reader).take(object.end - object.start);
+            let mut frame = Told {
+                reader: (&mut reader).take(object.end - object.start),
+                monitor: self.monitor,
+            };
             let added = add_object(self.transaction, object, &mut frame);
             added.map_err(|error| self.about_object(error, &path, object))?;
             read_to_end(frame)?;
             at = object.end;
-            self.monitor.advance(object.end - object.start);
             *objects = rest;
         }
         Ok(())
@@ -145,6 +147,20 @@ fn add_object(
         StoreError::Content { source, .. } => fetch::cause(source, "fetch an object"),
         error => error.into(),
     })
+}
+
+/// Tells of each byte that comes.
+struct Told<'m, R> {
+    reader: R,
+    monitor: &'m dyn Monitor,
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.monitor.advance(read as u64);
+        Ok(read)
+    }
 }
 
 fn read_to_end(mut reader: impl Read) -> Result<(), RemoteError> {

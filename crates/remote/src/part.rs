@@ -74,7 +74,7 @@ impl Fetch<'_> {
         }
         let mut part = self.store.open_part(&self.file.head)?;
         let mut checker = Checker::new(self, read_head);
-        let mut at = self.check_present(&mut part, &mut checker)?;
+        let mut at = self.check_present(&mut part, &mut checker, monitor)?;
         let mut mismatches = 0;
         let path = self.kind.path(&self.file);
         let mut buffer = vec![0; PIECE_BYTES];
@@ -125,6 +125,7 @@ impl Fetch<'_> {
         &self,
         part: &mut File,
         checker: &mut Checker<'_>,
+        monitor: &dyn Monitor,
     ) -> Result<u64, RemoteError> {
         let failed = || RemoteError::io("read what was fetched before");
         let mut buffer = vec![0; PIECE_BYTES];
@@ -136,6 +137,7 @@ impl Fetch<'_> {
             if read == 0 {
                 break;
             }
+            monitor.advance(read as u64);
             if checker.take(&buffer[..read]).is_err() {
                 at = checker.back_to_good();
                 break;

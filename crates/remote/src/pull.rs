@@ -224,8 +224,14 @@ impl Puller<'_> {
         let found = self.statement(release)?;
         let statement = &found.statement;
         let fetch = self.fetch(Kind::Bundle, release.bundle, statement);
-        monitor.start("fetching the pack", Unit::Bytes, None);
-        let read_head = |head: &[u8]| Ok(Head::parse(head)?.frames);
+        let head_bytes = release.bundle.head_bytes;
+        monitor.start("fetching the head", Unit::Bytes, Some(head_bytes));
+        let read_head = |head: &[u8]| {
+            let frames = Head::parse(head)?.frames;
+            let pack_bytes = frames.iter().map(|frame| frame.size_bytes).sum();
+            monitor.start("fetching the pack", Unit::Bytes, Some(pack_bytes));
+            Ok(frames)
+        };
         let mut complete = fetch.complete(&read_head, monitor)?;
         let head = Head::parse(&complete.head)?;
         let same = |what, expected: &dyn ToString, found: &dyn ToString| {
@@ -241,7 +247,7 @@ impl Puller<'_> {
             &statement.pack_size_bytes,
             &head.pack_bytes,
         )?;
-        let behind_head = SeekFrom::Start(release.bundle.head_bytes);
+        let behind_head = SeekFrom::Start(head_bytes);
         let seek = RemoteError::io("read what was fetched");
         complete.content.seek(behind_head).map_err(seek)?;
         let pack = self.unpack(&head, &mut complete.content);

@@ -205,29 +205,26 @@ pub(crate) struct DeployArgs {
 
 impl DeployArgs {
     /// Deploys the release that `choose` finds in the locked store.
-    pub(crate) fn run(
+    pub(crate) fn deploy(
         &self,
         common: &Common,
         output: Output,
         choose: impl FnOnce(&Store, &Verified<Keyset>) -> anyhow::Result<Verified<Statement>>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<DeployedReport> {
         let store = common.open_store_for_change()?;
         let keyset = common.trusted_keyset()?;
-        let report = {
-            let progress = Progress::new(output);
-            let transaction = store.begin(&progress)?;
-            let what = Deploying {
-                statement: &choose(&store, &keyset)?,
-                origin: self.origin.clone(),
-                aim: &self.aim,
-                usual_etc: |_| EtcMode::Transient,
-                is_staged: self.stage,
-            };
-            let report = self.entry.deploy(common, &transaction, &what)?;
-            transaction.finish()?;
-            report
+        let progress = Progress::new(output);
+        let transaction = store.begin(&progress)?;
+        let what = Deploying {
+            statement: &choose(&store, &keyset)?,
+            origin: self.origin.clone(),
+            aim: &self.aim,
+            usual_etc: |_| EtcMode::Transient,
+            is_staged: self.stage,
         };
-        output.emit(&report)
+        let report = self.entry.deploy(common, &transaction, &what)?;
+        transaction.finish()?;
+        Ok(report)
     }
 }
 

@@ -92,9 +92,10 @@ impl fmt::Display for ModeChoice {
 
 impl Deploy {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        self.how.run(common, output, |store, keyset| {
+        let deployed = self.how.deploy(common, output, |store, keyset| {
             let (commit, stream) = (self.commit.find(store)?, self.stream.as_ref());
             Ok(release::verify_statement(store, keyset, commit, stream)?)
-        })
+        })?;
+        output.emit(&deployed)
     }
 }

@@ -31,9 +31,10 @@ pub(crate) struct Switch {
 
 impl Switch {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        self.how.run(common, output, |store, keyset| {
+        let deployed = self.how.deploy(common, output, |store, keyset| {
             newest(store, keyset, &self.stream)
-        })
+        })?;
+        output.emit(&deployed)
     }
 }
 

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot upgrade`
 
+use std::io::{self, Write};
+
 use clap::Args;
+use serde::Serialize;
 
 use crate::args::Common;
-use crate::boot_entry::DeployArgs;
-use crate::cmd::pull::FromRemote;
-use crate::output::Output;
+use crate::boot_entry::{DeployArgs, DeployedReport};
+use crate::cmd::pull::{FromRemote, PullReport};
+use crate::output::{Output, Report};
 
 /// Fetch the newest release of a remote and boot it next.
 ///
@@ -21,18 +24,34 @@ pub(crate) struct Upgrade {
     how: DeployArgs,
 }
 
+/// What was fetched, and what was made of it.
+#[derive(Serialize)]
+struct UpgradeReport {
+    pulled: PullReport,
+    #[serde(flatten)]
+    deployed: DeployedReport,
+}
+
+impl Report for UpgradeReport {
+    /// What was fetched has been told a person when it was there.
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        self.deployed.write_text(out)
+    }
+}
+
 impl Upgrade {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_or_create_store()?;
-        let (statement, report) = self.from.pull(&store, output)?;
+        let (statement, pulled) = self.from.pull(&store, output)?;
         if !output.is_json() {
-            output.emit(&report)?;
+            output.emit(&pulled)?;
         }
-        self.how.run(common, output, |store, keyset| {
+        let deployed = self.how.deploy(common, output, |store, keyset| {
             let (commit, stream) = (statement.commit, Some(&statement.stream));
             Ok(sealroot::release::verify_statement(
                 store, keyset, commit, stream,
             )?)
-        })
+        })?;
+        output.emit(&UpgradeReport { pulled, deployed })
     }
 }

@@ -4,9 +4,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::symlink;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use sealroot_testkit::content::bytes;
 use sealroot_testkit::need;
 
 use crate::support::{STORE, Scratch, finished};
@@ -23,10 +25,40 @@ fn keys(value: &Value) -> String {
     keys.join(" ")
 }
 
-/// The only line of JSON on standard error.
-fn error(line: &str) -> Value {
-    assert_eq!(line.trim_end().lines().count(), 1, "{line}");
-    serde_json::from_str(line).expect("JSON on standard error")
+/// The lines on standard error, which all are JSON: those of progress, and all others.
+fn told(lines: &str) -> (Vec<Value>, Vec<Value>) {
+    let parse = |line| serde_json::from_str::<Value>(line).expect("JSON on standard error");
+    lines
+        .lines()
+        .map(parse)
+        .partition(|line| line.get("progress").is_some())
+}
+
+/// The only line on standard error that is not of progress.
+fn error(lines: &str) -> Value {
+    let (_, mut others) = told(lines);
+    assert_eq!(others.len(), 1, "{lines}");
+    others.remove(0)
+}
+
+/// That stages come one after the other, each with a start and an end between which it advances.
+fn check_stages(events: &[Value]) {
+    let mut open: Option<&Value> = None;
+    for event in events {
+        assert_eq!(keys(event), "done progress stage total unit");
+        let done = |event: &Value| event["done"].as_u64().expect("a number");
+        match (event["progress"].as_str(), open) {
+            (Some("start"), None) => assert_eq!(done(event), 0),
+            (Some("advance" | "end"), Some(before)) => {
+                let same = ["stage", "unit", "total"].map(|key| event[key] == before[key]);
+                assert!(!same.contains(&false), "{before} {event}");
+                assert!(done(event) >= done(before), "{before} {event}");
+            }
+            _ => panic!("{event} after {open:?}"),
+        }
+        open = (event["progress"] != "end").then_some(event);
+    }
+    assert_eq!(open, None);
 }
 
 #[test]
@@ -226,6 +258,84 @@ fn warnings_are_json() {
             .expect("text")
             .contains("the tree cannot boot")
     );
+}
+
+#[test]
+fn progress_is_json() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let publish = format!("{STORE} --json publish {commit} --to www --key vendor.secret");
+    let (events, others) = told(&scratch.ok(&publish).err);
+    check_stages(&events);
+    assert!(others.is_empty(), "{others:?}");
+    let device = "--store device --keyset vendor.keyset --json";
+    let add = "remote add vendor www --os exampleos --stream stable";
+    scratch.ok(&format!("{device} {add}"));
+    let pull = scratch.ok(&format!("{device} pull"));
+    let (events, _) = told(&pull.err);
+    check_stages(&events);
+    for what in ["the head", "the pack", "objects"] {
+        let is_its_end = |event: &&Value| {
+            event["stage"] == format!("fetching {what}") && event["progress"] == "end"
+        };
+        let end = events.iter().find(is_its_end).expect("it came");
+        assert_eq!(end["unit"], "bytes");
+        assert!(end["done"].as_u64() > Some(0), "{end}");
+        assert_eq!(end["done"], end["total"]);
+    }
+    let pulled = pull.json();
+
+    let upgraded = scratch.ok(&format!("{device} upgrade --no-entry --mode integrity"));
+    check_stages(&told(&upgraded.err).0);
+    let upgraded = upgraded.json();
+    assert_eq!(keys(&upgraded["pulled"]), keys(&pulled));
+    assert_eq!(upgraded["pulled"]["is_new"], false);
+    assert_eq!(upgraded["karg"], format!("sealroot={commit}.0"));
+}
+
+#[test]
+fn progress_comes_now_and_then() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    scratch.write("tree/usr/bin/other", bytes(1, 200_000));
+    scratch.ok("keys new vendor");
+    let commit = scratch.release(1);
+    scratch.ok(&format!(
+        "{STORE} publish {commit} --to www --key vendor.secret"
+    ));
+    let device = "--store device --keyset vendor.keyset --json";
+    let add = "remote add vendor www --os exampleos --stream stable";
+    scratch.ok(&format!("{device} {add}"));
+    let since = Instant::now();
+    let ran = scratch.ok(&format!("{device} pull --limit-rate 100"));
+    let lasted = since.elapsed();
+    let (events, _) = told(&ran.err);
+    check_stages(&events);
+    let advances = (events.iter()).filter(|event| event["progress"] == "advance");
+    let advances = advances.count() as u128;
+    let most = lasted.as_millis() / 250;
+    assert!((2..=most).contains(&advances), "{advances} of {most}");
+}
+
+#[test]
+fn a_stage_ends_where_the_command_fails() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    let publish = format!("{STORE} publish {commit} --to www --key vendor.secret");
+    scratch.ok(&publish);
+    let device = "--store device --keyset vendor.keyset --json";
+    let add = "remote add vendor www --os exampleos --stream stable";
+    scratch.ok(&format!("{device} {add}"));
+    let bundle = scratch.only("www/bundle", ".bundle");
+    let len = std::fs::read(&bundle).expect("a bundle").len();
+    crate::support::flip(&bundle, len - 1, 1);
+    let ran = scratch.run(&format!("{device} pull"));
+    let (events, others) = told(&ran.err);
+    check_stages(&events);
+    let last = events.last().expect("an event");
+    assert_eq!(last["progress"], "end");
+    assert_eq!(others.len(), 1);
+    assert_eq!((ran.code, &others[0]["class"]), (4, &json!("untrusted")));
 }
 
 #[test]
