@@ -2,9 +2,10 @@
 //! The command line: what every command shares, and the list of commands.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use clap::{Args, Parser, Subcommand};
-use sealroot::keys;
+use sealroot::keys::KeysetFile;
 use sealroot::machine;
 use sealroot::store::{KernelIo, Store, StoreError};
 use sealroot_format::ErrorClass;
@@ -87,6 +88,10 @@ pub(crate) struct Common {
     /// Print the result as JSON, errors too.
     #[arg(long, global = true)]
     pub(crate) json: bool,
+
+    /// What was named as the keyset, once it was read.
+    #[arg(skip)]
+    keyset_file: OnceLock<KeysetFile>,
 }
 
 impl Common {
@@ -149,9 +154,16 @@ impl Common {
             .unwrap_or_else(|| self.physical_root().join(KernelIo::STORE_IN_SYSROOT))
     }
 
-    /// Reads the keyset, which is trusted because the user named it or the administrator
-    /// installed it.
+    /// The keyset, which is trusted because the user named it or the administrator installed it.
     pub(crate) fn trusted_keyset(&self) -> anyhow::Result<Verified<Keyset>> {
+        Ok(self.keyset_file()?.trusted()?)
+    }
+
+    /// The file of the keyset. It is read once, so that it may be a pipe.
+    pub(crate) fn keyset_file(&self) -> anyhow::Result<&KeysetFile> {
+        if let Some(file) = self.keyset_file.get() {
+            return Ok(file);
+        }
         let path = self.keyset_path();
         if self.keyset.is_none() && path.symlink_metadata().is_err() {
             let message = format!("there is no keyset at {}", path.display());
@@ -159,7 +171,8 @@ impl Common {
                 .hint("name the keys to trust with --keyset FILE (`sealroot keys new` makes one)")
                 .into());
         }
-        Ok(keys::read_trusted_keyset(&path)?)
+        let file = KeysetFile::read(&path)?;
+        Ok(self.keyset_file.get_or_init(|| file))
     }
 
     /// Where the keyset is: the administrator's, else the one that the OS brings.

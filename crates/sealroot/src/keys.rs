@@ -134,22 +134,52 @@ fn repeated(keys: &[PublicKey]) -> Option<KeyId> {
         .map(|pair| pair[0])
 }
 
-/// Reads a keyset that is trusted because its file was named. One that is not signed by enough of
-/// its own root keys is unfinished or damaged, and refused.
+/// The file of a keyset, read once: it may be a pipe.
+#[derive(Clone, Debug)]
+pub struct KeysetFile {
+    path: PathBuf,
+    bytes: Vec<u8>,
+}
+
+impl KeysetFile {
+    /// Reads it. What is in it is not looked at.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        Ok(Self {
+            path: path.to_owned(),
+            bytes: read(path, limits::MAX_KEYSET_BYTES)?,
+        })
+    }
+
+    /// What is in it.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The keyset, trusted because its file was named. One that is not signed by enough of its own
+    /// root keys is unfinished or damaged, and refused.
+    pub fn trusted(&self) -> Result<Verified<Keyset>, Error> {
+        // What is no keyset at all is told before what is missing in one.
+        Keyset::parse_trusted(&self.bytes)
+            .and_then(|_| Unverified::parse(&self.bytes))
+            // keyset.md K9.
+            .and_then(|document| document.verify_first())
+            .map_err(|source| Error::format(&self.path, source))
+    }
+
+    /// The keyset, of which nothing is known yet.
+    pub fn document(&self) -> Result<Unverified<Keyset>, Error> {
+        Unverified::parse(&self.bytes).map_err(|source| Error::format(&self.path, source))
+    }
+}
+
+/// Reads a keyset that is to be trusted; see [`KeysetFile::trusted`].
 pub fn read_trusted_keyset(path: &Path) -> Result<Verified<Keyset>, Error> {
-    let bytes = read(path, limits::MAX_KEYSET_BYTES)?;
-    // What is no keyset at all is told before what is missing in one.
-    Keyset::parse_trusted(&bytes)
-        .and_then(|_| Unverified::parse(&bytes))
-        // keyset.md K9.
-        .and_then(|document| document.verify_first())
-        .map_err(|source| Error::format(path, source))
+    KeysetFile::read(path)?.trusted()
 }
 
 /// Reads a keyset of which nothing is known yet.
 pub fn read_keyset(path: &Path) -> Result<Unverified<Keyset>, Error> {
-    let bytes = read(path, limits::MAX_KEYSET_BYTES)?;
-    Unverified::parse(&bytes).map_err(|source| Error::format(path, source))
+    KeysetFile::read(path)?.document()
 }
 
 /// Reads a release statement with its signatures.

@@ -17,10 +17,10 @@ use sealroot::machine;
 use sealroot::monitor::Monitor;
 use sealroot::release;
 use sealroot::store::{Store, Transaction};
+use sealroot_format::ErrorClass;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
 use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
 use sealroot_format::tree::Tree;
-use sealroot_format::{ErrorClass, limits};
 
 use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
@@ -421,7 +421,7 @@ impl Installed {
     fn of(common: &Common) -> anyhow::Result<Self> {
         Ok(Self {
             boot_program: initramfs::installed_boot_program(),
-            keyset: files::read(&common.keyset_path(), limits::MAX_KEYSET_BYTES)?,
+            keyset: common.keyset_file()?.bytes().to_vec(),
         })
     }
 

@@ -226,7 +226,7 @@ impl Initramfs {
         files::expect_directory(&self.modules, "--modules", expected)?;
         let policy = self.policy()?;
         common.trusted_keyset()?;
-        let keyset = files::read(&common.keyset_path(), limits::MAX_KEYSET_BYTES)?;
+        let keyset = common.keyset_file()?.bytes();
 
         if let Some(release) = old_kernel(&self.modules) {
             output.warn(&format!(
@@ -247,7 +247,7 @@ impl Initramfs {
         let options = initramfs::Options {
             kernel_modules: &self.modules,
             boot_program: &boot_program,
-            keyset: &keyset,
+            keyset,
             policy: &policy,
             modules: &modules,
         };

@@ -5,7 +5,6 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, value_parser};
-use sealroot::keys;
 use sealroot::release;
 use sealroot_format::sign::Name;
 use sealroot_remote::layout::ChannelName;
@@ -151,8 +150,8 @@ const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
 impl Publish {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store()?;
-        let path = common.keyset_path();
-        let (keyset, document) = (common.trusted_keyset()?, keys::read_keyset(&path)?);
+        let keyset = common.trusted_keyset()?;
+        let document = common.keyset_file()?.document()?;
         let commit = self.commit.find(&store)?;
         let stream = self.stream.as_ref();
         let statement = release::verify_statement(&store, &keyset, commit, stream)?;

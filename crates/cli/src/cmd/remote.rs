@@ -7,7 +7,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand, value_parser};
-use sealroot::keys;
 use sealroot::monitor::Silent;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::Name;
@@ -234,7 +233,7 @@ impl Add {
     fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let addresses = self.addresses.iter().map(|address| absolute(address));
         let addresses: Vec<String> = addresses.collect::<anyhow::Result<_>>()?;
-        let keyset = keys::read_keyset(&common.keyset_path())?;
+        let keyset = common.keyset_file()?.document()?;
         let store = common.open_or_create_store()?;
         if store.read_remote(&self.name)?.is_some() {
             let message = format!("there is a remote {} already", self.name);

@@ -2,11 +2,14 @@
 //! Keysets: who must sign them, and that one which is not signed enough is of no use.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::symlink;
+use std::process::Stdio;
 
 use sealroot_format::ErrorClass;
+use sealroot_format::policy::BOOT_PROGRAM_NOTICE;
 
-use crate::support::{STORE, Scratch};
+use crate::support::{STORE, Scratch, finished};
 
 /// The options that give each role one key.
 fn roles(root: &str, other: &str) -> String {
@@ -161,4 +164,48 @@ fn a_keyset_that_is_there_and_cannot_be_read_is_not_passed_over() {
     let ran = scratch.run(&line);
     assert_ne!(ran.code, 0);
     assert!(ran.err.contains("root/etc/sealroot/keyset"), "{}", ran.err);
+}
+
+/// The smallest program that is taken for the boot program, and a kernel that needs no modules.
+fn boot_parts(scratch: &Scratch) {
+    let mut program = vec![0; 64 + 56];
+    program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    program[0x20] = 64;
+    program[0x36] = 56;
+    program.extend(BOOT_PROGRAM_NOTICE.as_bytes());
+    scratch.write("sealroot-boot", program);
+    scratch.write("modules/modules.dep", "");
+    let modules = [
+        "fs/ext4/ext4",
+        "fs/erofs/erofs",
+        "fs/overlayfs/overlay",
+        "drivers/block/loop",
+    ];
+    let built_in = modules.map(|module| format!("kernel/{module}.ko\n"));
+    scratch.write("modules/modules.builtin", built_in.concat());
+}
+
+#[test]
+fn a_keyset_may_come_through_a_pipe() {
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    boot_parts(&scratch);
+    let keyset = fs::read(scratch.path("vendor.keyset")).expect("a keyset");
+    for line in [
+        format!("--store store publish {commit} --to www --key vendor.secret"),
+        "initramfs -o initramfs.img --modules modules --boot-program sealroot-boot --root LABEL=r \
+         --os exampleos --stream stable --arch x86_64 --allow-insecure-boot"
+            .to_owned(),
+        "--store device remote add vendor www --os exampleos --stream stable".to_owned(),
+    ] {
+        let mut command = scratch.command(&format!("--keyset /dev/stdin {line}"));
+        command.stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("it starts");
+        let mut pipe = child.stdin.take().expect("a pipe");
+        pipe.write_all(&keyset).expect("written");
+        drop(pipe);
+        let ran = finished(child.wait_with_output().expect("it ends"));
+        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+    }
 }
