@@ -54,6 +54,18 @@ pub enum RemoteError {
         /// Why not.
         source: sign::Error,
     },
+    /// Keysets follow one another, and none of them is the one of the channel.
+    #[error(
+        "the keyset of the channel from {location} is not among the {most} that follow version {first}"
+    )]
+    TooManyKeysets {
+        /// Where it came from.
+        location: Box<str>,
+        /// The version that was trusted before.
+        first: u64,
+        /// How many are followed at once.
+        most: u64,
+    },
     /// A channel is signed, and not to be believed.
     #[error("the channel {name} from {location} is refused")]
     Distrusted {
@@ -201,9 +213,10 @@ impl RemoteError {
                 Fault::Denied | Fault::Other => ErrorClass::Io,
             },
             Self::NoSpace { .. } | Self::Io { .. } => ErrorClass::Io,
-            Self::Mismatch { .. } | Self::Distrusted { .. } | Self::OtherRelease { .. } => {
-                ErrorClass::Untrusted
-            }
+            Self::Mismatch { .. }
+            | Self::Distrusted { .. }
+            | Self::TooManyKeysets { .. }
+            | Self::OtherRelease { .. } => ErrorClass::Untrusted,
             Self::Document { source, .. } => source.class(),
             Self::Bundle { .. } | Self::State { .. } => ErrorClass::Corrupt,
             Self::NoRelease { .. } | Self::NoRemote { .. } => ErrorClass::NotFound,

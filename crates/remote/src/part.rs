@@ -33,8 +33,8 @@ pub struct Piece {
     pub sha256: Sha256Digest,
 }
 
-/// Takes the head of a file apart into the pieces behind it.
-type ReadHead<'h> = dyn Fn(&[u8]) -> Result<Vec<Piece>, RemoteError> + 'h;
+/// Reads the head of a file: what it says, and the pieces behind it.
+type ReadHead<'h, H> = dyn Fn(&[u8]) -> Result<(H, Vec<Piece>), RemoteError> + 'h;
 
 /// What is fetched, and from where.
 #[derive(Debug)]
@@ -53,9 +53,9 @@ pub struct Fetch<'f> {
 
 /// A head and the pieces behind it, complete and checked.
 #[derive(Debug)]
-pub struct Complete {
-    /// The head.
-    pub head: Vec<u8>,
+pub struct Complete<H> {
+    /// What the head says.
+    pub head: H,
     /// The whole, from its beginning.
     pub content: File,
 }
@@ -63,11 +63,11 @@ pub struct Complete {
 impl Fetch<'_> {
     /// Fetches a head and all pieces that it names. They are the whole file, or, for a bundle, what
     /// comes before its objects.
-    pub fn complete(
+    pub fn complete<H>(
         &self,
-        read_head: &ReadHead<'_>,
+        read_head: &ReadHead<'_, H>,
         monitor: &dyn Monitor,
-    ) -> Result<Complete, RemoteError> {
+    ) -> Result<Complete<H>, RemoteError> {
         if !(1..=limits::MAX_HEAD_BYTES).contains(&self.file.head_bytes) {
             let expected = format!("1 to {} bytes", limits::MAX_HEAD_BYTES);
             return Err(self.mismatch("length of its head", &expected, &self.file.head_bytes));
@@ -104,10 +104,11 @@ impl Fetch<'_> {
         }
         let rewind = RemoteError::io("read what was fetched");
         part.seek(SeekFrom::Start(0)).map_err(rewind)?;
-        Ok(Complete {
-            head: checker.head,
-            content: part,
-        })
+        let (head, _) = checker
+            .known
+            .expect("before the head has come, there is more");
+        let content = part;
+        Ok(Complete { head, content })
     }
 
     /// What is still to be written.
@@ -121,10 +122,10 @@ impl Fetch<'_> {
     }
 
     /// How much of what is there is right; all else is cut off.
-    fn check_present(
+    fn check_present<H>(
         &self,
         part: &mut File,
-        checker: &mut Checker<'_>,
+        checker: &mut Checker<'_, H>,
         monitor: &dyn Monitor,
     ) -> Result<u64, RemoteError> {
         let failed = || RemoteError::io("read what was fetched before");
@@ -181,12 +182,13 @@ fn cut(part: &mut File, len: u64) -> Result<(), RemoteError> {
 }
 
 /// Compares bytes, as they come, with what was signed: the head, then what the head says.
-struct Checker<'c> {
+struct Checker<'c, H> {
     fetch: &'c Fetch<'c>,
-    read_head: &'c ReadHead<'c>,
+    read_head: &'c ReadHead<'c, H>,
+    /// As much of the head as has come.
     head: Vec<u8>,
-    /// Those that have not come; `None` before the head has.
-    pieces: Option<VecDeque<Piece>>,
+    /// What it says, and the pieces that have not come; `None` before it has.
+    known: Option<(H, VecDeque<Piece>)>,
     hasher: Sha256,
     /// How much of the present piece has come.
     come_bytes: u64,
@@ -194,13 +196,13 @@ struct Checker<'c> {
     good_bytes: u64,
 }
 
-impl<'c> Checker<'c> {
-    fn new(fetch: &'c Fetch<'c>, read_head: &'c ReadHead<'c>) -> Self {
+impl<'c, H> Checker<'c, H> {
+    fn new(fetch: &'c Fetch<'c>, read_head: &'c ReadHead<'c, H>) -> Self {
         Self {
             fetch,
             read_head,
             head: Vec::new(),
-            pieces: None,
+            known: None,
             hasher: Sha256::new(),
             come_bytes: 0,
             good_bytes: 0,
@@ -210,11 +212,11 @@ impl<'c> Checker<'c> {
     /// Up to where bytes are still to come; `None` if nothing is. Of a file that is wanted whole all is
     /// asked for at once.
     fn end(&self, kind: Kind) -> Option<u64> {
-        match &self.pieces {
+        match &self.known {
             None if kind == Kind::Bundle => Some(self.fetch.file.head_bytes),
             None => Some(self.fetch.file.size_bytes),
-            Some(pieces) if pieces.is_empty() => None,
-            Some(pieces) => {
+            Some((_, pieces)) if pieces.is_empty() => None,
+            Some((_, pieces)) => {
                 let left: u64 = pieces.iter().map(|piece| piece.size_bytes).sum();
                 Some(self.good_bytes + left)
             }
@@ -225,7 +227,7 @@ impl<'c> Checker<'c> {
     fn back_to_good(&mut self) -> u64 {
         self.hasher = Sha256::new();
         self.come_bytes = 0;
-        if self.pieces.is_none() {
+        if self.known.is_none() {
             self.head.clear();
         }
         self.good_bytes
@@ -234,12 +236,12 @@ impl<'c> Checker<'c> {
     fn take(&mut self, mut bytes: &[u8]) -> Result<(), RemoteError> {
         while !bytes.is_empty() {
             let file = &self.fetch.file;
-            let piece = match &self.pieces {
+            let piece = match &self.known {
                 None => Piece {
                     size_bytes: file.head_bytes,
                     sha256: file.head,
                 },
-                Some(pieces) => match pieces.front() {
+                Some((_, pieces)) => match pieces.front() {
                     Some(piece) => *piece,
                     None => return Err(self.fetch.mismatch("its end", &self.good_bytes, &"more")),
                 },
@@ -250,7 +252,7 @@ impl<'c> Checker<'c> {
             bytes = later;
             self.hasher.update(now);
             self.come_bytes += len as u64;
-            if self.pieces.is_none() {
+            if self.known.is_none() {
                 self.head.extend(now);
             }
             if self.come_bytes == piece.size_bytes {
@@ -263,25 +265,25 @@ impl<'c> Checker<'c> {
     fn end_piece(&mut self, piece: &Piece) -> Result<(), RemoteError> {
         let found = Sha256Digest::from_bytes(std::mem::take(&mut self.hasher).finalize().into());
         if found != piece.sha256 {
-            let what = match self.pieces {
+            let what = match self.known {
                 None => "SHA-256 of its head",
                 Some(_) => "SHA-256 of a piece",
             };
             return Err(self.fetch.mismatch(what, &piece.sha256, &found));
         }
-        match &mut self.pieces {
-            Some(pieces) => {
+        match &mut self.known {
+            Some((_, pieces)) => {
                 pieces.pop_front();
             }
-            None => self.pieces = Some(self.pieces_behind_head()?),
+            None => self.known = Some(self.read_head()?),
         }
         self.good_bytes += piece.size_bytes;
         self.come_bytes = 0;
         Ok(())
     }
 
-    fn pieces_behind_head(&self) -> Result<VecDeque<Piece>, RemoteError> {
-        let pieces = (self.read_head)(&self.head)?;
+    fn read_head(&mut self) -> Result<(H, VecDeque<Piece>), RemoteError> {
+        let (head, pieces) = (self.read_head)(&std::mem::take(&mut self.head))?;
         let add = |sum: u64, piece: &Piece| sum.checked_add(piece.size_bytes);
         let total = pieces.iter().try_fold(self.fetch.file.head_bytes, add);
         let (signed, total) = (self.fetch.file.size_bytes, total.unwrap_or(u64::MAX));
@@ -291,10 +293,8 @@ impl<'c> Checker<'c> {
         };
         if fits {
             // One that is empty would never end.
-            Ok(pieces
-                .into_iter()
-                .filter(|piece| piece.size_bytes > 0)
-                .collect())
+            let pieces = pieces.into_iter().filter(|piece| piece.size_bytes > 0);
+            Ok((head, pieces.collect()))
         } else {
             Err(self.fetch.mismatch("length", &signed, &total))
         }

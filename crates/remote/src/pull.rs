@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bringing a release into the store.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 use std::sync::Arc;
@@ -24,7 +25,7 @@ use crate::error::RemoteError;
 use crate::fetch::Fetcher;
 use crate::layout::{ChannelName, Kind};
 use crate::objects::{Missing, ObjectFetcher};
-use crate::part::{Fetch, Piece, check_space};
+use crate::part::{Complete, Fetch, Piece, check_space};
 use crate::plan::{Plan, Step};
 use crate::source::SourceError;
 use crate::state::Remote;
@@ -47,15 +48,24 @@ pub struct Pulled {
 /// Brings releases of a channel into a store.
 #[derive(Debug)]
 pub struct Puller<'p> {
-    /// Where they are brought.
-    pub store: &'p Store,
-    /// Where they come from; its channel was refreshed.
-    pub remote: &'p Remote,
-    /// What fetches.
-    pub fetcher: &'p Fetcher,
+    store: &'p Store,
+    remote: &'p Remote,
+    fetcher: &'p Fetcher,
+    /// The pack that was read or made last, and its tree: the next step mostly begins with it.
+    last: RefCell<Option<(VerityDigest, Tree)>>,
 }
 
-impl Puller<'_> {
+impl<'p> Puller<'p> {
+    /// Brings releases of a remote, whose channel was refreshed, into a store.
+    pub fn new(store: &'p Store, remote: &'p Remote, fetcher: &'p Fetcher) -> Self {
+        Self {
+            store,
+            remote,
+            fetcher,
+            last: RefCell::new(None),
+        }
+    }
+
     fn channel(&self) -> Result<&Channel, RemoteError> {
         let channel = self.remote.last().map(|channel| &**channel);
         channel.ok_or_else(|| RemoteError::State {
@@ -72,12 +82,11 @@ impl Puller<'_> {
 
     /// The releases of the channel that the store has whole.
     fn present(&self) -> Result<BTreeSet<u64>, RemoteError> {
-        let packs: BTreeSet<_> = self.store.list_packs()?.into_iter().collect();
+        let statements = self.statements()?;
         let mut present = BTreeSet::new();
         for offered in &self.channel()?.releases {
-            if packs.contains(&offered.pack)
-                && let Some(statement) = self.find_statement(&offered.pack)?
-                && self.is_whole(&statement)?
+            if let Some(statement) = statements.get(&offered.pack)
+                && self.is_whole(statement)?
             {
                 present.insert(offered.index);
             }
@@ -89,7 +98,9 @@ impl Puller<'_> {
         let Ok(pack) = release::read_pack(self.store, statement) else {
             return Ok(false);
         };
-        for (digest, size_bytes) in release::objects(&pack.tree) {
+        let objects = release::objects(&pack.tree);
+        self.last.replace(Some((statement.pack_digest, pack.tree)));
+        for (digest, size_bytes) in objects {
             match self.store.open_object(&digest, size_bytes) {
                 Ok(_) => {}
                 Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => return Ok(false),
@@ -99,21 +110,25 @@ impl Puller<'_> {
         Ok(true)
     }
 
-    /// The verified statement of a pack that is there.
-    fn find_statement(
-        &self,
-        pack: &VerityDigest,
-    ) -> Result<Option<Verified<Statement>>, RemoteError> {
+    /// The tree of a release that is there.
+    fn tree(&self, statement: &Statement) -> Result<Tree, RemoteError> {
+        match self.last.take() {
+            Some((pack, tree)) if pack == statement.pack_digest => Ok(tree),
+            _ => Ok(release::read_pack(self.store, statement)?.tree),
+        }
+    }
+
+    /// The verified statements that are there, by their packs.
+    fn statements(&self) -> Result<HashMap<VerityDigest, Verified<Statement>>, RemoteError> {
+        let mut statements = HashMap::new();
         for (commit, stream) in self.store.list_statements()? {
             let keyset = self.remote.keyset();
             let statement = release::verify_statement(self.store, keyset, commit, Some(&stream));
-            if let Ok(statement) = statement
-                && statement.pack_digest == *pack
-            {
-                return Ok(Some(statement));
+            if let Ok(statement) = statement {
+                statements.insert(statement.pack_digest, statement);
             }
         }
-        Ok(None)
+        Ok(statements)
     }
 
     /// Goes the way of a plan. Where a delta does not do, bundles are taken.
@@ -161,7 +176,7 @@ impl Puller<'_> {
         &self,
         release: &ChannelRelease,
     ) -> Result<Verified<Statement>, RemoteError> {
-        let found = self.find_statement(&release.pack)?;
+        let found = self.statements()?.remove(&release.pack);
         found.ok_or(RemoteError::NoRelease {
             index: release.index,
         })
@@ -184,15 +199,15 @@ impl Puller<'_> {
         let read_head = |head: &[u8]| {
             let groups = Outline::parse(head)?.groups.into_iter();
             let piece = |(size_bytes, sha256)| Piece { size_bytes, sha256 };
-            Ok(groups.map(piece).collect())
+            Ok(((), groups.map(piece).collect()))
         };
         let mut complete = fetch.complete(&read_head, monitor)?;
         let transaction = self.store.begin(monitor)?;
-        let pack = release::read_pack(self.store, &base)?;
+        let base_tree = self.tree(&base)?;
         let from = delta::Release {
             store: self.store,
             pack: base.pack_digest,
-            tree: &pack.tree,
+            tree: &base_tree,
         };
         let tree = delta::apply(
             &transaction,
@@ -213,7 +228,7 @@ impl Puller<'_> {
                 return Err(error);
             }
         };
-        finish(transaction, &tree, found)
+        self.finish(transaction, tree, found)
     }
 
     fn pull_bundle(
@@ -227,13 +242,13 @@ impl Puller<'_> {
         let head_bytes = release.bundle.head_bytes;
         monitor.start("fetching the head", Unit::Bytes, Some(head_bytes));
         let read_head = |head: &[u8]| {
-            let frames = Head::parse(head)?.frames;
+            let head = Head::parse(head)?;
+            let frames = head.frames.clone();
             let pack_bytes = frames.iter().map(|frame| frame.size_bytes).sum();
             monitor.start("fetching the pack", Unit::Bytes, Some(pack_bytes));
-            Ok(frames)
+            Ok((head, frames))
         };
-        let mut complete = fetch.complete(&read_head, monitor)?;
-        let head = Head::parse(&complete.head)?;
+        let Complete { head, mut content } = fetch.complete(&read_head, monitor)?;
         let same = |what, expected: &dyn ToString, found: &dyn ToString| {
             let (expected, found) = (expected.to_string(), found.to_string());
             if expected == found {
@@ -249,8 +264,8 @@ impl Puller<'_> {
         )?;
         let behind_head = SeekFrom::Start(head_bytes);
         let seek = RemoteError::io("read what was fetched");
-        complete.content.seek(behind_head).map_err(seek)?;
-        let pack = self.unpack(&head, &mut complete.content);
+        content.seek(behind_head).map_err(seek)?;
+        let pack = self.unpack(&head, &mut content);
         let pack = pack.map_err(|error| error.needing(self.store, fetch.beside_bytes))?;
         same("digest of its pack", &statement.pack_digest, &pack.digest)?;
         let tree = pack::check(Arc::new(pack.file))?.tree;
@@ -298,7 +313,19 @@ impl Puller<'_> {
                 Err(worse) => worse.into(),
             });
         }
-        finish(transaction, &tree, found)
+        self.finish(transaction, tree, found)
+    }
+
+    fn finish(
+        &self,
+        transaction: Transaction<'_>,
+        tree: Tree,
+        found: FoundStatement,
+    ) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
+        import::record(&transaction, &tree, &found)?;
+        let pack = found.statement.pack_digest;
+        self.last.replace(Some((pack, tree)));
+        Ok((found.statement, transaction.finish()?))
     }
 
     /// The pack, decompressed, in a file without a name.
@@ -382,15 +409,6 @@ impl Puller<'_> {
             beside_bytes: self.store.allocated_bytes(statement.pack_size_bytes),
         }
     }
-}
-
-fn finish(
-    transaction: Transaction<'_>,
-    tree: &Tree,
-    found: FoundStatement,
-) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
-    import::record(&transaction, tree, &found)?;
-    Ok((found.statement, transaction.finish()?))
 }
 
 /// Whether bundles may do where a delta did not.

@@ -127,7 +127,11 @@ impl Remote {
             match verified {
                 Ok(channel) if channel.keyset <= known.keyset.version() => break channel,
                 _ if known.keyset.version() - first_version >= MAX_KEYSET_STEPS => {
-                    return Err(unusable(verified.err().unwrap_or_else(|| too_new(&known))));
+                    return Err(RemoteError::TooManyKeysets {
+                        location: fetcher.location().into(),
+                        first: first_version,
+                        most: MAX_KEYSET_STEPS,
+                    });
                 }
                 verified => {
                     let followed = known.follow(fetcher);
@@ -194,12 +198,6 @@ pub fn unneeded_parts(store: &Store) -> Result<Vec<Sha256Digest>, RemoteError> {
 fn files_of(channel: &Channel) -> impl Iterator<Item = Sha256Digest> {
     let bundles = channel.releases.iter().map(|release| release.bundle.head);
     bundles.chain(channel.deltas.iter().map(|delta| delta.file.head))
-}
-
-fn too_new(known: &Remote) -> sealroot_format::sign::Error {
-    sealroot_format::sign::Error::LastVersion {
-        version: known.keyset.version(),
-    }
 }
 
 fn is_missing(error: &RemoteError) -> bool {

@@ -9,7 +9,7 @@ use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Name, Statement, Verified};
 use sealroot_remote::fetch::{Fetcher, Patience, Traffic};
-use sealroot_remote::plan::{Plan, Step};
+use sealroot_remote::plan::Step;
 use sealroot_remote::pull::{Pulled, Puller};
 use sealroot_remote::source;
 use sealroot_remote::state::Remote;
@@ -191,7 +191,7 @@ impl Pull {
             return output.emit(&report);
         }
         let (remote, fetcher) = self.from.refresh(&store)?;
-        let plan = self.from.plan(&store, &remote, &fetcher)?;
+        let plan = Puller::new(&store, &remote, &fetcher).plan(self.from.index)?;
         output.emit(&PlanReport {
             remote: remote.name.to_string(),
             index: plan.release.index,
@@ -209,18 +209,14 @@ impl FromRemote {
         output: Output,
     ) -> anyhow::Result<(Verified<Statement>, PullReport)> {
         let (remote, fetcher) = self.refresh(store)?;
-        let plan = self.plan(store, &remote, &fetcher)?;
-        let puller = puller(store, &remote, &fetcher);
+        let puller = Puller::new(store, &remote, &fetcher);
+        let plan = puller.plan(self.index)?;
         let pulled = {
             let progress = Progress::new(output);
             puller.pull(&plan, &progress)?
         };
         let report = PullReport::new(&remote.name, &pulled, fetcher.traffic());
         Ok((pulled.statement, report))
-    }
-
-    fn plan(&self, store: &Store, remote: &Remote, fetcher: &Fetcher) -> anyhow::Result<Plan> {
-        Ok(puller(store, remote, fetcher).plan(self.index)?)
     }
 
     /// Learns what the channel offers now, and remembers it.
@@ -242,14 +238,6 @@ impl FromRemote {
         remote.refresh(&fetcher, time::now())?;
         remote.save(store, &Silent)?;
         Ok((remote, fetcher))
-    }
-}
-
-fn puller<'p>(store: &'p Store, remote: &'p Remote, fetcher: &'p Fetcher) -> Puller<'p> {
-    Puller {
-        store,
-        remote,
-        fetcher,
     }
 }
 

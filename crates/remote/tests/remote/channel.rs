@@ -117,6 +117,37 @@ fn new_keysets_are_followed_one_by_one() {
 }
 
 #[test]
+fn only_so_many_keysets_are_followed_at_once() {
+    const MOST: u64 = 1024;
+    let mut place = Place::with_releases(1, 0);
+    for version in 2..=MOST + 2 {
+        let next = keyset(version, [ROOT, RELEASE, 33], &[ROOT]);
+        let path = place.www().join(format!("keyset/{version}.keyset"));
+        fs::write(path, next.to_string()).expect("written");
+    }
+    place.channel_key = 33;
+    for (last, is_followed) in [(MOST + 1, true), (MOST + 2, false)] {
+        let mut channel = place.channel();
+        channel.keyset = last;
+        place.put_channel(&channel);
+        let mut device = place.device();
+        let refreshed = device.refresh(&fetcher(place.honest()));
+        match refreshed {
+            Ok(()) => assert!(is_followed),
+            Err(error) => {
+                assert!(!is_followed, "{error:?}");
+                assert!(
+                    matches!(error, RemoteError::TooManyKeysets { .. }),
+                    "{error:?}"
+                );
+                assert_eq!(error.class(), ErrorClass::Untrusted);
+                assert_eq!(remembered(&device), (1, None));
+            }
+        }
+    }
+}
+
+#[test]
 fn a_channel_that_names_a_keyset_that_is_not_there_is_refused() {
     let place = Place::with_releases(1, 0);
     let mut device = place.device();

@@ -330,11 +330,7 @@ impl Device {
     }
 
     pub(crate) fn puller<'d>(&'d self, fetcher: &'d Fetcher) -> Puller<'d> {
-        Puller {
-            store: &self.store,
-            remote: &self.remote,
-            fetcher,
-        }
+        Puller::new(&self.store, &self.remote, fetcher)
     }
 
     pub(crate) fn plan(&mut self, place: &Place, index: Option<u64>) -> Plan {

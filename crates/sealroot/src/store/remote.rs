@@ -57,23 +57,23 @@ impl<I: StoreIo> Store<I> {
 
     /// The remotes there are, sorted.
     pub fn list_remotes(&self) -> Result<Vec<Name>, StoreError> {
-        let names = self.list_remote_directory()?.into_iter();
-        Ok(names
-            .filter_map(|entry| match entry {
-                RemoteEntry::Remote(name) => Some(name),
-                RemoteEntry::Part(_) => None,
-            })
-            .collect())
+        self.list_remote_directory(|entry| match entry {
+            RemoteEntry::Remote(name) => Some(name),
+            RemoteEntry::Part(_) => None,
+        })
     }
 
-    fn list_remote_directory(&self) -> Result<Vec<RemoteEntry>, StoreError> {
+    fn list_remote_directory<T>(
+        &self,
+        pick: impl Fn(RemoteEntry) -> Option<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let path = directory();
         match again(|| self.io.list(&path)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             listed => {
                 let entries = listed.map_err(failed(&self.io, "list", &path))?;
                 let parsed = entries.iter().map(|entry| RemoteEntry::parse(&entry.name));
-                Ok(parsed.flatten().collect())
+                Ok(parsed.flatten().filter_map(pick).collect())
             }
         }
     }
@@ -188,13 +188,10 @@ impl Store<KernelIo> {
 
     /// The files of which something has come.
     pub fn list_parts(&self) -> Result<Vec<Sha256Digest>, StoreError> {
-        let entries = self.list_remote_directory()?.into_iter();
-        Ok(entries
-            .filter_map(|entry| match entry {
-                RemoteEntry::Part(head) => Some(head),
-                RemoteEntry::Remote(_) => None,
-            })
-            .collect())
+        self.list_remote_directory(|entry| match entry {
+            RemoteEntry::Part(head) => Some(head),
+            RemoteEntry::Remote(_) => None,
+        })
     }
 
     /// A file without a name to read and write, on the filesystem of the store.
