@@ -20,6 +20,7 @@ mod output;
 mod progress;
 #[cfg(test)]
 mod reference;
+mod release;
 mod signers;
 mod target;
 mod time;

@@ -14,6 +14,7 @@ use crate::args::Common;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
+use crate::release::ReleaseReport;
 
 /// Put the signed release of a commit that OSTree has pulled into the store.
 ///
@@ -40,11 +41,8 @@ Examples:
 
 #[derive(Serialize)]
 struct ImportReport {
-    commit: String,
-    os: String,
-    stream: String,
-    version: Option<String>,
-    index: u64,
+    #[serde(flatten)]
+    release: ReleaseReport,
     signers: Vec<String>,
     pack: String,
     pack_bytes: u64,
@@ -62,11 +60,7 @@ impl ImportReport {
     ) -> Self {
         let signers = statement.signers().iter();
         Self {
-            commit: statement.commit.to_string(),
-            os: statement.os.to_string(),
-            stream: statement.stream.to_string(),
-            version: statement.version.as_ref().map(ToString::to_string),
-            index: statement.index,
+            release: ReleaseReport::new(statement),
             signers: signers.map(ToString::to_string).collect(),
             pack: statement.pack_digest.to_string(),
             pack_bytes: statement.pack_size_bytes,
@@ -79,15 +73,7 @@ impl ImportReport {
 
 impl Report for ImportReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self {
-            commit,
-            os,
-            stream,
-            index,
-            ..
-        } = self;
-        let version = self.version.as_deref().unwrap_or("-");
-        writeln!(out, "{commit} {os} {stream} {version} (index {index})")?;
+        self.release.write_text(out)?;
         writeln!(out, "  signed by {}", self.signers.join(", "))?;
         let objects = counted(self.added_objects, "object");
         let bytes = counted(self.added_bytes, "byte");

@@ -19,6 +19,7 @@ use crate::args::Common;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
+use crate::release::ReleaseReport;
 use crate::time;
 
 /// Fetch the newest release of a remote into the store.
@@ -122,11 +123,8 @@ impl Report for PlanReport {
 #[derive(Serialize)]
 pub(crate) struct PullReport {
     remote: String,
-    os: String,
-    stream: String,
-    version: Option<String>,
-    index: u64,
-    commit: String,
+    #[serde(flatten)]
+    release: ReleaseReport,
     is_new: bool,
     steps: Vec<StepReport>,
     requests: u64,
@@ -142,11 +140,7 @@ impl PullReport {
         } = pulled;
         Self {
             remote: remote.to_string(),
-            os: statement.os.to_string(),
-            stream: statement.stream.to_string(),
-            version: statement.version.as_ref().map(ToString::to_string),
-            index: statement.index,
-            commit: statement.commit.to_string(),
+            release: ReleaseReport::new(statement),
             is_new: !plan.steps.is_empty(),
             steps: plan.steps.iter().map(StepReport::new).collect(),
             requests: traffic.requests,
@@ -159,15 +153,7 @@ impl PullReport {
 
 impl Report for PullReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
-        let Self {
-            commit,
-            os,
-            stream,
-            index,
-            ..
-        } = self;
-        let version = self.version.as_deref().unwrap_or("-");
-        writeln!(out, "{commit} {os} {stream} {version} (index {index})")?;
+        self.release.write_text(out)?;
         if !self.is_new {
             return writeln!(out, "  it was here already");
         }
