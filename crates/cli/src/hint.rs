@@ -306,6 +306,10 @@ fn of_remote(error: &RemoteError) -> Option<String> {
             }
             Fault::Other => return None,
         },
+        RemoteError::NoChannel { .. } => {
+            "`publish COMMIT` begins a channel; its name is OS/VARIANT/STREAM/ARCH, with - for no \
+             variant"
+        }
         RemoteError::Conflict { .. } => {
             "do the same again when they are done: what was put is there, and is not put twice"
         }

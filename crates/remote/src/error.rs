@@ -147,6 +147,14 @@ pub enum RemoteError {
         /// Why not.
         source: Box<dyn Error + Send + Sync>,
     },
+    /// A channel that is to be renewed was never published there.
+    #[error("there is no channel {name} in {location}")]
+    NoChannel {
+        /// Where.
+        location: String,
+        /// Its name.
+        name: String,
+    },
     /// What is to be published does not fit what is there.
     #[error("cannot publish: {reason}")]
     Publish {
@@ -219,7 +227,9 @@ impl RemoteError {
             | Self::OtherRelease { .. } => ErrorClass::Untrusted,
             Self::Document { source, .. } => source.class(),
             Self::Bundle { .. } | Self::State { .. } => ErrorClass::Corrupt,
-            Self::NoRelease { .. } | Self::NoRemote { .. } => ErrorClass::NotFound,
+            Self::NoRelease { .. } | Self::NoRemote { .. } | Self::NoChannel { .. } => {
+                ErrorClass::NotFound
+            }
             Self::Publish { .. } => ErrorClass::Usage,
             Self::Conflict { .. } => ErrorClass::Busy,
             Self::Delta(error) => error.class(),

@@ -2,6 +2,7 @@
 //! Names on a server (docs/format/repository.md 1).
 
 use std::fmt;
+use std::str::FromStr;
 
 use sealroot_format::digest::Sha256Digest;
 use sealroot_format::sign::{Channel, Name, RemoteFile, Statement};
@@ -54,6 +55,25 @@ impl fmt::Display for ChannelName {
     }
 }
 
+impl FromStr for ChannelName {
+    type Err = String;
+
+    /// As it is displayed.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts: Vec<_> = text.split('/').collect();
+        let [os, variant, stream, arch] = parts[..] else {
+            return Err("expected OS/VARIANT/STREAM/ARCH, and - where there is no variant".into());
+        };
+        let name = |text: &str| text.parse::<Name>().map_err(|error| error.to_string());
+        Ok(Self {
+            os: name(os)?,
+            variant: (variant != "-").then(|| name(variant)).transpose()?,
+            stream: name(stream)?,
+            arch: name(arch)?,
+        })
+    }
+}
+
 /// `keyset/<version>.keyset`
 pub fn keyset_path(version: u64) -> String {
     format!("keyset/{version}.keyset")
@@ -102,6 +122,33 @@ impl Kind {
             Self::Statement => ("statement", "sign"),
             Self::Bundle => ("bundle", "bundle"),
             Self::Delta => ("delta", "delta"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ChannelName;
+
+    #[test]
+    fn channels_are_named_by_four_parts() {
+        for text in [
+            "exampleos/-/stable/x86_64",
+            "exampleos/server/stable/x86_64",
+        ] {
+            let name: ChannelName = text.parse().expect("a name");
+            assert_eq!(name.to_string(), text);
+            assert_eq!(name.variant.is_none(), text.contains('-'));
+        }
+        for text in [
+            "",
+            "exampleos/stable/x86_64",
+            "a/b/c/d/e",
+            "a//c/d",
+            "a/-/-/d",
+            "../-/c/d",
+        ] {
+            assert!(text.parse::<ChannelName>().is_err(), "{text}");
         }
     }
 }

@@ -6,13 +6,15 @@ use std::path::PathBuf;
 
 use clap::{Args, value_parser};
 use sealroot::release;
+use sealroot_format::ErrorClass;
 use sealroot_format::sign::Name;
 use sealroot_remote::layout::ChannelName;
-use sealroot_remote::publish::{self, Published, Put, Terms, Trial, Vendor};
+use sealroot_remote::publish::{self, Destination, Published, Put, Release, Terms, Trial, Vendor};
 use serde::Serialize;
 
 use crate::args::Common;
 use crate::commit::CommitPrefix;
+use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 use crate::signers::SignerOptions;
@@ -22,13 +24,18 @@ use crate::time;
 ///
 /// Everything is a static file: any HTTP server or CDN does. What is there already is not put again.
 /// The channel, signed by a channel key of the keyset, comes last: no device sees a name before its
-/// content. Doing it again renews the channel, which devices believe for a limited time.
+/// content. Devices believe it for a limited time: --renew puts a new one without a release.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Publish {
     /// The commit, as `build` printed it; its first digits do.
-    #[arg(value_name = "COMMIT")]
-    commit: CommitPrefix,
+    #[arg(value_name = "COMMIT", required_unless_present = "renew")]
+    commit: Option<CommitPrefix>,
+
+    /// Publish no release, but have devices believe this channel for longer: OS/VARIANT/STREAM/ARCH,
+    /// and - where there is no variant. Needs no store.
+    #[arg(long, value_name = "CHANNEL", conflicts_with_all = ["commit", "stream", "deltas", "level"])]
+    renew: Option<ChannelName>,
 
     /// The stream it was released in; needed where there are several.
     #[arg(long, value_name = "NAME")]
@@ -46,7 +53,7 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "N", default_value_t = 4)]
     deltas: usize,
 
-    /// Let devices believe the channel for so many days. Publish again before they are over.
+    /// Let devices believe the channel for so many days. Publish or renew it before they are over.
     #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3650))]
     expires: u64,
 
@@ -69,6 +76,8 @@ Examples:
   sealroot --store store --keyset vendor.keyset publish COMMIT --to /srv/www/os \\
       --key vendor.secret --deltas 8 --keep 20 --dry-run
   sealroot --store store --keyset vendor.keyset publish COMMIT --to s3://updates/os \\
+      --key vendor.secret
+  sealroot --keyset vendor.keyset publish --renew exampleos/-/stable/x86_64 --to /srv/www/os \\
       --key vendor.secret
 
 Devices then follow it:
@@ -149,16 +158,9 @@ const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
 
 impl Publish {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_store()?;
         let keyset = common.trusted_keyset()?;
-        let document = common.keyset_file()?.document()?;
-        let commit = self.commit.find(&store)?;
-        let stream = self.stream.as_ref();
-        let statement = release::verify_statement(&store, &keyset, commit, stream)?;
-        let (_, signed) = release::read_statement(&store, commit, stream)?;
         let vendor = Vendor {
-            store: &store,
-            keyset: &document,
+            keyset: &common.keyset_file()?.document()?,
             signer: &self.signer.signer(output)?,
         };
         let terms = Terms {
@@ -168,16 +170,35 @@ impl Publish {
             keep: self.keep,
             level: self.level,
         };
-        let name = ChannelName::of_release(&statement);
-        let release = Some((&statement, &signed));
-        let mut destination = publish::open(&self.to)?;
-        if self.dry_run {
-            destination = Box::new(Trial(destination));
-        }
-        let published = {
-            let progress = Progress::new(output);
-            publish::publish(&*destination, &vendor, &name, release, &terms, &progress)?
+        let open = || -> anyhow::Result<Box<dyn Destination>> {
+            let destination = publish::open(&self.to)?;
+            Ok(if self.dry_run {
+                Box::new(Trial(destination))
+            } else {
+                destination
+            })
         };
+        let progress = Progress::new(output);
+        let published = match (&self.renew, &self.commit) {
+            (Some(name), _) => publish::renew(&*open()?, &vendor, name, &terms, &progress)?,
+            (None, Some(commit)) => {
+                let store = common.open_store()?;
+                let (commit, stream) = (commit.find(&store)?, self.stream.as_ref());
+                let statement = release::verify_statement(&store, &keyset, commit, stream)?;
+                let (_, document) = release::read_statement(&store, commit, stream)?;
+                let release = Release {
+                    store: &store,
+                    statement: &statement,
+                    document: &document,
+                };
+                publish::publish(&*open()?, &vendor, &release, &terms, &progress)?
+            }
+            (None, None) => {
+                let message = "name the commit to publish, or the channel to --renew";
+                return Err(Failure::new(ErrorClass::Usage, message).into());
+            }
+        };
+        drop(progress);
         output.emit(&PublishReport::new(&published, self.dry_run))
     }
 }

@@ -135,6 +135,44 @@ fn a_dry_run_puts_and_removes_nothing() {
     );
 }
 
+#[test]
+fn a_channel_is_renewed_alone() {
+    let (scratch, _) = followed();
+    fs::remove_dir_all(scratch.path("store")).expect("a store");
+    let renew = |channel: &str, options: &str| {
+        format!(
+            "--keyset vendor.keyset --json publish --renew {channel} --to www --key vendor.secret \
+             {options}"
+        )
+    };
+    let channel = format!("exampleos/-/stable/{}", std::env::consts::ARCH);
+    let path = format!("channel/{channel}.channel");
+    let before = fs::read(scratch.path("www").join(&path)).expect("a channel");
+    for (options, is_dry_run) in [("--dry-run", true), ("--expires 90", false)] {
+        let renewed = scratch.ok(&renew(&channel, options)).json();
+        assert_eq!(renewed["channel"], channel);
+        assert_eq!(
+            (&renewed["version"], &renewed["releases"]),
+            (&2.into(), &1.into())
+        );
+        let put = renewed["put"].as_array().expect("a list");
+        assert_eq!(put.len(), 1);
+        assert_eq!(put[0]["path"], path);
+        let now = fs::read(scratch.path("www").join(&path)).expect("a channel");
+        assert_eq!(now == before, is_dry_run);
+    }
+    scratch.ok(&format!("{DEVICE} pull"));
+    let line = renew(&channel.replace("stable", "testing"), "").replace("--json", "");
+    let error = scratch.refused(ErrorClass::NotFound, &line, &["no channel", "hint: "]);
+    assert!(error.contains("exampleos/-/testing"), "{error}");
+    for (channel, options) in [("exampleos/stable", ""), (&*channel, "--level 3")] {
+        let ran = scratch.run(&renew(channel, options));
+        assert_eq!(ran.code, 2, "{}", ran.err);
+    }
+    let neither = "--keyset vendor.keyset publish --to www --key vendor.secret";
+    assert_eq!(scratch.run(neither).code, 2);
+}
+
 // Rules: M3
 #[test]
 fn what_came_of_a_download_that_nobody_offers_is_collected() {

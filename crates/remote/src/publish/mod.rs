@@ -9,7 +9,7 @@ mod prune;
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Seek as _};
+use std::io::{Read, Seek as _};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -75,15 +75,24 @@ fn open_bucket(address: &str) -> Result<Box<dyn Destination>, RemoteError> {
     )))
 }
 
-/// Who publishes, and what of.
+/// Who publishes.
 #[derive(Debug)]
 pub struct Vendor<'v> {
-    /// Where the releases are.
-    pub store: &'v Store,
     /// Whom devices trust from now on.
     pub keyset: &'v Unverified<Keyset>,
     /// Makes the signature of the channel.
     pub signer: &'v Signer,
+}
+
+/// A release that is published.
+#[derive(Clone, Copy, Debug)]
+pub struct Release<'r> {
+    /// Where it is, and those before it.
+    pub store: &'r Store,
+    /// What it is; its signatures are the caller's to have verified.
+    pub statement: &'r Verified<Statement>,
+    /// The file that devices get.
+    pub document: &'r Unverified<Statement>,
 }
 
 /// How it is published.
@@ -119,13 +128,34 @@ pub struct Published {
     pub put: Vec<Put>,
 }
 
-/// Publishes a release, or only renews the channel `name` without one. The statement's signatures are
-/// the caller's to have verified; `release` is the file that devices get.
+/// Publishes a release.
 pub fn publish(
     destination: &dyn Destination,
     vendor: &Vendor<'_>,
+    release: &Release<'_>,
+    terms: &Terms,
+    monitor: &dyn Monitor,
+) -> Result<Published, RemoteError> {
+    let name = ChannelName::of_release(release.statement);
+    put_channel(destination, vendor, &name, Some(release), terms, monitor)
+}
+
+/// Has devices believe a channel for longer that offers what it offered before, or less of it.
+pub fn renew(
+    destination: &dyn Destination,
+    vendor: &Vendor<'_>,
     name: &ChannelName,
-    release: Option<(&Verified<Statement>, &Unverified<Statement>)>,
+    terms: &Terms,
+    monitor: &dyn Monitor,
+) -> Result<Published, RemoteError> {
+    put_channel(destination, vendor, name, None, terms, monitor)
+}
+
+fn put_channel(
+    destination: &dyn Destination,
+    vendor: &Vendor<'_>,
+    name: &ChannelName,
+    release: Option<&Release<'_>>,
     terms: &Terms,
     monitor: &dyn Monitor,
 ) -> Result<Published, RemoteError> {
@@ -149,14 +179,14 @@ pub fn publish(
         (Some(last), _) => last.clone(),
         (None, Some(_)) => empty(name),
         (None, None) => {
-            let location = destination.location();
-            return Err(publish_error(format!(
-                "there is no channel {name} in {location} yet, and no release to begin it with"
-            )));
+            return Err(RemoteError::NoChannel {
+                location: destination.location(),
+                name: name.to_string(),
+            });
         }
     };
-    if let Some((statement, document)) = release {
-        work.add_release(&mut channel, statement, document)?;
+    if let Some(release) = release {
+        work.add_release(&mut channel, release)?;
     }
     if let Some(keep) = terms.keep {
         let surplus = channel.releases.len().saturating_sub(keep.max(1));
@@ -297,12 +327,12 @@ impl Publishing<'_> {
         }
     }
 
-    fn add_release(
-        &self,
-        channel: &mut Channel,
-        statement: &Verified<Statement>,
-        document: &Unverified<Statement>,
-    ) -> Result<(), RemoteError> {
+    fn add_release(&self, channel: &mut Channel, release: &Release<'_>) -> Result<(), RemoteError> {
+        let Release {
+            store,
+            statement,
+            document,
+        } = *release;
         let index = statement.index;
         let text = document.to_string();
         let head = bundle::sha256(text.as_bytes());
@@ -332,9 +362,9 @@ impl Publishing<'_> {
             _ => {}
         }
         // The pack is read in full here, and its grammar checked.
-        let tree = release::check_pack(self.vendor.store, statement)?;
+        let tree = release::check_pack(store, statement)?;
         let to = bundle::Release {
-            store: self.vendor.store,
+            store,
             statement,
             tree: &tree,
         };
@@ -370,26 +400,30 @@ impl Publishing<'_> {
         channel: &Channel,
         release: &bundle::Release<'_>,
     ) -> Result<RemoteFile, RemoteError> {
-        let earlier = self.earlier(channel, release.statement.index)?;
-        let mut file = self.scratch()?;
-        let (level, scratch) = (self.terms.level, self.scratch()?);
+        let earlier = self.earlier(channel, release)?;
+        let mut file = scratch(release.store)?;
+        let (level, scratch) = (self.terms.level, scratch(release.store)?);
         let bundle = bundle::make(release, &earlier, level, scratch, &mut file, self.monitor)?;
         self.put_made(Kind::Bundle, &bundle, file)?;
         Ok(bundle)
     }
 
     /// Where the objects of earlier releases lie, as far as the store still knows what they are.
-    fn earlier(&self, channel: &Channel, index: u64) -> Result<Earlier, RemoteError> {
+    fn earlier(
+        &self,
+        channel: &Channel,
+        than: &bundle::Release<'_>,
+    ) -> Result<Earlier, RemoteError> {
         let mut earlier = Earlier::new();
         for release in channel
             .releases
             .iter()
-            .filter(|release| release.index < index)
+            .filter(|release| release.index < than.statement.index)
         {
-            let Some(statement) = self.statement(release)? else {
+            let Some(statement) = statement(than.store, release)? else {
                 continue;
             };
-            let tree = release::read_pack(self.vendor.store, &statement)?.tree;
+            let tree = release::read_pack(than.store, &statement)?.tree;
             let Some(head) = read_head(self.destination, &release.bundle)? else {
                 let path = Kind::Bundle.path(&release.bundle);
                 self.monitor.warn(format!(
@@ -402,23 +436,6 @@ impl Publishing<'_> {
             earlier.extend(objects.map(|(digest, _)| digest).zip(places));
         }
         Ok(earlier)
-    }
-
-    /// The statement of a published release, if the store has it and its pack.
-    fn statement(&self, release: &ChannelRelease) -> Result<Option<Statement>, RemoteError> {
-        let store = self.vendor.store;
-        if store.open_pack(&release.pack).is_err() {
-            return Ok(None);
-        }
-        for (commit, stream) in store.list_statements()? {
-            let (_, document) = release::read_statement(store, commit, Some(&stream))?;
-            if let Ok(statement) = Statement::parse(document.body())
-                && statement.pack_digest == release.pack
-            {
-                return Ok(Some(statement));
-            }
-        }
-        Ok(None)
     }
 
     fn add_delta(
@@ -437,21 +454,21 @@ impl Publishing<'_> {
         {
             return Ok(());
         }
-        let Some(statement) = self.statement(from)? else {
+        let store = to.store;
+        let Some(statement) = statement(store, from)? else {
             self.monitor.warn(format!(
                 "the store does not have release {} any more: no delta from it",
                 from.index
             ));
             return Ok(());
         };
-        let store = self.vendor.store;
         let old = release::read_pack(store, &statement)?.tree;
         let side = |pack, tree| delta::Release { store, pack, tree };
-        let mut file = self.scratch()?;
+        let mut file = scratch(store)?;
         let made = delta::make(
             &side(statement.pack_digest, &old),
             &side(to.statement.pack_digest, to.tree),
-            self.scratch()?,
+            scratch(store)?,
             &mut file,
             self.monitor,
         )?;
@@ -499,11 +516,27 @@ impl Publishing<'_> {
         self.note(path, size_bytes);
         Ok(())
     }
+}
 
-    fn scratch(&self) -> Result<File, RemoteError> {
-        let scratch: io::Result<File> = self.vendor.store.create_scratch();
-        scratch.map_err(RemoteError::io("put aside what is made"))
+/// The statement of a published release, if the store has it and its pack.
+fn statement(store: &Store, release: &ChannelRelease) -> Result<Option<Statement>, RemoteError> {
+    if store.open_pack(&release.pack).is_err() {
+        return Ok(None);
     }
+    for (commit, stream) in store.list_statements()? {
+        let (_, document) = release::read_statement(store, commit, Some(&stream))?;
+        if let Ok(statement) = Statement::parse(document.body())
+            && statement.pack_digest == release.pack
+        {
+            return Ok(Some(statement));
+        }
+    }
+    Ok(None)
+}
+
+fn scratch(store: &Store) -> Result<File, RemoteError> {
+    let scratch = store.create_scratch();
+    scratch.map_err(RemoteError::io("put aside what is made"))
 }
 
 /// The head of a published bundle; `None` if it is not there as it was published.

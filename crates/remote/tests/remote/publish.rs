@@ -6,11 +6,12 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use sealroot::monitor::{Silent, Warnings};
+use sealroot_format::ErrorClass;
 use sealroot_remote::RemoteError;
-use sealroot_remote::publish::{Destination as _, DirectoryDestination, prune};
+use sealroot_remote::publish::{Destination as _, DirectoryDestination, Terms, prune};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{LIFETIME, NOW, Place, keyset};
+use crate::support::{LIFETIME, NOW, Place, fetcher, keyset};
 
 fn files(place: &Place) -> BTreeSet<String> {
     let destination = DirectoryDestination::open(place.www()).expect("opened");
@@ -89,6 +90,52 @@ fn publishing_again_puts_the_channel_only() {
         place.publish(index, 2);
     }
     assert_eq!(files(&place), before);
+}
+
+#[test]
+fn a_channel_is_renewed_without_a_release() {
+    let place = Place::new();
+    let error = place.renew(&Place::terms(0)).expect_err("nothing there");
+    assert_eq!(
+        (error.class(), error.to_string()),
+        (
+            ErrorClass::NotFound,
+            format!(
+                "there is no channel exampleos/-/stable/x86_64 in {}",
+                place.www().display()
+            )
+        )
+    );
+    let place = Place::with_releases(3, 2);
+    let before = place.channel();
+    let there = files(&place);
+    let mut device = place.device_with(3);
+    let later = Terms {
+        now: NOW + LIFETIME / 2,
+        ..Place::terms(0)
+    };
+    let renewed = place.renew(&later).expect("renewed");
+    assert_eq!(renewed.put.len(), 1, "{:?}", renewed.put);
+    assert_eq!(files(&place), there);
+    let mut expected = before;
+    expected.version += 1;
+    expected.created = later.now;
+    expected.expires = later.now + LIFETIME;
+    assert_eq!(place.channel(), expected);
+    // It is believed when the one before would not be any more.
+    let fetcher = fetcher(place.honest());
+    device
+        .refresh_at(&fetcher, NOW + LIFETIME)
+        .expect("refreshed");
+    let fewer = Terms {
+        keep: Some(1),
+        ..later
+    };
+    let renewed = place.renew(&fewer).expect("renewed").channel;
+    let left: Vec<u64> = (renewed.releases.iter())
+        .map(|release| release.index)
+        .collect();
+    assert_eq!((left, renewed.deltas), (vec![3], vec![]));
 }
 
 #[test]

@@ -220,15 +220,29 @@ impl Place {
         monitor: &dyn Monitor,
     ) -> Result<Published, RemoteError> {
         let (statement, document) = self.find(index);
-        let signer = Signer::Key(secret(self.channel_key));
-        let vendor = Vendor {
+        let release = publish::Release {
             store: &self.store,
-            keyset: &self.keyset,
-            signer: &signer,
+            statement: &statement,
+            document: &document,
         };
-        let name = ChannelName::of_release(&statement);
-        let release = Some((&statement, &document));
-        publish::publish(destination, &vendor, &name, release, terms, monitor)
+        let signer = Signer::Key(secret(self.channel_key));
+        let vendor = self.vendor(&signer);
+        publish::publish(destination, &vendor, &release, terms, monitor)
+    }
+
+    /// Has the channel believed for longer.
+    pub(crate) fn renew(&self, terms: &Terms) -> Result<Published, RemoteError> {
+        let destination = DirectoryDestination::open(self.www())?;
+        let signer = Signer::Key(secret(self.channel_key));
+        let vendor = self.vendor(&signer);
+        publish::renew(&destination, &vendor, &channel_name(), terms, &Silent)
+    }
+
+    fn vendor<'v>(&'v self, signer: &'v Signer) -> Vendor<'v> {
+        Vendor {
+            keyset: &self.keyset,
+            signer,
+        }
     }
 
     pub(crate) fn channel_path(&self) -> PathBuf {
