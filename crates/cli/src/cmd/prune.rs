@@ -72,7 +72,7 @@ struct PrunedReport {
     /// Interrupted downloads that no remote offers any more, and what had come of them.
     downloads: u64,
     download_bytes: u64,
-    /// What the next run will free.
+    /// What the next run will free of packs and objects.
     aside_bytes: u64,
     /// What this run has freed.
     freed_bytes: u64,
@@ -182,7 +182,7 @@ impl PrunedReport {
         }
         write!(
             out,
-            "their objects take {}, free after the next `prune`",
+            "their packs and objects take {}, free after the next `prune`",
             counted(self.aside_bytes, "byte")
         )?;
         match self.objects_linked_elsewhere {

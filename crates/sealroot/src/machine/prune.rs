@@ -54,7 +54,7 @@ pub struct Pruned {
     pub objects: u64,
     /// How many of them have names elsewhere, as in a repository of OSTree: they free nothing.
     pub linked_elsewhere: u64,
-    /// What deleting all that was put aside will free, bytes.
+    /// What deleting the packs and objects that were put aside will free, bytes.
     pub aside_bytes: u64,
     /// What an earlier run had put aside and this one deleted.
     pub emptied: Emptied,
@@ -110,7 +110,7 @@ fn decide<I: StoreIo>(
         return Ok((plan, Dead::default()));
     }
     let live = live_objects(store, found, &plan.live)?;
-    let dead = Dead::find(store, &live, &plan.deployments)?;
+    let dead = Dead::find(store, &live, &plan.deployments, &plan.packs)?;
     Ok((plan, dead))
 }
 
