@@ -266,6 +266,7 @@ fn nothing_is_removed_while_an_entry_that_is_not_ours_boots_it() {
     let reverted = machine.run(&format!("revert --yes {BOOT}"));
     assert_eq!(reverted.code, 0, "{}", reverted.err);
     assert!(!entry.exists());
+    assert!(!machine.scratch.path("root/boot/sealroot").exists());
 }
 
 #[test]

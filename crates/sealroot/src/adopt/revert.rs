@@ -142,6 +142,7 @@ fn remove_entries<B: BootIo>(
         .map(|(entry, _)| entry.file_name.as_str())
         .collect();
     boot.remove(&names, monitor)?;
+    boot.remove_kernel_directory()?;
     Ok(names.into_iter().map(str::to_owned).collect())
 }
 

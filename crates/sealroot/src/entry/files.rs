@@ -216,6 +216,24 @@ impl<I: BootIo> Boot<I> {
         again(|| self.io.remove_directory(&directory)).map_err(self.failed("remove", &directory))
     }
 
+    /// Removes the directory that kernels have directories in, durably, unless something is in it.
+    pub fn remove_kernel_directory(&self) -> Result<(), EntryError> {
+        let kernels = known(KERNELS);
+        match again(|| self.io.remove_directory(&kernels)) {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty
+                ) =>
+            {
+                return Ok(());
+            }
+            removed => removed.map_err(self.failed("remove", &kernels))?,
+        }
+        let root = StorePath::root();
+        again(|| self.io.sync_directory(&root)).map_err(self.failed("sync", &root))
+    }
+
     /// Removes a name unless it is gone.
     pub(super) fn remove_file_if_there(&self, path: &StorePath) -> Result<(), EntryError> {
         match again(|| self.io.remove_file(path)) {
