@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::io;
 
+use sealroot::adopt::AdoptError;
 use sealroot::delta::DeltaError;
 use sealroot::import::ImportError;
 use sealroot::release::ReleaseError;
@@ -167,6 +168,9 @@ pub enum RemoteError {
         /// Where.
         location: String,
     },
+    /// Objects that OSTree has.
+    #[error(transparent)]
+    Adopt(Box<AdoptError>),
     /// A delta.
     #[error(transparent)]
     Delta(#[from] DeltaError),
@@ -197,6 +201,15 @@ pub enum Fault {
     Unsupported,
     /// Anything else.
     Other,
+}
+
+impl From<AdoptError> for RemoteError {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::Store(error) => Self::Store(error),
+            error => Self::Adopt(Box::new(error)),
+        }
+    }
 }
 
 impl From<ReleaseError> for RemoteError {
@@ -232,6 +245,7 @@ impl RemoteError {
             }
             Self::Publish { .. } => ErrorClass::Usage,
             Self::Conflict { .. } => ErrorClass::Busy,
+            Self::Adopt(error) => error.class(),
             Self::Delta(error) => error.class(),
             Self::Import(error) => error.class(),
             Self::Pack(error) => error.class(),

@@ -7,9 +7,11 @@ use std::fs::File;
 use std::io::{BufWriter, Seek as _, SeekFrom, Write};
 use std::sync::Arc;
 
+use sealroot::adopt::{self, AdoptError};
 use sealroot::delta::{self, DeltaError, Outline};
 use sealroot::import::{self, FoundStatement};
 use sealroot::monitor::{Monitor, Unit};
+use sealroot::ostree::Repository;
 use sealroot::release::{self, ReleaseError};
 use sealroot::store::{Store, StoreError, Transaction, TransactionSummary};
 use sealroot_format::digest::{VerityDigest, VerityHasher};
@@ -51,17 +53,25 @@ pub struct Puller<'p> {
     store: &'p Store,
     remote: &'p Remote,
     fetcher: &'p Fetcher,
+    ostree: Option<&'p Repository>,
     /// The pack that was read or made last, and its tree: the next step mostly begins with it.
     last: RefCell<Option<(VerityDigest, Tree)>>,
 }
 
 impl<'p> Puller<'p> {
-    /// Brings releases of a remote, whose channel was refreshed, into a store.
-    pub fn new(store: &'p Store, remote: &'p Remote, fetcher: &'p Fetcher) -> Self {
+    /// Brings releases of a remote, whose channel was refreshed, into a store. Before objects are
+    /// fetched they are looked for in the repository that OSTree has on this machine, if there is one.
+    pub fn new(
+        store: &'p Store,
+        remote: &'p Remote,
+        fetcher: &'p Fetcher,
+        ostree: Option<&'p Repository>,
+    ) -> Self {
         Self {
             store,
             remote,
             fetcher,
+            ostree,
             last: RefCell::new(None),
         }
     }
@@ -278,6 +288,16 @@ impl<'p> Puller<'p> {
         same("number of objects", &objects.len(), &places.len())?;
 
         let transaction = self.store.begin(monitor)?;
+        if let Some(repository) = self.ostree {
+            let gathered =
+                adopt::gather(&transaction, repository, statement.commit, &tree, monitor);
+            match gathered {
+                Err(AdoptError::Ostree(error)) => monitor.warn(format!(
+                    "all that is missing is fetched, and not looked for in OSTree's repository: {error}"
+                )),
+                gathered => gathered?,
+            }
+        }
         let mut missing = Vec::new();
         for ((digest, size_bytes), place) in objects.into_iter().zip(places) {
             if !transaction.has_object(&digest, size_bytes)? {

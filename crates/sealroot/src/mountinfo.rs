@@ -36,7 +36,22 @@ pub(crate) fn mount_of(file: impl AsFd) -> io::Result<Mount> {
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
-/// Tells mounts apart: files can be linked only within one.
+/// Where a file is, as far as names go: files can be linked only within one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    device: u64,
+    mount: u64,
+}
+
+/// Where an open file is.
+pub(crate) fn place_of(file: impl AsFd) -> io::Result<Place> {
+    Ok(Place {
+        device: rustix::fs::fstat(&file)?.st_dev,
+        mount: mount_id(&file)?,
+    })
+}
+
+/// Tells mounts apart.
 pub(crate) fn mount_id(file: impl AsFd) -> rustix::io::Result<u64> {
     let stat = rustix::fs::statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?;
     Ok(stat.stx_mnt_id)

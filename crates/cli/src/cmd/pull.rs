@@ -2,9 +2,11 @@
 //! `sealroot pull`
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use clap::{Args, value_parser};
 use sealroot::monitor::Silent;
+use sealroot::ostree::Repository;
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Name, Statement, Verified};
@@ -60,6 +62,15 @@ pub(crate) struct FromRemote {
     /// Fetch from here instead: an address, or a directory with a copy. May be given again.
     #[arg(long, value_name = "ADDRESS")]
     from: Vec<String>,
+
+    /// Look for missing objects in this OSTree repository before they are fetched [default: ostree/repo
+    /// of the sysroot, if it is there and no --store was named].
+    #[arg(long, value_name = "DIR")]
+    ostree_repo: Option<PathBuf>,
+
+    /// Fetch all that is missing, whatever OSTree has.
+    #[arg(long, conflicts_with = "ostree_repo")]
+    no_ostree: bool,
 
     /// Fetch at most so many KiB in a second, over each of at most four connections.
     #[arg(long, value_name = "KIB", value_parser = value_parser!(u64).range(1..))]
@@ -131,6 +142,9 @@ pub(crate) struct PullReport {
     fetched_bytes: u64,
     added_objects: u64,
     added_bytes: u64,
+    /// Files of OSTree's that became objects.
+    linked_objects: u64,
+    linked_bytes: u64,
 }
 
 impl PullReport {
@@ -147,6 +161,8 @@ impl PullReport {
             fetched_bytes: traffic.bytes,
             added_objects: pulled.objects.added_objects,
             added_bytes: pulled.objects.added_bytes,
+            linked_objects: pulled.objects.linked_objects,
+            linked_bytes: pulled.objects.linked_bytes,
         }
     }
 }
@@ -165,6 +181,11 @@ impl Report for PullReport {
         let objects = counted(self.added_objects, "object");
         let added = counted(self.added_bytes, "byte");
         writeln!(out, "  fetched {bytes} in {requests}")?;
+        if self.linked_objects > 0 {
+            let linked = counted(self.linked_objects, "file");
+            let bytes = counted(self.linked_bytes, "byte");
+            writeln!(out, "  taken over from OSTree: {linked} of {bytes}")?;
+        }
         writeln!(out, "  new in the store: {objects} of {added}")
     }
 }
@@ -173,11 +194,11 @@ impl Pull {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_or_create_store()?;
         if !self.plan {
-            let (_, report) = self.from.pull(&store, output)?;
+            let (_, report) = self.from.pull(common, &store, output)?;
             return output.emit(&report);
         }
         let (remote, fetcher) = self.from.refresh(&store)?;
-        let plan = Puller::new(&store, &remote, &fetcher).plan(self.from.index)?;
+        let plan = Puller::new(&store, &remote, &fetcher, None).plan(self.from.index)?;
         output.emit(&PlanReport {
             remote: remote.name.to_string(),
             index: plan.release.index,
@@ -191,11 +212,13 @@ impl FromRemote {
     /// Fetches the release.
     pub(crate) fn pull(
         &self,
+        common: &Common,
         store: &Store,
         output: Output,
     ) -> anyhow::Result<(Verified<Statement>, PullReport)> {
+        let repository = self.repository(common, output)?;
         let (remote, fetcher) = self.refresh(store)?;
-        let puller = Puller::new(store, &remote, &fetcher);
+        let puller = Puller::new(store, &remote, &fetcher, repository.as_ref());
         let plan = puller.plan(self.index)?;
         let pulled = {
             let progress = Progress::new(output);
@@ -203,6 +226,23 @@ impl FromRemote {
         };
         let report = PullReport::new(&remote.name, &pulled, fetcher.traffic());
         Ok((pulled.statement, report))
+    }
+
+    /// Where objects may be already.
+    fn repository(&self, common: &Common, output: Output) -> anyhow::Result<Option<Repository>> {
+        if let Some(path) = &self.ostree_repo {
+            return Ok(Some(Repository::open(path)?));
+        }
+        let path = common.physical_root().join("ostree/repo");
+        if self.no_ostree || common.store.is_some() || !path.is_dir() {
+            return Ok(None);
+        }
+        let opened = Repository::open(&path);
+        Ok(opened
+            .inspect_err(|error| {
+                output.warn(&format!("nothing is taken over from OSTree: {error}"));
+            })
+            .ok())
     }
 
     /// Learns what the channel offers now, and remembers it.

@@ -42,7 +42,7 @@ impl Report for UpgradeReport {
 impl Upgrade {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_or_create_store()?;
-        let (statement, pulled) = self.from.pull(&store, output)?;
+        let (statement, pulled) = self.from.pull(common, &store, output)?;
         if !output.is_json() {
             output.emit(&pulled)?;
         }

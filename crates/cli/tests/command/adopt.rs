@@ -87,6 +87,23 @@ impl Machine {
         self.ostree("--repo=root/ostree/repo fsck --quiet");
     }
 
+    /// A release of another tree, whose files OSTree has in part, is published to `www`.
+    fn publish(&self) {
+        self.scratch.write("tree/usr/bin/larger", vec![9; 200_000]);
+        let build =
+            "--store vendor --json build --dir tree --os exampleos --stream stable --index 1";
+        let built = self.scratch.ok(build).json();
+        let commit = built["commit"].as_str().expect("a commit");
+        let vendor = "--store vendor --keyset vendor.keyset";
+        for line in [
+            format!("sign {commit}"),
+            format!("publish {commit} --to www"),
+        ] {
+            self.scratch
+                .ok(&format!("{vendor} {line} --key vendor.secret"));
+        }
+    }
+
     fn run(&self, line: &str) -> Ran {
         let keyset = if line.contains("--keyset") {
             ""
@@ -409,4 +426,61 @@ fn only_entry(machine: &Machine) -> PathBuf {
     let found: Vec<_> = paths.filter(is_ours).collect();
     assert_eq!(found.len(), 1, "{found:?}");
     found[0].clone()
+}
+
+#[test]
+fn what_ostree_has_is_not_fetched() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.publish();
+    let scratch = &machine.scratch;
+    let pull = |device: &str, options: &str| {
+        let device = format!("{device} --keyset vendor.keyset --json");
+        let add = "remote add vendor www --os exampleos --stream stable";
+        scratch.ok(&format!("{device} {add}"));
+        let ran = scratch.run(&format!("{device} pull {options}"));
+        scratch.ok(&format!("{device} check --full"));
+        ran
+    };
+    let numbers = |ran: &Ran| {
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let pulled = ran.json();
+        let keys = [
+            "linked_objects",
+            "linked_bytes",
+            "added_objects",
+            "added_bytes",
+        ];
+        keys.map(|key| pulled[key].as_u64().expect("a number"))
+    };
+    let forget = || fs::remove_dir_all(scratch.path("root/ostree/verity")).expect("a store");
+    let (in_part, all) = ([1, 100_000, 1, 200_000], [0, 0, 2, 300_000]);
+
+    assert_eq!(numbers(&pull("--sysroot root", "")), in_part);
+    machine.fsck();
+    forget();
+    assert_eq!(numbers(&pull("--sysroot root", "--no-ostree")), all);
+    assert_eq!(numbers(&pull("--store one", "")), all);
+    let named = "--ostree-repo root/ostree/repo";
+    assert_eq!(numbers(&pull("--store two", named)), in_part);
+    let again = "remote add vendor www --os exampleos --stream stable";
+    scratch.ok(&format!("--store three --keyset vendor.keyset {again}"));
+    let text = scratch.ok(&format!("--store three pull {named}")).text();
+    assert!(
+        text.contains("taken over from OSTree: 1 file of 100000 bytes"),
+        "{text}"
+    );
+
+    forget();
+    scratch.write("root/ostree/repo/config", "nonsense");
+    let ran = pull("--sysroot root", "");
+    assert_eq!(numbers(&ran), all);
+    assert!(
+        ran.err.contains("nothing is taken over from OSTree"),
+        "{}",
+        ran.err
+    );
+    let ran = pull("--store four", named);
+    assert_ne!(ran.code, 0);
 }

@@ -344,7 +344,7 @@ impl Device {
     }
 
     pub(crate) fn puller<'d>(&'d self, fetcher: &'d Fetcher) -> Puller<'d> {
-        Puller::new(&self.store, &self.remote, fetcher)
+        Puller::new(&self.store, &self.remote, fetcher, None)
     }
 
     pub(crate) fn plan(&mut self, place: &Place, index: Option<u64>) -> Plan {

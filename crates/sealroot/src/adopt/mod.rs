@@ -8,6 +8,7 @@
 
 mod error;
 mod footprint;
+mod gather;
 mod keep;
 mod linker;
 mod revert;
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreIo, Transaction, TransactionSummary};
 
 pub use error::AdoptError;
 pub use footprint::Footprint;
+pub use gather::{gather, gather_on};
 pub use keep::{Kept, keep_on, kept_on, release_on, release_unused_on, unused_on};
 pub use linker::{Copied, Reason};
 pub use revert::{Left, Reverted, check_undo, revert_on, undo};

@@ -16,7 +16,7 @@ use sealroot_sys::verity::{MeasureVerityError, measure_verity};
 use super::AdoptError;
 use super::error::failed;
 use crate::monitor::{Monitor, Unit};
-use crate::mountinfo::mount_id;
+use crate::mountinfo::place_of;
 use crate::ostree::{Mode, OstreeError, Repository};
 use crate::store::{KernelIo, Store, VeritySupport};
 
@@ -252,12 +252,9 @@ fn look_at_places(
 ) -> Result<(), AdoptError> {
     let objects = repository.path().join("objects");
     let theirs = File::open(&objects).map_err(failed("open", &objects))?;
-    let device = |file: &File, path: &Path| {
-        let metadata = file.metadata().map_err(failed("look at", path))?;
-        let mount = mount_id(file).map_err(|errno| failed("look at", path)(errno.into()))?;
-        Ok::<_, AdoptError>((metadata.dev(), mount))
-    };
-    if device(place, home)? != device(&theirs, &objects)? {
+    let home_place = place_of(place).map_err(failed("look at", home))?;
+    let their_place = place_of(&theirs).map_err(failed("look at", &objects))?;
+    if home_place != their_place {
         let text = format!(
             "{} and {} are not on the same filesystem and mount: files cannot be linked from one \
              to the other",

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 use std::fs::File;
 
 use sealroot_format::digest::Sha256Digest;
+use sealroot_format::tree::{InodeId, Tree};
 
 use super::commit::{CommitObject, object_of};
 use super::directories::Directories;
 use super::error::{ObjectError, ObjectKind, ObjectName, OstreeError};
-use super::format::Commit;
+use super::format::{Child, Commit};
 use super::open::Payload;
 use super::repository::Repository;
 use crate::monitor::Monitor;
@@ -35,6 +36,34 @@ impl Repository {
         let parsed = Commit::parse(commit.bytes())
             .map_err(|error| ObjectError::from(error).at(object_of(commit.id()), None))?;
         Ok(Directories::read(self, &parsed, monitor)?.content_objects())
+    }
+
+    /// The content objects of a commit that stand where `tree` has something too: with that. The
+    /// commit's directories are read and verified.
+    pub fn files_of(
+        &self,
+        commit: &CommitObject,
+        tree: &Tree,
+        monitor: &dyn Monitor,
+    ) -> Result<Vec<(Sha256Digest, InodeId)>, OstreeError> {
+        let parsed = Commit::parse(commit.bytes())
+            .map_err(|error| ObjectError::from(error).at(object_of(commit.id()), None))?;
+        let directories = Directories::read(self, &parsed, monitor)?;
+        let mut found = Vec::new();
+        let mut open = vec![(parsed.root_tree, InodeId::ROOT)];
+        while let Some((theirs, ours)) = open.pop() {
+            let Some(ours) = tree.inode(ours).as_directory() else {
+                continue;
+            };
+            for (name, child) in directories.names(&theirs) {
+                match (child, ours.get(name)) {
+                    (Child::Directory { tree, .. }, Some(inode)) => open.push((*tree, inode)),
+                    (Child::File(checksum), Some(inode)) => found.push((*checksum, inode)),
+                    (_, None) => {}
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The file of a content object, if its content lies there as it is. Nothing is verified.

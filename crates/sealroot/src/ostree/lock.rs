@@ -36,6 +36,15 @@ impl Repository {
     /// Takes the lock so that nobody else has it, waiting as long as the configuration says
     /// (`core.lock-timeout-secs`).
     pub fn lock_exclusively(&self) -> Result<RepositoryLock, OstreeError> {
+        self.lock(true)
+    }
+
+    /// Takes the lock together with others who take it so, waiting as long for whoever has it alone.
+    pub fn lock_shared(&self) -> Result<RepositoryLock, OstreeError> {
+        self.lock(false)
+    }
+
+    fn lock(&self, is_exclusive: bool) -> Result<RepositoryLock, OstreeError> {
         let Some(wait) = self.config.lock_wait else {
             return Ok(RepositoryLock { _file: None });
         };
@@ -53,7 +62,7 @@ impl Repository {
         )
         .map_err(write_error)?;
         let since = Instant::now();
-        while !fcntl_ofd_setlk(&file, true).map_err(write_error)? {
+        while !fcntl_ofd_setlk(&file, is_exclusive).map_err(write_error)? {
             let waited = since.elapsed();
             if waited >= wait {
                 return Err(OstreeError::Busy {

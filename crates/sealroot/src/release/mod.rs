@@ -185,7 +185,7 @@ pub fn open_verified_object<'s>(
 }
 
 /// The fs-verity digest of all that a reader gives.
-fn hash(reader: &mut dyn io::Read) -> io::Result<VerityDigest> {
+pub(crate) fn hash(reader: &mut dyn io::Read) -> io::Result<VerityDigest> {
     let mut buffer = vec![0; READ_BUFFER_BYTES];
     let mut hasher = VerityHasher::new();
     loop {

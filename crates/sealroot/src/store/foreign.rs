@@ -13,7 +13,7 @@ use super::durable::held;
 use super::error::StoreError;
 use super::files::{again, failed, full_path, measure};
 use super::io::{FileKind, StoreIo};
-use super::path::{StorePath, known};
+use super::path::{StoreDir, StorePath, known};
 use super::presence::Fault;
 use super::staged::{Staged, Target, enable_patiently};
 use super::{Store, Transaction};
@@ -56,21 +56,55 @@ impl<I: StoreIo> Transaction<'_, I> {
         size_bytes: u64,
         file: BorrowedFd<'_>,
     ) -> Result<Taken, StoreError> {
-        self.attempt(|| {
-            if !held(self.shard(digest)).insert(*digest) {
-                return Ok(Taken::Linked);
-            }
-            let target = Target::object(*digest, size_bytes);
-            let file = match self.store().prepare_foreign(file, &target)? {
-                Ok(file) => file,
-                Err(reason) => {
-                    held(self.shard(digest)).remove(digest);
-                    return Ok(Taken::Left(reason));
-                }
-            };
-            self.enqueue(Staged { file, target }, &self.linked)?;
-            Ok(Taken::Linked)
-        })
+        self.attempt(|| self.offer_object(digest, size_bytes, file))
+    }
+
+    /// Like [`Transaction::take_object`], of a file for which something else may stand in: where it
+    /// cannot be taken the transaction can go on.
+    pub fn offer_object(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        file: BorrowedFd<'_>,
+    ) -> Result<Taken, StoreError> {
+        if !held(self.shard(digest)).insert(*digest) {
+            return Ok(Taken::Linked);
+        }
+        let target = Target::object(*digest, size_bytes);
+        let prepared = self.store().prepare_foreign(file, &target);
+        if !matches!(prepared, Ok(Ok(_))) {
+            held(self.shard(digest)).remove(digest);
+        }
+        let file = match prepared? {
+            Ok(file) => file,
+            Err(reason) => return Ok(Taken::Left(reason)),
+        };
+        self.attempt(|| self.enqueue(Staged { file, target }, &self.linked))?;
+        Ok(Taken::Linked)
+    }
+
+    /// Adds an object that shares the content of a file, open for reading, which was just hashed by the
+    /// caller; whether the filesystem can do that. If not, or on an error, nothing has happened.
+    pub fn share_object(
+        &self,
+        digest: &VerityDigest,
+        size_bytes: u64,
+        file: BorrowedFd<'_>,
+    ) -> Result<bool, StoreError> {
+        let new = self.unnamed_file(StoreDir::Objects)?;
+        if again(|| self.store().io().share(&new, file)).is_err() {
+            return Ok(false);
+        }
+        if !held(self.shard(digest)).insert(*digest) {
+            return Ok(true);
+        }
+        let target = Target::object(*digest, size_bytes);
+        let staged = self.store().stage_shared(new, target);
+        let staged = staged.inspect_err(|_| {
+            held(self.shard(digest)).remove(digest);
+        })?;
+        self.attempt(|| self.enqueue(staged, &self.linked))?;
+        Ok(true)
     }
 
     /// Makes a file, open for reading, the object that its content is, by the kernel's word: its

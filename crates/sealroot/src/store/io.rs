@@ -153,6 +153,12 @@ pub trait StoreIo: Debug + Send + Sync {
     /// The handle of a file that somebody else made and this process has open for reading.
     fn import(&self, file: BorrowedFd<'_>) -> io::Result<Self::File>;
 
+    /// Gives a new empty file the content of one that this process has open for reading; both share it
+    /// then. An error where the filesystem cannot do that.
+    fn share(&self, _file: &Self::File, _source: BorrowedFd<'_>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Enables fs-verity on a file nobody has open for writing.
     fn enable_verity(&self, file: &Self::File) -> Result<(), EnableVerityError>;
 

@@ -295,6 +295,10 @@ impl StoreIo for KernelIo {
         Ok(KernelFile(file.try_clone_to_owned()?))
     }
 
+    fn share(&self, file: &KernelFile, source: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(rustix::fs::ioctl_ficlone(file, source)?)
+    }
+
     fn enable_verity(&self, file: &KernelFile) -> Result<(), EnableVerityError> {
         enable_verity(file)
     }

@@ -112,6 +112,20 @@ impl<I: StoreIo> Store<I> {
         Ok((file, digest))
     }
 
+    /// Makes sure that a new file with the content of another, which was just hashed, is what it was
+    /// announced to be.
+    pub(super) fn stage_shared(
+        &self,
+        file: I::File,
+        target: Target,
+    ) -> Result<Staged<I::File>, StoreError> {
+        let file = match self.verity {
+            VeritySupport::Kernel => self.seal(file, &target)?,
+            VeritySupport::None => file,
+        };
+        Ok(Staged { file, target })
+    }
+
     /// Enables fs-verity on a written file and measures it.
     fn seal(&self, file: I::File, target: &Target) -> Result<I::File, StoreError> {
         let path = &target.path;

@@ -89,7 +89,7 @@ pub struct TransactionSummary {
     pub added_objects: u64,
     /// Their content.
     pub added_bytes: u64,
-    /// Objects that were new here, and are files that were there already.
+    /// Objects that were new here, and are files that were there already, or share the content of one.
     pub linked_objects: u64,
     /// Their content.
     pub linked_bytes: u64,

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod crash;
+mod gather;
 mod modes;
 mod refs;
 mod refusals;

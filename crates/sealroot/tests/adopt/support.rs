@@ -29,10 +29,15 @@ impl Sysroot {
     /// A repository of this mode with one commit, as the ref `main`; `None` without the program or
     /// root rights.
     pub(crate) fn new(mode: &str) -> Option<Self> {
+        Self::new_in(&std::env::temp_dir(), mode)
+    }
+
+    /// The same, in a directory below `parent`.
+    pub(crate) fn new_in(parent: &Path, mode: &str) -> Option<Self> {
         if need::tool("ostree").is_none() || !need::root() {
             return None;
         }
-        let directory = tempfile::tempdir().unwrap();
+        let directory = tempfile::tempdir_in(parent).unwrap();
         let tree = directory.path().join("tree");
         make_tree(&tree);
         let path = directory.path().join("ostree/repo");
