@@ -23,6 +23,7 @@ mod setting;
 mod size;
 mod trace;
 mod update;
+mod vendor;
 mod verity;
 
 use std::time::Instant;

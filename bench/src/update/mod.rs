@@ -2,17 +2,19 @@
 //! What an update costs: bytes, requests, and the time of those who make and apply it, beside OSTree's
 //! static deltas.
 
+mod ostree;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use sealroot_testkit::need;
-use serde_json::Value;
 
-use crate::measure::{Contestant, Run, hardlinked, measure, output, run_once};
+use self::ostree::OsTree;
+use crate::measure::{Contestant, Run, hardlinked, measure, run_once};
 use crate::report::{Limit, Report, ms};
 use crate::setting::Setting;
+use crate::vendor::{QUICKLY, Traffic, Vendor, json, number, traffic};
 
 /// An update, and what is demanded of it.
 struct Update {
@@ -63,22 +65,17 @@ const UPDATES: [Update; 3] = [
 /// Requests of an update with a delta: channel, statement, and the delta's head and rest.
 const MOST_REQUESTS: u64 = 4;
 
-/// What is fetched whole is not what is measured.
-const QUICKLY: [&str; 2] = ["--level", "1"];
-
 const ROUNDS: usize = 3;
 
 const OSTREE: &str = "ostree static-delta apply-offline";
 
 /// Measures and reports.
 pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
-    let version = output(Command::new("ostree").arg("--version"))?;
-    let version = version.lines().find(|line| line.contains("Version"));
+    let version = ostree::version()?;
     report.section("Updates");
     report.line(format_args!(
         "Ours are fetched by `pull` from a directory with everything that a client asks for. OSTree's is one inline \
-         delta with bsdiff; {}. Making is measured once, applying in the median of {} rounds.\n",
-        version.unwrap_or_default().trim(),
+         delta with bsdiff; {version}. Making is measured once, applying in the median of {} rounds.\n",
         setting.rounds(ROUNDS)
     ));
     let mut rows = Vec::new();
@@ -108,6 +105,7 @@ fn one(
     trees: &Path,
     report: &mut Report,
 ) -> Result<[String; 8]> {
+    let name = update.name;
     let scratch = setting.scratch()?;
     let ours = Ours::new(setting, trees, scratch.path())?;
     let theirs = update.beside_ostree.as_ref().map(|demands| {
@@ -120,16 +118,13 @@ fn one(
     fs::create_dir(&runs)?;
     let mut contestants = vec![Contestant::new("sealroot pull", |place| {
         let store = hardlinked(&ours.device, place)?;
-        Ok(vec![ours.pull(setting, &store)])
+        Ok(vec![ours.vendor.pull(&store)])
     })];
     let mut limits = Vec::new();
     if let Some((demands, theirs)) = &theirs {
         contestants.push(Contestant::new(OSTREE, |place| {
-            let repository = hardlinked(&theirs.client, place)?;
-            let mut apply = ostree(&repository);
-            apply.args(["static-delta", "apply-offline"]);
-            apply.arg(&theirs.delta);
-            Ok(vec![apply])
+            let repository = hardlinked(&theirs.repositories.client, place)?;
+            Ok(vec![ostree::apply(&repository, &theirs.delta)])
         }));
         limits.push(Limit {
             other: OSTREE,
@@ -138,20 +133,17 @@ fn one(
         });
     }
     measure(&mut contestants, setting.rounds(ROUNDS), &runs)?;
-    let name = update.name;
     report.times(name, &contestants, &limits);
 
-    let pulled = output(ours.pull(setting, &ours.device).arg("--json"))?;
-    let pulled: Value = serde_json::from_str(&pulled)?;
-    let fetched = number(&pulled, "fetched_bytes")?;
-    let requests = number(&pulled, "requests")?;
+    let pulled = json(&mut ours.vendor.pull(&ours.device))?;
+    let Traffic { bytes, requests } = traffic(&pulled)?;
     let is_met = requests <= MOST_REQUESTS;
     report.bar(format!("{name}: requests"), requests, MOST_REQUESTS, is_met);
     let cpu = |run: &Run| run.user + run.system;
     let making = cpu(&ours.making);
     let mut row = [
         name.into(),
-        fetched.to_string(),
+        bytes.to_string(),
         ours.pack_bytes.to_string(),
         requests.to_string(),
         "-".into(),
@@ -161,8 +153,7 @@ fn one(
     ];
     if let Some((demands, theirs)) = &theirs {
         let their_bytes = fs::metadata(&theirs.delta)?.len();
-        #[expect(clippy::cast_precision_loss, reason = "a ratio")]
-        let ratio = fetched as f64 / their_bytes as f64;
+        let ratio = ratio(bytes, their_bytes);
         report.ratio_bar(format!("{name}: bytes of OSTree's"), ratio, demands.bytes);
         let (pack, most) = (ours.pack_bytes, demands.pack_bytes);
         report.bar(
@@ -183,110 +174,53 @@ fn one(
     Ok(row)
 }
 
-fn number(value: &Value, key: &str) -> Result<u64> {
-    let number = value[key].as_u64();
-    number.with_context(|| format!("no number {key} in {value}"))
+#[expect(clippy::cast_precision_loss, reason = "a ratio")]
+fn ratio(ours: u64, other: u64) -> f64 {
+    ours as f64 / other as f64
 }
 
 /// A vendor who has published both releases, and a device that has the old one.
-struct Ours {
-    keyset: PathBuf,
+struct Ours<'s> {
+    vendor: Vendor<'s>,
     device: PathBuf,
     pack_bytes: u64,
     making: Run,
 }
 
-impl Ours {
-    fn new(setting: &Setting, trees: &Path, scratch: &Path) -> Result<Self> {
-        let (store, device) = (scratch.join("vendor"), scratch.join("device"));
-        let (key, www) = (scratch.join("key"), scratch.join("www"));
-        output(setting.sealroot().args(["keys", "new"]).arg(&key))?;
-        let (keyset, secret) = (key.with_extension("keyset"), key.with_extension("secret"));
-        let command = |store: &Path, words: &[&str]| {
-            let mut command = setting.sealroot();
-            command.arg("--store").arg(store).arg("--keyset");
-            command.arg(&keyset).args(words);
-            command
-        };
-        let release = |name: &str, index: &str| {
-            let words = ["--json", "build", "--devices", "keep", "--os", "bench"];
-            let mut build = command(&store, &words);
-            build.args(["--stream", "bench", "--index", index, "--dir"]);
-            let built = output(build.arg(trees.join(name)))?;
-            let built: Value = serde_json::from_str(&built)?;
-            let commit = built["commit"].as_str().context("no commit")?.to_owned();
-            output(command(&store, &["sign", &commit, "--key"]).arg(&secret))?;
-            anyhow::Ok(commit)
-        };
-        let publish = |commit: &str| {
-            let mut publish = command(&store, &["publish", commit, "--to"]);
-            publish.arg(&www).arg("--key").arg(&secret).args(QUICKLY);
-            output(&mut publish)
-        };
-        let old = release("old", "1")?;
-        publish(&old)?;
-        let mut add = command(&device, &["remote", "add", "vendor"]);
-        output(add.arg(&www).args(["--os", "bench", "--stream", "bench"]))?;
-        output(&mut command(&device, &["pull"]))?;
-        let new = release("new", "2")?;
+impl<'s> Ours<'s> {
+    fn new(setting: &'s Setting, trees: &Path, scratch: &Path) -> Result<Self> {
+        let vendor = Vendor::new(setting, scratch)?;
+        let old = vendor.release(&trees.join("old"), 1)?;
+        vendor.publish(&old, &QUICKLY)?;
+        let device = vendor.device(scratch.join("device"))?;
+        json(&mut vendor.pull(&device))?;
+        let new = vendor.release(&trees.join("new"), 2)?;
         let measured = scratch.join("measured.delta");
-        let words = ["--json", "delta", &old, &new, "--output"];
-        let (making, made) = run_once(command(&store, &words).arg(&measured))?;
-        publish(&new)?;
+        let (making, made) = run_once(&mut vendor.delta(&old, &new, &measured))?;
+        vendor.publish(&new, &QUICKLY)?;
         Ok(Self {
             pack_bytes: number(&serde_json::from_str(&made)?, "pack_bytes")?,
-            keyset,
+            vendor,
             device,
             making,
         })
-    }
-
-    fn pull(&self, setting: &Setting, store: &Path) -> Command {
-        let mut pull = setting.sealroot();
-        pull.arg("--store").arg(store).arg("--keyset");
-        pull.arg(&self.keyset).arg("pull");
-        pull
     }
 }
 
 /// The same with OSTree.
 struct Theirs {
-    client: PathBuf,
+    repositories: OsTree,
     delta: PathBuf,
     making: Run,
 }
 
-fn ostree(repository: &Path) -> Command {
-    let mut command = Command::new("ostree");
-    command.arg(format!("--repo={}", repository.display()));
-    command
-}
-
 impl Theirs {
     fn new(trees: &Path, scratch: &Path) -> Result<Self> {
-        let (server, client) = (scratch.join("server"), scratch.join("client"));
+        let repositories = OsTree::new(trees, scratch)?;
         let delta = scratch.join("ostree.delta");
-        output(ostree(&server).args(["init", "--mode=archive"]))?;
-        output(ostree(&client).args(["init", "--mode=bare"]))?;
-        for name in ["old", "new"] {
-            let tree = format!("--tree=dir={}", trees.join(name).display());
-            let words = [
-                "commit",
-                "--fsync=false",
-                "--timestamp=@0",
-                "--branch",
-                name,
-            ];
-            output(ostree(&server).args(words).arg(tree))?;
-        }
-        output(ostree(&client).arg("pull-local").arg(&server).arg("old"))?;
-        let mut generate = ostree(&server);
-        generate.args(["static-delta", "generate", "--inline"]);
-        generate.args(["--min-fallback-size=0", "--from=old", "--to=new"]);
-        generate.arg(format!("--filename={}", delta.display()));
-        let (making, _) = run_once(&mut generate)?;
+        let (making, _) = run_once(&mut repositories.make_delta(&delta))?;
         Ok(Self {
-            client,
+            repositories,
             delta,
             making,
         })
