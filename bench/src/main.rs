@@ -68,7 +68,7 @@ enum Bench {
     Adopt(Options),
     /// `status` and `prune` of a machine with many deployments
     Listing(Options),
-    /// What updates cost whoever makes and fetches them: ours, and OSTree's static deltas
+    /// What updates cost whoever makes and fetches them: ours, and what ostree and casync do
     Update(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]

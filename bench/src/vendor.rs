@@ -27,7 +27,7 @@ pub(crate) struct Traffic {
 #[derive(Debug)]
 pub(crate) struct Vendor<'s> {
     setting: &'s Setting,
-    store: PathBuf,
+    pub(crate) store: PathBuf,
     keyset: PathBuf,
     secret: PathBuf,
     www: PathBuf,

@@ -2,8 +2,11 @@
 //! What an update costs: bytes, requests, and the time of those who make and apply it, beside OSTree's
 //! static deltas.
 
+mod casync;
 mod ostree;
+mod whole;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -110,9 +113,12 @@ fn one(
     let ours = Ours::new(setting, trees, scratch.path())?;
     let theirs = update.beside_ostree.as_ref().map(|demands| {
         let theirs = Theirs::new(trees, scratch.path())?;
+        let repositories = &theirs.repositories;
+        whole::measure(name, &ours, repositories, trees, scratch.path(), report)?;
         anyhow::Ok((demands, theirs))
     });
     let theirs = theirs.transpose()?;
+    ours.vendor.publish(&ours.new, &QUICKLY)?;
 
     let runs = scratch.path().join("runs");
     fs::create_dir(&runs)?;
@@ -179,10 +185,13 @@ fn ratio(ours: u64, other: u64) -> f64 {
     ours as f64 / other as f64
 }
 
-/// A vendor who has published both releases, and a device that has the old one.
+/// A vendor who has published the old release and built the new one, and a device that has the old one.
 struct Ours<'s> {
     vendor: Vendor<'s>,
     device: PathBuf,
+    old_objects: BTreeSet<PathBuf>,
+    /// The commit of the new release.
+    new: String,
     pack_bytes: u64,
     making: Run,
 }
@@ -191,17 +200,19 @@ impl<'s> Ours<'s> {
     fn new(setting: &'s Setting, trees: &Path, scratch: &Path) -> Result<Self> {
         let vendor = Vendor::new(setting, scratch)?;
         let old = vendor.release(&trees.join("old"), 1)?;
+        let old_objects = whole::objects(&vendor.store)?;
         vendor.publish(&old, &QUICKLY)?;
         let device = vendor.device(scratch.join("device"))?;
         json(&mut vendor.pull(&device))?;
         let new = vendor.release(&trees.join("new"), 2)?;
         let measured = scratch.join("measured.delta");
         let (making, made) = run_once(&mut vendor.delta(&old, &new, &measured))?;
-        vendor.publish(&new, &QUICKLY)?;
         Ok(Self {
             pack_bytes: number(&serde_json::from_str(&made)?, "pack_bytes")?,
+            old_objects,
             vendor,
             device,
+            new,
             making,
         })
     }

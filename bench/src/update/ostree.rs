@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The same update with OSTree.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use sealroot_testkit::http_server::{Answer, HttpServer};
 
-use crate::measure::output;
+use crate::measure::{hardlinked, output};
+use crate::vendor::Traffic;
 
 /// The repository of a vendor with both releases, and that of a device with the old one.
 #[derive(Debug)]
@@ -56,6 +59,23 @@ impl OsTree {
         generate.args(["--min-fallback-size=0", "--from=old", "--to=new"]);
         generate.arg(format!("--filename={}", delta.display()));
         generate
+    }
+
+    /// What a device fetches over HTTP where there is no delta: objects, each compressed with zlib.
+    pub(super) fn pull_objects(&self, place: &Path) -> Result<Traffic> {
+        let device = hardlinked(&self.client, place)?;
+        let server = HttpServer::serve(&self.server, |_| Answer::Honest)?;
+        let mut add = ostree(&device);
+        add.args(["remote", "add", "--no-sign-verify", "--no-gpg-verify"]);
+        output(add.args(["vendor", &server.url()]))?;
+        let pull = ["pull", "--disable-static-deltas", "vendor", "new"];
+        output(ostree(&device).args(pull))?;
+        let requests = server.requests();
+        let size = |path: &str| fs::metadata(self.server.join(path)).map_or(0, |file| file.len());
+        Ok(Traffic {
+            bytes: requests.iter().map(|request| size(&request.path)).sum(),
+            requests: requests.len() as u64,
+        })
     }
 }
 

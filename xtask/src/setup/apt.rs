@@ -48,14 +48,20 @@ const TEST_PACKAGES: [&str; 20] = [
     "systemd-boot",
 ];
 
+/// What the benches compare with besides.
+const BENCH_PACKAGES: [&str; 1] = ["casync"];
+
 /// The emulator: the release's own is too old for the guest kernels.
 const QEMU: &str = "qemu-system-x86";
 const QEMU_MIN_VERSION: &str = "1:8";
 
 pub(super) fn install_packages(needs: Needs) -> Result<()> {
     let mut packages = DEMO_PACKAGES.to_vec();
-    if needs == Needs::Tests {
+    if needs >= Needs::Tests {
         packages.extend(TEST_PACKAGES);
+    }
+    if needs >= Needs::Benches {
+        packages.extend(BENCH_PACKAGES);
     }
     let mut missing = packages.clone();
     missing.retain(|name| installed_version(name).is_none());

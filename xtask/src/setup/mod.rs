@@ -29,13 +29,15 @@ const COMPOSEFS_SUITE: &str = "forky";
 /// The server that speaks as S3 does, which releases are published to.
 const MOTO: &str = "moto[s3,server]==5.2.5";
 
-/// What it is set up for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What it is set up for, each with all that stands before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Needs {
     /// The demo: an emulator, a guest kernel and a Debian to boot.
     Demo,
     /// That, and everything the tests compare with.
     Tests,
+    /// That, and what only the benches compare with.
+    Benches,
 }
 
 pub(crate) fn setup(needs: Needs) -> Result<()> {
@@ -45,7 +47,7 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
     apt::install_packages(needs)?;
     kernel::fetch(&cache, kernel::BOOTS)?;
     debian::make_tree(&cache)?;
-    if needs == Needs::Tests {
+    if needs >= Needs::Tests {
         kernel::fetch(&cache, kernel::TOO_OLD)?;
         erofs_utils::fetch(&cache)?;
         install_mkcomposefs(&cache)?;
@@ -64,7 +66,7 @@ pub(crate) fn setup_for_machines() -> Result<()> {
 
 /// What the benches need on top: larger Debians, and the mkcomposefs written in C.
 pub(crate) fn setup_for_bench() -> Result<()> {
-    setup(Needs::Tests)?;
+    setup(Needs::Benches)?;
     let cache = cache();
     debian::make_bench_trees(&cache)?;
     updates::make_trees(&cache)?;
