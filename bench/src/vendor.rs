@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A vendor who publishes releases into a directory, and devices that fetch them from there.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -79,6 +81,29 @@ impl<'s> Vendor<'s> {
         let mut command = self.command(&self.store, &words);
         command.arg(delta);
         command
+    }
+
+    /// The channel, as devices fetch it.
+    fn channel(&self) -> Result<String> {
+        let directory = self.www.join("channel/bench/-/bench");
+        let mut files = fs::read_dir(&directory)?;
+        let file = files.next().context("there is no channel")??;
+        Ok(fs::read_to_string(file.path())?)
+    }
+
+    /// The deltas that the channel offers: their bytes, by the indices of the two releases.
+    pub(crate) fn deltas(&self) -> Result<BTreeMap<(u64, u64), u64>> {
+        let text = self.channel()?;
+        let deltas = text.lines().filter_map(|line| line.strip_prefix("delta "));
+        let delta = |line: &str| {
+            let words: Vec<_> = line.split(' ').collect();
+            let [from, to, _, _, bytes] = words[..] else {
+                return None;
+            };
+            Some(((from.parse().ok()?, to.parse().ok()?), bytes.parse().ok()?))
+        };
+        let deltas = deltas.map(|line| delta(line).with_context(|| format!("a delta: {line}")));
+        deltas.collect()
     }
 
     /// Makes a device that follows the vendor and has nothing.

@@ -3,6 +3,7 @@
 //! static deltas.
 
 mod casync;
+mod chain;
 mod ostree;
 mod whole;
 
@@ -99,6 +100,12 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         "OSTree's",
     ];
     report.table(head, rows);
+    let batch = need::cache().join("update-batch");
+    let oldest = need::cache().join("update-older/old");
+    if batch.is_dir() && oldest.is_dir() {
+        let trees = [&oldest, &batch.join("old"), &batch.join("new")];
+        chain::measure(setting, trees.map(PathBuf::as_path), report)?;
+    }
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Pairs of trees between which updates are measured, each `old` and `new` in a directory:
+//! Trees between which updates are measured, `old` and `new` in a directory:
 //!
 //! * `<cache>/update-batch`: Debian 12 as it was released last, and with all updates since;
+//! * `<cache>/update-older`, only `old`: the former with what the security archive has that is older;
 //! * `<cache>/update-kernel`: two adjacent kernels, their modules decompressed;
 //! * `<cache>/update-major`: the updated Debian 12, and Debian 13 with the same packages.
 
@@ -48,6 +49,22 @@ if [ \"$(ls /usr/lib/modules)\" != \"$before\" ]; then
     apt-get --quiet --yes purge \"linux-image-$before\"
 fi";
 
+/// Takes every package back to the lowest version that apt's sources have, and the kernel with it.
+const DOWNGRADE: &str = r#"running=linux-image-$(ls /usr/lib/modules)
+kernel=$(apt-cache search --names-only '^linux-image-6\.1\.[-0-9.]*-amd64$' | cut -d ' ' -f 1 | sort -V | head -n 1)
+if [ "$kernel" = "$running" ]; then echo "the archive has no kernel older than $running"; exit 1; fi
+older=$(dpkg-query --show | while read -r name version; do
+    name=${name%%:*}
+    lowest=$version
+    for other in $(apt-cache madison "$name" | cut -d '|' -f 2); do
+        if dpkg --compare-versions "$other" lt "$lowest"; then lowest=$other; fi
+    done
+    if [ "$lowest" != "$version" ]; then echo "$name=$lowest"; fi
+done)
+apt-get --quiet --yes purge linux-image-amd64 "$running"
+apt-get --quiet --yes --no-install-recommends --allow-downgrades install $kernel \
+    $(echo "$older" | grep -v ^linux-image)"#;
+
 /// Makes all of them.
 pub(super) fn make_trees(cache: &Path) -> Result<()> {
     let batch = cache.join("update-batch");
@@ -57,6 +74,12 @@ pub(super) fn make_trees(cache: &Path) -> Result<()> {
         copy(&old, &new)?;
         in_chroot(&new, &apt::update_sources()?, UPGRADE)?;
         [old, new].iter().try_for_each(|tree| clean(tree))
+    })?;
+    make(&cache.join("update-older"), "an older Debian", |partial| {
+        let old = partial.join("old");
+        copy(&batch.join("old"), &old)?;
+        in_chroot(&old, &apt::update_sources()?, DOWNGRADE)?;
+        clean(&old)
     })?;
     make(&cache.join("update-kernel"), "two kernels", |partial| {
         let releases = kernel::two_adjacent("6.12")?;
