@@ -18,6 +18,7 @@ mod many;
 mod measure;
 mod memory;
 mod pull;
+mod releases;
 mod report;
 mod setting;
 mod size;
@@ -70,6 +71,8 @@ enum Bench {
     Listing(Options),
     /// What updates cost whoever makes and fetches them: ours, and what ostree and casync do
     Update(Options),
+    /// What deltas of ten releases take on the server, and save devices that are behind
+    Releases(Options),
     /// What `digest` measures as the floor
     #[command(hide = true)]
     Floor(floor::Options),
@@ -81,7 +84,7 @@ enum Bench {
 /// Measures, and adds what it found to the report.
 type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
-const ALL: [(&str, Measure); 12] = [
+const ALL: [(&str, Measure); 13] = [
     ("digest", digest::run),
     ("build", build::run),
     ("memory", memory::run),
@@ -94,6 +97,7 @@ const ALL: [(&str, Measure); 12] = [
     ("adopt", adopt::run),
     ("listing", listing::run),
     ("update", update::run),
+    ("releases", releases::run),
 ];
 
 fn main() -> Result<()> {
@@ -111,6 +115,7 @@ fn main() -> Result<()> {
         Bench::Adopt(options) => (options, "adopt"),
         Bench::Listing(options) => (options, "listing"),
         Bench::Update(options) => (options, "update"),
+        Bench::Releases(options) => (options, "releases"),
         Bench::Floor(options) => return floor::run(&options),
         Bench::Peak(options) => return memory::peak(&options),
     };

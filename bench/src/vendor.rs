@@ -84,7 +84,7 @@ impl<'s> Vendor<'s> {
     }
 
     /// The channel, as devices fetch it.
-    fn channel(&self) -> Result<String> {
+    pub(crate) fn channel(&self) -> Result<String> {
         let directory = self.www.join("channel/bench/-/bench");
         let mut files = fs::read_dir(&directory)?;
         let file = files.next().context("there is no channel")??;
