@@ -6,7 +6,7 @@ use crate::number;
 
 /// Bytes that agree are written as a number only if at least so many come in a row: among others, what
 /// follows what is plainer for a compressor if the zeros stay.
-const MIN_RUN_BYTES: usize = 64;
+const MIN_RUN_BYTES: usize = 16;
 
 /// A group to which patches are added.
 #[derive(Clone, Debug, Default)]
