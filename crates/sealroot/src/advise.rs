@@ -11,7 +11,7 @@ pub enum Advice {
     Modules,
     /// Initramfs archives, of which most lies in the tree already.
     Initramfs,
-    /// Kernels: what is compressed in them comes whole with each new one.
+    /// Kernels: what is compressed in them otherwise than with zstd comes whole with each new one.
     Kernel,
     /// Other files that are compressed so that they cannot be patched.
     Compressed,
@@ -65,7 +65,7 @@ impl Advice {
         } else if ends(&[b".pyc"]) {
             Some(Self::Bytecode)
         } else if ends(&[b".xz", b".zst", b".bz2", b".lzma", b".zip"])
-            || ends(&[b".gz", b".tgz"]) && size_bytes > MAX_CLOSED_BYTES as u64
+            || ends(&[b".gz", b".tgz"]) && size_bytes > MAX_CLOSED_BYTES
         {
             Some(Self::Compressed)
         } else {

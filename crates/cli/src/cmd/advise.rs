@@ -65,8 +65,8 @@ const fn text(advice: Advice) -> &'static str {
              tree already"
         }
         Advice::Kernel => {
-            "each new kernel comes whole, as its content is compressed; nothing can be done for one that \
-             is signed. Build it yourself with little compression if updates must be small"
+            "each new kernel comes whole if its content is compressed with anything but zstd; nothing can \
+             be done for one that is signed. Build it yourself with zstd if updates must be small"
         }
         Advice::Compressed => {
             "keep these files as they are, without compression: only gzip of at most 4 MiB is opened to be \

@@ -16,161 +16,155 @@
 mod bits;
 mod code;
 mod deflate;
+mod image;
+mod members;
+mod zstd;
 
-use sealroot_format::codec::Cursor;
+use std::io::{self, Write};
 
-use crate::number;
+use sealroot_format::erofs::ReadAt;
 
-/// Longest object that is opened, bytes.
-pub const MAX_CLOSED_BYTES: usize = 4 << 20;
+/// Longest object with gzip members that is opened, bytes.
+pub const MAX_CLOSED_BYTES: u64 = 4 << 20;
 
-/// Longest opened form, bytes.
-pub const MAX_OPENED_BYTES: usize = 16 << 20;
+/// Longest opened form of such an object, bytes.
+pub const MAX_OPENED_BYTES: u64 = 16 << 20;
 
-/// So many places of an object are tried.
-const MAX_TRIES: usize = 1024;
+/// Longest kernel image that is opened, bytes.
+pub const MAX_IMAGE_BYTES: u64 = 64 << 20;
 
-/// A gzip header without options (RFC 1952 2.3.1).
-const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
-const HEADER_BYTES: usize = 10;
+/// Longest opened form of a kernel image, bytes.
+pub const MAX_IMAGE_FORM_BYTES: u64 = 256 << 20;
 
-/// The flag of a header that a name follows.
-const HAS_NAME: u8 = 1 << 3;
+/// The first byte of a form: what was opened.
+const KIND_BYTES: usize = 1;
+const MEMBERS: u8 = 0;
+const IMAGE: u8 = 1;
 
-/// Longest such name with its end, bytes.
-const MAX_NAME_BYTES: usize = 256;
+/// What a long form is written to, and read of again.
+pub trait Scratch: ReadAt + Write {}
+
+impl<S: ReadAt + Write> Scratch for S {}
 
 /// An object in its opened form.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Opened {
+#[derive(Debug)]
+pub enum Opened<S> {
+    /// With gzip members.
+    Members {
+        /// The form.
+        form: Vec<u8>,
+        /// How many members were opened.
+        count: usize,
+    },
+    /// A kernel image.
+    Image {
+        /// The form.
+        form: S,
+        /// Where in it the choices begin.
+        choices_start: u64,
+    },
+}
+
+impl<S: Scratch> Opened<S> {
     /// The form.
-    pub bytes: Vec<u8>,
-    /// How many streams were opened.
-    pub streams: usize,
+    pub fn form(&self) -> &dyn ReadAt {
+        match self {
+            Self::Members { form, .. } => form,
+            Self::Image { form, .. } => form,
+        }
+    }
+
+    /// Whether something is opened in it.
+    pub fn has_streams(&self) -> bool {
+        !matches!(self, Self::Members { count: 0, .. })
+    }
 }
 
-/// The opened form does not say what object it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("expected the opened form of an object of {size_bytes} bytes, found something else")]
-pub struct NotOpened {
-    /// How long the object should be.
-    pub size_bytes: u64,
+/// Why an object could not be made of its opened form.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// The form does not say what object it is.
+    #[error("expected the opened form of an object of {size_bytes} bytes, found something else")]
+    NotOpened {
+        /// How long the object should be.
+        size_bytes: u64,
+    },
+    /// The form cannot be read.
+    #[error("the opened form of an object cannot be read")]
+    Read(#[source] io::Error),
+    /// The object cannot be written.
+    #[error("the object cannot be written")]
+    Write(#[source] io::Error),
 }
 
-/// A stream of an object.
-struct Stream {
-    /// What lies between the one before and it, bytes.
-    gap: usize,
-    content_len: usize,
+/// Why something was not opened, or closed.
+#[derive(Debug)]
+enum Stop {
+    /// What was read is not of this kind, or breaks a bound.
+    Invalid,
+    Read(io::Error),
+    Write(io::Error),
 }
 
 /// The opened form of an object; `None` if one of them is too long. The same object always has the
-/// same.
-pub fn open(object: &[u8]) -> Option<Opened> {
-    if object.len() > MAX_CLOSED_BYTES {
-        return None;
+/// same. `scratch` makes empty files, or memory, for long ones.
+pub fn open<S: Scratch>(
+    object: &dyn ReadAt,
+    scratch: &mut dyn FnMut() -> io::Result<S>,
+) -> io::Result<Option<Opened<S>>> {
+    let size_bytes = object.size_bytes()?;
+    if size_bytes <= MAX_IMAGE_BYTES {
+        match image::open(object, size_bytes, scratch) {
+            Ok((form, choices_start)) => {
+                return Ok(Some(Opened::Image {
+                    form,
+                    choices_start,
+                }));
+            }
+            Err(Stop::Read(error) | Stop::Write(error)) => return Err(error),
+            Err(Stop::Invalid) => {}
+        }
     }
-    let (mut content, mut choices) = (Vec::new(), Vec::new());
-    let mut streams = Vec::new();
-    let (mut at, mut copied, mut tries) = (0_usize, 0_usize, 0_usize);
-    while let Some(rest) = object.get(at..).filter(|rest| rest.len() > HEADER_BYTES) {
-        let start = stream_start(rest);
-        at = at.checked_add(1)?;
-        let Some(start) = start.filter(|_| tries < MAX_TRIES) else {
-            continue;
-        };
-        tries = tries.checked_add(1)?;
-        let start = at.checked_sub(1)?.checked_add(start)?;
-        let gap = object.get(copied..start)?;
-        let (content_len, choices_len) = (content.len(), choices.len());
-        content.extend_from_slice(gap);
-        let begins = content.len();
-        let opened = object.get(start..).and_then(|stream| {
-            let len = deflate::open(stream, &mut content, &mut choices, MAX_OPENED_BYTES)?;
-            let size = content.len().checked_sub(begins)?;
-            is_size(stream.get(len..)?, size).then_some((len, size))
-        });
-        let Some((len, size)) = opened else {
-            content.truncate(content_len);
-            choices.truncate(choices_len);
-            continue;
-        };
-        streams.push(Stream {
-            gap: gap.len(),
-            content_len: size,
-        });
-        copied = start.checked_add(len)?;
-        at = copied;
+    if size_bytes > MAX_CLOSED_BYTES {
+        return Ok(None);
     }
-    content.extend_from_slice(object.get(copied..)?);
-    let mut bytes = Vec::new();
-    number::push(&mut bytes, streams.len() as u64);
-    number::push(&mut bytes, content.len() as u64);
-    for stream in &streams {
-        number::push(&mut bytes, stream.gap as u64);
-        number::push(&mut bytes, stream.content_len as u64);
-    }
-    bytes.extend(content);
-    bytes.extend(choices);
-    (bytes.len() <= MAX_OPENED_BYTES).then_some(Opened {
-        bytes,
-        streams: streams.len(),
+    let object = read_all(object, size_bytes)?;
+    let members = members::open(&object);
+    Ok(members.map(|(form, count)| Opened::Members { form, count }))
+}
+
+/// Writes the object of `size_bytes` that has this opened form to `out`, and never more than that.
+pub fn close(form: &dyn ReadAt, size_bytes: u64, out: &mut dyn Write) -> Result<(), CloseError> {
+    close_any(form, size_bytes, out).map_err(|stop| match stop {
+        Stop::Invalid => CloseError::NotOpened { size_bytes },
+        Stop::Read(error) => CloseError::Read(error),
+        Stop::Write(error) => CloseError::Write(error),
     })
 }
 
-/// Where the compressed data begins behind a gzip header at the start of `bytes`.
-fn stream_start(bytes: &[u8]) -> Option<usize> {
-    let flags = *bytes.strip_prefix(&MAGIC)?.first()?;
-    match flags {
-        0 => Some(HEADER_BYTES),
-        HAS_NAME => {
-            let name = bytes.get(HEADER_BYTES..)?;
-            let end = name
-                .iter()
-                .take(MAX_NAME_BYTES)
-                .position(|byte| *byte == 0)?;
-            HEADER_BYTES.checked_add(end)?.checked_add(1)
+fn close_any(form: &dyn ReadAt, size_bytes: u64, out: &mut dyn Write) -> Result<(), Stop> {
+    let form_bytes = form.size_bytes().map_err(Stop::Read)?;
+    let mut kind = [0; KIND_BYTES];
+    if form_bytes > 0 {
+        form.read_exact_at(&mut kind, 0).map_err(Stop::Read)?;
+    }
+    match kind {
+        [IMAGE] if form_bytes <= MAX_IMAGE_FORM_BYTES => {
+            image::close(form, form_bytes, size_bytes, out)
         }
-        _ => None,
+        [MEMBERS] if form_bytes <= MAX_OPENED_BYTES && size_bytes <= MAX_CLOSED_BYTES => {
+            let form = read_all(form, form_bytes).map_err(Stop::Read)?;
+            let object = members::close(&form, size_bytes).ok_or(Stop::Invalid)?;
+            out.write_all(&object).map_err(Stop::Write)
+        }
+        _ => Err(Stop::Invalid),
     }
 }
 
-/// Whether what follows compressed data, a checksum and a size, says that size.
-fn is_size(trailer: &[u8], size: usize) -> bool {
-    let mut trailer = Cursor::new(trailer);
-    let (_checksum, said) = (trailer.u32(), trailer.u32());
-    said.is_some() && said == u32::try_from(size).ok()
-}
-
-/// The object of `size_bytes` that has this opened form.
-pub fn close(opened: &[u8], size_bytes: u64) -> Result<Vec<u8>, NotOpened> {
-    let closed = usize::try_from(size_bytes)
-        .ok()
-        .and_then(|size| close_to(opened, size));
-    closed.ok_or(NotOpened { size_bytes })
-}
-
-fn close_to(opened: &[u8], size: usize) -> Option<Vec<u8>> {
-    let mut head = Cursor::new(opened);
-    let count = number::take(&mut head)?;
-    let content_len = usize::try_from(number::take(&mut head)?).ok()?;
-    let mut streams = Vec::new();
-    for _ in 0..count {
-        streams.push(Stream {
-            gap: usize::try_from(number::take(&mut head)?).ok()?,
-            content_len: usize::try_from(number::take(&mut head)?).ok()?,
-        });
-    }
-    let mut content = Cursor::new(head.take(content_len)?);
-    let mut choices = Cursor::new(head.rest());
-    let mut object = Vec::new();
-    let is_short_enough = |object: &Vec<u8>| (object.len() <= size).then_some(());
-    for stream in streams {
-        object.extend_from_slice(content.take(stream.gap)?);
-        is_short_enough(&object)?;
-        let content = content.take(stream.content_len)?;
-        deflate::close(content, &mut choices, &mut object, size)?;
-    }
-    object.extend_from_slice(content.rest());
-    (object.len() == size && choices.rest().is_empty()).then_some(object)
+/// All of what is known to be short.
+fn read_all(source: &dyn ReadAt, size_bytes: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(size_bytes).unwrap_or_default()];
+    source.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
 }

@@ -7,7 +7,8 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::sync::Arc;
 
 use sealroot_delta::adjusted::{Adjusted, MAX_ADJUSTED_BYTES, Renumbering, Stage};
-use sealroot_delta::{GroupReader, PatchError, opened};
+use sealroot_delta::opened::{self, CloseError, Opened};
+use sealroot_delta::{GroupReader, PatchError};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::sign::{Statement, Verified};
@@ -69,8 +70,10 @@ pub fn apply<I: StoreIo>(
         entries: header.groups.iter(),
         parts: Vec::new().into_iter(),
         reader: None,
+        scratch,
         bases: Bases {
             release: from,
+            scratch,
             objects: &old,
             text: old_text,
             small: old_small,
@@ -157,6 +160,8 @@ struct Patches<'p, I: StoreIo> {
     /// Those of the present group.
     parts: std::vec::IntoIter<Part>,
     reader: Option<GroupReader>,
+    /// Makes empty files.
+    scratch: &'p dyn Fn() -> io::Result<File>,
     bases: Bases<'p, I>,
 }
 
@@ -229,18 +234,28 @@ impl<I: StoreIo> Patches<'_, I> {
         let Some(opened_bytes) = opened_bytes else {
             return self.copy(size_bytes, Kind::Object, out);
         };
-        let most = opened::MAX_OPENED_BYTES as u64;
-        file::at_most("length of an opened object", opened_bytes.into(), most)?;
-        let most = opened::MAX_CLOSED_BYTES as u64;
-        file::at_most("size of an object that is opened", size_bytes, most)?;
-        let mut form = Vec::new();
+        let form_bytes = u64::from(opened_bytes);
+        file::at_most(
+            "length of an opened object",
+            form_bytes,
+            opened::MAX_IMAGE_FORM_BYTES,
+        )?;
+        file::at_most(OPENED_SIZE, size_bytes, opened::MAX_IMAGE_BYTES)?;
         let kind = Kind::Opened {
             len_bytes: opened_bytes,
         };
-        self.copy(opened_bytes.into(), kind, &mut form)?;
-        let object = opened::close(&form, size_bytes)?;
-        out.write_all(&object)
-            .map_err(|error| PatchError::Write(error).into())
+        if form_bytes <= opened::MAX_OPENED_BYTES {
+            let mut form = Vec::new();
+            self.copy(form_bytes, kind, &mut form)?;
+            return Ok(opened::close(&form, size_bytes, out)?);
+        }
+        let put_aside = DeltaError::io("put an opened object aside");
+        let form = (self.scratch)().map_err(&put_aside)?;
+        let mut buffer = BufWriter::new(&form);
+        self.copy(form_bytes, kind, &mut buffer)?;
+        buffer.flush().map_err(&put_aside)?;
+        drop(buffer);
+        Ok(opened::close(&form, size_bytes, out)?)
     }
 
     fn next_group(&mut self) -> Result<(), DeltaError> {
@@ -271,7 +286,13 @@ impl<I: StoreIo> Patches<'_, I> {
         });
         match (failure, added) {
             // The store says better why it did not take it.
-            (Some(DeltaError::Patch(PatchError::Write(_))), Err(error)) => Err(error.into()),
+            (
+                Some(
+                    DeltaError::Patch(PatchError::Write(_))
+                    | DeltaError::Opened(CloseError::Write(_)),
+                ),
+                Err(error),
+            ) => Err(error.into()),
             (Some(failure), _) => Err(failure),
             (None, added) => Ok(added?),
         }
@@ -292,13 +313,14 @@ impl<I: StoreIo> Patches<'_, I> {
 /// What is patched: of the old release.
 struct Bases<'b, I: StoreIo> {
     release: &'b Release<'b, I>,
+    scratch: &'b dyn Fn() -> io::Result<File>,
     objects: &'b Objects,
     text: File,
     small: File,
     /// The object that was used last.
     open: Option<(u32, StoredFile<'b, I>)>,
     /// The opened form that was used last.
-    opened: Option<(u32, Vec<u8>)>,
+    opened: Option<(u32, Opened<File>)>,
     /// The adjusted object of the new one that is being made.
     adjusted: Option<(u32, Adjusted)>,
     renumbering: Renumbering,
@@ -374,17 +396,21 @@ impl<I: StoreIo> Bases<'_, I> {
         let number = number.filter(|number| *number >= FIRST_OBJECT_BASE);
         let number = number.ok_or_else(|| invalid(WHAT, "an old object", "something else"))?;
         if self.opened.as_ref().is_none_or(|(of, _)| *of != number) {
-            let most = opened::MAX_CLOSED_BYTES as u64;
-            let bytes = self.read(number, "size of an old object that is opened", most)?;
-            let form = opened::open(&bytes);
-            let form = form.ok_or_else(|| invalid(WHAT, "one that can be opened", "another"))?;
-            self.opened = Some((number, form.bytes));
+            self.opened = None;
+            let open = DeltaError::io("open an old object");
+            let scratch = self.scratch;
+            let object = self.get(Some(number))?;
+            let opened = opened::open(object, &mut || scratch()).map_err(open)?;
+            let opened = opened.ok_or_else(|| invalid(WHAT, "one that can be opened", "another"));
+            self.opened = Some((number, opened?));
         }
         match &self.opened {
-            Some((_, form)) => Ok(form),
+            Some((_, opened)) => Ok(opened.form()),
             None => Ok(&NOTHING),
         }
     }
 }
+
+const OPENED_SIZE: &str = "size of an object that is opened";
 
 static NOTHING: Vec<u8> = Vec::new();

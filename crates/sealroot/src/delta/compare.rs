@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Two releases, compared: what of the new one stands in the old one.
 
+use std::io;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use sealroot_delta::adjusted::{
     self, Adjusted, Learner, Lesson, MAX_ADJUSTED_BYTES, Renumbering, Stage,
 };
-use sealroot_delta::{Cover, Tolerance, find_covers, opened};
+use sealroot_delta::opened::{self, Opened};
+use sealroot_delta::{Cover, Tolerance, find_covers};
 use sealroot_format::digest::VerityDigest;
+use sealroot_format::erofs::ReadAt;
 
 use super::Release;
 use super::bases::Bases;
@@ -185,16 +189,27 @@ impl Compared {
 
     /// Of the opened forms, if something is compressed in both and most of the new one stands in the
     /// old one: else what is compressed is shorter as it is.
-    fn opened(old: &[u8], new: &[u8]) -> Option<Self> {
-        let new = opened::open(new).filter(|form| form.streams > 0)?;
-        let old = opened::open(old).filter(|form| form.streams > 0)?;
-        let compared = Self {
-            is_opened: true,
-            ..Self::new(old.bytes, new.bytes)
+    fn opened(old: &dyn ReadAt, new: &dyn ReadAt) -> io::Result<Option<Self>> {
+        let largest = old.size_bytes()?.max(new.size_bytes()?);
+        let is_large = largest > opened::MAX_CLOSED_BYTES;
+        let _one_at_a_time = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+        let (Some((new, new_choices)), Some((old, old_choices))) = (form(new)?, form(old)?) else {
+            return Ok(None);
         };
-        let covers = compared.pieces.iter().flat_map(|piece| &piece.covers);
-        let covered: usize = covers.map(|cover| cover.len_bytes).sum();
-        (covered >= compared.new.len() / 2).then_some(compared)
+        let mut covers = covers(&old[..old_choices], &new[..new_choices]);
+        let of_choices = self::covers(&old[old_choices..], &new[new_choices..]);
+        covers.extend(of_choices.into_iter().map(|cover| Cover {
+            old: cover.old + old_choices,
+            new: cover.new + new_choices,
+            ..cover
+        }));
+        let covered: usize = covers.iter().map(|cover| cover.len_bytes).sum();
+        Ok((covered >= new.len() / 2).then(|| Self {
+            pieces: pieces(0..new.len(), &covers, None),
+            old,
+            new,
+            is_opened: true,
+        }))
     }
 
     /// Of object files, the old one adjusted.
@@ -239,6 +254,28 @@ impl Compared {
     }
 }
 
+/// Forms of kernels take some 500 MB to compare.
+static LARGE: Mutex<()> = Mutex::new(());
+
+/// The opened form of an object, if something is compressed in it, and where in it choices begin that
+/// are compared apart.
+fn form(object: &dyn ReadAt) -> io::Result<Option<(Vec<u8>, usize)>> {
+    Ok(match opened::open(object, &mut || Ok(Vec::new()))? {
+        Some(Opened::Members { form, count: 1.. }) => {
+            let end = form.len();
+            Some((form, end))
+        }
+        Some(Opened::Image {
+            form,
+            choices_start,
+        }) => {
+            let start = usize::try_from(choices_start).unwrap_or(form.len());
+            Some((form, start))
+        }
+        _ => None,
+    })
+}
+
 impl Pair {
     fn bytes(&self) -> u64 {
         self.new.1 + self.base.map_or(0, |(_, (_, size_bytes))| size_bytes)
@@ -255,7 +292,7 @@ impl Pair {
             Some((_, object)) => read(from, object)?,
             None => Vec::new(),
         };
-        let opened = Compared::opened(&old, &new);
+        let opened = Compared::opened(&old, &new).map_err(DeltaError::io("open an object"))?;
         Ok(opened.unwrap_or_else(|| Compared::adjusted(old, new, renumbering)))
     }
 

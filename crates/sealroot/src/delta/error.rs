@@ -4,7 +4,7 @@
 use std::io;
 
 use sealroot_delta::PatchError;
-use sealroot_delta::opened::NotOpened;
+use sealroot_delta::opened::CloseError;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::pack::PackError;
@@ -51,7 +51,7 @@ pub enum DeltaError {
     Patch(#[from] PatchError),
     /// An opened object of it.
     #[error("an opened object in the delta")]
-    Opened(#[from] NotOpened),
+    Opened(#[from] CloseError),
     /// The tree in it.
     #[error("the delta makes no tree")]
     Tree(#[from] ParseError),
@@ -81,9 +81,9 @@ impl DeltaError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Io { .. } | Self::Patch(PatchError::Base(_) | PatchError::Write(_)) => {
-                ErrorClass::Io
-            }
+            Self::Io { .. }
+            | Self::Patch(PatchError::Base(_) | PatchError::Write(_))
+            | Self::Opened(CloseError::Read(_) | CloseError::Write(_)) => ErrorClass::Io,
             Self::Invalid { .. } | Self::Patch(_) | Self::Opened(_) | Self::Tree(_) => {
                 ErrorClass::Corrupt
             }

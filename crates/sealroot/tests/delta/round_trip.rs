@@ -2,7 +2,10 @@
 //! A device that has the old release makes the new one of it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
+
+use sealroot_testkit::need;
 
 use crate::support::{Files, Place, bytes};
 
@@ -146,6 +149,39 @@ fn what_is_compressed_is_opened_to_be_patched() {
     let expected = 50_000..53_000;
     assert!(expected.contains(&delta.len()), "{} bytes", delta.len());
     let installed = device.build(&files(&old_text, 2));
+    device
+        .apply(&installed, &new.statement, &delta)
+        .expect("applied");
+    device.assert_has(&new.statement);
+}
+
+#[test]
+fn kernels_are_opened_to_be_patched() {
+    let kernel = |tree: &str| {
+        let boot = need::cache().join("update-kernel").join(tree).join("boot");
+        let mut entries = fs::read_dir(boot).ok()?.flatten();
+        let is_kernel = |path: &PathBuf| path.to_string_lossy().contains("/vmlinuz-");
+        let path = entries.by_ref().map(|entry| entry.path()).find(is_kernel)?;
+        fs::read(path).ok()
+    };
+    let (Some(old_kernel), Some(new_kernel)) = (kernel("old"), kernel("new")) else {
+        return need::missing("the kernels of two releases");
+    };
+    let (vendor, device) = (Place::new(), Place::new());
+    let files = |kernel: &[u8]| Files::from([("boot/vmlinuz", kernel.to_vec())]);
+    let (old, new) = (
+        vendor.build(&files(&old_kernel)),
+        vendor.build(&files(&new_kernel)),
+    );
+    let (delta, made) = vendor.delta(&old, &new);
+    assert_eq!(made.object_bytes, new_kernel.len() as u64);
+    assert!(
+        delta.len() * 3 < new_kernel.len(),
+        "{} of {} bytes",
+        delta.len(),
+        new_kernel.len()
+    );
+    let installed = device.build(&files(&old_kernel));
     device
         .apply(&installed, &new.statement, &delta)
         .expect("applied");

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Frames put together again, of their content and the choices.
+
+use std::io::Write;
+
+use sealroot_format::erofs::ReadAt;
+
+use super::block::{Block, LiteralsKind, MAX_BLOCK_BYTES, Tables, repeated};
+use super::choices::{Beside, Reader, Record, Source};
+use super::frame::{BlockHead, Kind};
+use super::nearest::{Nearest, Scan};
+use super::sequences::{LAST_BEFORE, MAX_SEQUENCES, Sequence};
+use crate::number;
+use crate::opened::Stop;
+
+/// Where in a form the parts of a frame lie that are not in memory: begin and length.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::opened) struct Places {
+    pub(in crate::opened) content: (u64, u64),
+    pub(in crate::opened) records: (u64, u64),
+}
+
+/// Writes the blocks of a frame to `out`, no more than `max_bytes` of them; how many there are.
+pub(in crate::opened) fn close(
+    form: &dyn ReadAt,
+    places: Places,
+    beside: &Beside,
+    out: &mut dyn Write,
+    max_bytes: u64,
+) -> Result<u64, Stop> {
+    let mut nearest = Nearest::new();
+    let mut walk = Walk::new(form, places, beside);
+    while walk.next()? {
+        walk.look_for(&mut nearest).ok_or(Stop::Invalid)?;
+    }
+    let mut scan = Scan::new(nearest, form, places.content.0, places.content.1);
+    let mut walk = Walk::new(form, places, beside);
+    let (mut block, mut encoded) = (Block::default(), Vec::new());
+    let mut written = 0_u64;
+    while walk.next()? {
+        walk.encode(&mut scan, &mut block, &mut encoded)?;
+        written = written.saturating_add(encoded.len() as u64);
+        if written > max_bytes {
+            return Err(Stop::Invalid);
+        }
+        out.write_all(&encoded).map_err(Stop::Write)?;
+    }
+    Ok(written)
+}
+
+/// The blocks of a form, one after another.
+struct Walk<'c> {
+    form: &'c dyn ReadAt,
+    choices: Reader<'c>,
+    tables: Tables,
+    head: Option<BlockHead>,
+    /// If the block is compressed.
+    kind: LiteralsKind,
+    modes: u8,
+    tree: &'c [u8],
+    described: &'c [u8],
+    records: Vec<Record>,
+    /// Where its content begins in that of the frame, and what it is.
+    begins: u64,
+    content: Vec<u8>,
+    /// Where the content of the frame begins in the form, and its length.
+    place: (u64, u64),
+}
+
+impl<'c> Walk<'c> {
+    fn new(form: &'c dyn ReadAt, places: Places, beside: &'c Beside) -> Self {
+        let (start, len) = places.records;
+        Self {
+            form,
+            choices: Reader::new(beside, form, start, len),
+            tables: Tables::default(),
+            head: None,
+            kind: LiteralsKind::default(),
+            modes: 0,
+            tree: &[],
+            described: &[],
+            records: Vec::new(),
+            begins: 0,
+            content: Vec::new(),
+            place: places.content,
+        }
+    }
+
+    /// Goes on to the next block; false after the last one.
+    fn next(&mut self) -> Result<bool, Stop> {
+        self.begins = self.begins.saturating_add(self.content.len() as u64);
+        self.content.clear();
+        if self.head.is_some_and(|head| head.is_last) {
+            let is_whole = self.begins == self.place.1 && self.choices.is_empty();
+            return is_whole.then_some(false).ok_or(Stop::Invalid);
+        }
+        self.records.clear();
+        let bits = self.choices.heads.u8().ok_or(Stop::Invalid)?;
+        let head = BlockHead::new(bits, 0).ok_or(Stop::Invalid)?;
+        let len = match head.kind {
+            Kind::Raw | Kind::Repeated => {
+                let len = number::take(&mut self.choices.heads).ok_or(Stop::Invalid)?;
+                usize::try_from(len).unwrap_or(usize::MAX)
+            }
+            Kind::Compressed => self.compressed()?,
+        };
+        let left = self.place.1.saturating_sub(self.begins);
+        if len > MAX_BLOCK_BYTES || len as u64 > left {
+            return Err(Stop::Invalid);
+        }
+        self.head = Some(BlockHead { len, ..head });
+        self.content.resize(len, 0);
+        let position = self.place.0.saturating_add(self.begins);
+        let read = self.form.read_exact_at(&mut self.content, position);
+        read.map_err(Stop::Read)?;
+        Ok(true)
+    }
+
+    /// Reads the choices of a compressed block; the length of its content.
+    fn compressed(&mut self) -> Result<usize, Stop> {
+        let (count, mut len) = self.descriptions().ok_or(Stop::Invalid)?;
+        for _ in 0..count {
+            let record = self.choices.record()?;
+            self.records.push(record);
+            len = len
+                .saturating_add(record.literals.into())
+                .saturating_add(record.length.into());
+            if len > MAX_BLOCK_BYTES as u64 {
+                return Err(Stop::Invalid);
+            }
+        }
+        usize::try_from(len).map_err(|_| Stop::Invalid)
+    }
+
+    /// The number of records, and of literals after the last one.
+    fn descriptions(&mut self) -> Option<(u64, u64)> {
+        let heads = &mut self.choices.heads;
+        self.kind = LiteralsKind::new(heads.u8()?);
+        let described = heads.rest();
+        self.tables.read_tree(self.kind, heads)?;
+        self.tree = read_of(described, heads.rest())?;
+        let count = number::take(heads).filter(|count| *count <= MAX_SEQUENCES.into())?;
+        let after = number::take(heads)?;
+        (self.modes, self.described) = (0, &[]);
+        if count > 0 {
+            self.modes = heads.u8()?;
+            let described = heads.rest();
+            self.tables.read_sequences(self.modes, heads)?;
+            self.described = read_of(described, heads.rest())?;
+        }
+        Some((count, after))
+    }
+
+    /// Has places looked for that matches of this block may come from.
+    fn look_for(&self, nearest: &mut Nearest) -> Option<()> {
+        let mut content = &self.content[..];
+        for record in &self.records {
+            let (_, at) = content.split_at_checked(record.literals as usize)?;
+            let (copied, later) = at.split_at_checked(record.length as usize)?;
+            content = later;
+            if !matches!(record.source, Source::Before(_)) {
+                nearest.add(copied)?;
+            }
+        }
+        Some(())
+    }
+
+    /// The block as it stands in the frame.
+    fn encode(
+        &self,
+        scan: &mut Scan<'_>,
+        block: &mut Block,
+        out: &mut Vec<u8>,
+    ) -> Result<(), Stop> {
+        let head = self.head.ok_or(Stop::Invalid)?;
+        out.clear();
+        match head.kind {
+            Kind::Raw | Kind::Repeated => {
+                let seen = scan.distances(self.content.len(), std::iter::empty());
+                seen.map_err(Stop::Read)?;
+                match head.kind {
+                    Kind::Repeated => out.push(repeated(&self.content).ok_or(Stop::Invalid)?),
+                    _ => out.extend(&self.content),
+                }
+            }
+            Kind::Compressed => {
+                self.fill(scan, block)?;
+                block.push(&self.tables, out).ok_or(Stop::Invalid)?;
+            }
+        }
+        let len = match head.kind {
+            Kind::Repeated => head.len,
+            Kind::Raw | Kind::Compressed => out.len(),
+        };
+        let head = BlockHead::new(head.bits(), len).and_then(BlockHead::encode);
+        out.splice(..0, head.ok_or(Stop::Invalid)?);
+        Ok(())
+    }
+
+    fn fill(&self, scan: &mut Scan<'_>, block: &mut Block) -> Result<(), Stop> {
+        block.clear();
+        block.kind = self.kind;
+        block.modes = self.modes;
+        block.tree.extend(self.tree);
+        block.tables.extend(self.described);
+        let mut at = 0_u32;
+        let places = self.records.iter().map(|record| {
+            let place = at.saturating_add(record.literals);
+            at = place.saturating_add(record.length);
+            (place, record.length)
+        });
+        let nearest = scan.distances(self.content.len(), places);
+        let nearest = nearest.map_err(Stop::Read)?;
+        let mut content = &self.content[..];
+        for (record, nearest) in self.records.iter().zip(nearest) {
+            let sequence = sequence(record, *nearest).ok_or(Stop::Invalid)?;
+            block.sequences.push(sequence);
+            let literals = content.split_at_checked(record.literals as usize);
+            let (literals, copied) = literals.ok_or(Stop::Invalid)?;
+            block.literals.extend(literals);
+            let rest = copied.get(record.length as usize..);
+            content = rest.ok_or(Stop::Invalid)?;
+        }
+        block.literals.extend(content);
+        Ok(())
+    }
+}
+
+fn sequence(record: &Record, nearest: Option<u32>) -> Option<Sequence> {
+    let offset = match record.source {
+        Source::Before(offset) => offset,
+        Source::Told(distance) => distance.checked_add(LAST_BEFORE)?,
+        Source::Nearest => nearest?.checked_add(LAST_BEFORE)?,
+    };
+    Some(Sequence {
+        literals: record.literals,
+        length: record.length,
+        offset,
+    })
+}
+
+/// What of `all` was read, if `rest` was not.
+fn read_of<'a>(all: &'a [u8], rest: &[u8]) -> Option<&'a [u8]> {
+    all.get(..all.len().checked_sub(rest.len())?)
+}
