@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Bits as the streams of Zstandard have them: from the last byte to the first, of each byte the highest first
-//! (RFC 8878 4.1). They are written with the [`BitWriter`](super::super::bits::BitWriter), front to back.
+//! (RFC 8878 4.1). They are written with the [`BitWriter`], front to back.
 
 use crate::opened::bits::BitWriter;
 
