@@ -9,6 +9,7 @@ mod check;
 mod demo;
 mod dist;
 mod interrupt;
+mod machines;
 mod run;
 mod setup;
 
@@ -26,8 +27,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   interrupt [SEED]
                   set up, then kill `pull` at 200 moments, of which `test` plays 24, and have it meet
                   full disks; each SEED is other moments, and none is chance
-  machines        set up, then play whole lives of machines that run OSTree, of which `test` plays
-                  one, and boot what other makers of initramfs make
+  machines        set up, then play whole lives of machines that run OSTree, and power cuts at many
+                  moments, of which `test` plays short forms, and boot what other makers of
+                  initramfs make; it says first how long that takes
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
   dist            build the static programs to install, into target/dist
@@ -53,17 +55,7 @@ fn main() -> Result<()> {
             setup::setup(Needs::Tests)?;
             interrupt::interrupt(seed.first().copied())
         }
-        ["machines"] => {
-            setup::setup_for_machines()?;
-            let filters = [
-                "ostree_machine::",
-                "life::",
-                "power::",
-                "dracut::",
-                "initramfs_tools::",
-            ];
-            check::virtual_machines(&filters, &[])
-        }
+        ["machines"] => machines::play(),
         ["demo"] => {
             setup::setup(Needs::Demo)?;
             demo::run_demo()

@@ -7,7 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::disk::succeed;
 use crate::need;
+
+/// Where unpacked kernels are kept, in the repository.
+const UNPACKED: &str = "target/kernels";
 
 /// A series of kernels the tests know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,10 +74,31 @@ impl GuestKernel {
         &self.release
     }
 
-    /// The bootable image.
-    pub fn image(&self) -> PathBuf {
-        self.directory
-            .join(format!("boot/vmlinuz-{}", self.release))
+    /// What QEMU starts. Where the kernel is packed with zstd that is the kernel itself, unpacked
+    /// once: a machine under emulation takes a second for that at each boot.
+    pub fn image(&self) -> Result<PathBuf> {
+        let packed = self
+            .directory
+            .join(format!("boot/vmlinuz-{}", self.release));
+        let directory = need::repository().join(UNPACKED);
+        let unpacked = directory.join(format!("vmlinux-{}", self.release));
+        if unpacked.exists() {
+            return Ok(unpacked);
+        }
+        let image = fs::read(&packed).with_context(|| format!("reading {}", packed.display()))?;
+        let Some(payload) = zstd_payload(&image) else {
+            return Ok(packed);
+        };
+        fs::create_dir_all(&directory)?;
+        // Others may do the same at the same time.
+        let work = tempfile::tempdir_in(&directory)?;
+        let (from, to) = (work.path().join("payload"), work.path().join("vmlinux"));
+        fs::write(&from, payload)?;
+        let mut unpack = Command::new("zstd");
+        unpack.args(["--decompress", "--quiet", "-o"]);
+        succeed(unpack.arg(&to).arg(&from)).context("unpacking the kernel")?;
+        fs::rename(&to, &unpacked).context("putting the unpacked kernel in place")?;
+        Ok(unpacked)
     }
 
     /// The directory `lib/modules/<release>`.
@@ -136,8 +161,57 @@ impl GuestKernel {
     }
 }
 
+/// The packed kernel in an x86 boot image, if it is packed with zstd.
+fn zstd_payload(image: &[u8]) -> Option<&[u8]> {
+    // boot.rst of Linux: the real-mode header, its fields and what they count from.
+    const HEADER: (usize, &[u8]) = (0x202, b"HdrS");
+    const SETUP_SECTORS_AT: usize = 0x1f1;
+    const PAYLOAD_OFFSET_AT: usize = 0x248;
+    const PAYLOAD_LENGTH_AT: usize = 0x24c;
+    const SECTOR_BYTES: usize = 512;
+    /// The build puts the unpacked size behind what the compressor made.
+    const SIZE_BYTES: usize = 4;
+    const ZSTD: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
+
+    let number = |at: usize| -> Option<usize> {
+        let bytes = image.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    if !image.get(HEADER.0..)?.starts_with(HEADER.1) {
+        return None;
+    }
+    let setup_bytes = (usize::from(*image.get(SETUP_SECTORS_AT)?) + 1) * SECTOR_BYTES;
+    let payload = image
+        .get(setup_bytes..)?
+        .get(number(PAYLOAD_OFFSET_AT)?..)?;
+    let packed_bytes = number(PAYLOAD_LENGTH_AT)?.checked_sub(SIZE_BYTES)?;
+    payload
+        .get(..packed_bytes)
+        .filter(|packed| packed.starts_with(ZSTD))
+}
+
 /// `kernel/fs/erofs/erofs.ko.xz` is `erofs`; dashes and underscores are the same.
 fn module_name(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payload_is_found_where_the_header_says_and_only_if_it_is_zstd() {
+        let mut image = vec![0; 0x600];
+        image[0x202..0x206].copy_from_slice(b"HdrS");
+        image[0x1f1] = 1;
+        image[0x248..0x24c].copy_from_slice(&16_u32.to_le_bytes());
+        image[0x24c..0x250].copy_from_slice(&12_u32.to_le_bytes());
+        assert_eq!(zstd_payload(&image), None);
+        image[0x410..0x414].copy_from_slice(&[0x28, 0xb5, 0x2f, 0xfd]);
+        assert_eq!(zstd_payload(&image), Some(&image[0x410..0x418]));
+        image[0x24c..0x250].copy_from_slice(&u32::MAX.to_le_bytes());
+        assert_eq!(zstd_payload(&image), None);
+        assert_eq!(zstd_payload(&image[..0x210]), None);
+    }
 }

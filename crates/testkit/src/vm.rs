@@ -42,7 +42,7 @@ pub struct Vm {
     processors: u32,
     disks: Vec<DiskUse>,
     stop_at: Vec<String>,
-    power_cut: Option<(String, Duration)>,
+    power_cut: Option<(String, Delay)>,
     echo: bool,
 }
 
@@ -50,12 +50,31 @@ pub struct Vm {
 #[derive(Clone, Debug)]
 enum Start {
     Kernel {
-        kernel: PathBuf,
+        kernel: GuestKernel,
         initramfs: Option<PathBuf>,
         cmdline: String,
     },
     /// Which looks for a boot loader on the disks, in their order.
     Firmware(Firmware),
+}
+
+/// How long after something a machine is killed.
+#[derive(Clone, Copy, Debug)]
+pub enum Delay {
+    /// This long.
+    Time(Duration),
+    /// This share of how long the machine had been running by then, in thousandths: what takes twice
+    /// as long where the machine is slow or busy is met at the same place.
+    OfUptime(u32),
+}
+
+impl Delay {
+    fn after(self, uptime: Duration) -> Duration {
+        match self {
+            Self::Time(time) => time,
+            Self::OfUptime(thousandths) => uptime * thousandths / 1000,
+        }
+    }
 }
 
 /// How a machine ended.
@@ -96,7 +115,7 @@ impl Vm {
     /// A machine with this kernel, 512 MiB of memory and nothing else.
     pub fn new(kernel: &GuestKernel) -> Self {
         Self::start(Start::Kernel {
-            kernel: kernel.image(),
+            kernel: kernel.clone(),
             initramfs: None,
             cmdline: "console=ttyS0 panic=-1 loglevel=5 no_timer_check".into(),
         })
@@ -197,7 +216,7 @@ impl Vm {
 
     /// Kills the machine some time after this text appears on its console.
     #[must_use]
-    pub fn cut_power(mut self, marker: &str, after: Duration) -> Self {
+    pub fn cut_power(mut self, marker: &str, after: Delay) -> Self {
         self.power_cut = Some((marker.to_owned(), after));
         self
     }
@@ -231,7 +250,7 @@ impl Vm {
             .context("QEMU's console is a pipe")?;
         let (sender, receiver) = channel();
         let reader = thread::spawn(move || forward(output, |chunk| sender.send(chunk).is_ok()));
-        let (mut console, end) = self.watch(&receiver, started + time_out);
+        let (mut console, end) = self.watch(&receiver, started, time_out);
         let status = match end {
             VmEnd::Ended => Some(machine.0.wait()?),
             VmEnd::Marker(_) | VmEnd::PowerCut | VmEnd::TimedOut => None,
@@ -256,7 +275,13 @@ impl Vm {
         })
     }
 
-    fn watch(&self, receiver: &Receiver<Vec<u8>>, deadline: Instant) -> (Vec<u8>, VmEnd) {
+    fn watch(
+        &self,
+        receiver: &Receiver<Vec<u8>>,
+        started: Instant,
+        time_out: Duration,
+    ) -> (Vec<u8>, VmEnd) {
+        let deadline = started + time_out;
         let mut console = Vec::new();
         let mut power_cut = None;
         loop {
@@ -285,7 +310,8 @@ impl Vm {
                 && power_cut.is_none()
                 && text.contains(marker)
             {
-                power_cut = Some((Instant::now() + *after).min(deadline));
+                let after = after.after(started.elapsed());
+                power_cut = Some((Instant::now() + after).min(deadline));
             }
         }
     }
@@ -341,7 +367,7 @@ impl Start {
                 initramfs,
                 cmdline,
             } => {
-                command.arg("-kernel").arg(kernel);
+                command.arg("-kernel").arg(kernel.image()?);
                 command.args(["-append", cmdline]);
                 if let Some(initramfs) = initramfs {
                     command.arg("-initrd").arg(initramfs);

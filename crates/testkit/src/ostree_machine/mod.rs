@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
 
-pub use power_cut::{Cache, PowerCut};
+pub use power_cut::{Cache, Moment, PowerCut, say_it_begins, say_it_has_ended};
 pub use profile::Profile;
-pub use steps::{BootReport, Facts, STEPS_DISK, STEPS_MARKER, Steps, VERSION_PATH};
+pub use steps::{BootReport, Facts, STEPS_DISK, Steps, VERSION_PATH};
 pub use vendor::{KEYSET_PATH, Vendor, Version};
 pub use write_log::Kept;
 

@@ -3,14 +3,31 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
 use super::write_log::{Kept, WriteLog};
-use super::{BOOT_TIME_OUT, OstreeMachine, ROOT_DISK, STEPS_MARKER};
+use super::{BOOT_TIME_OUT, OstreeMachine, ROOT_DISK};
 use crate::disk::succeed;
-use crate::vm::VmEnd;
+use crate::vm::{Delay, VmEnd};
+
+/// The lines of the console between which the power is to fail. They are written past the journal,
+/// which would write them later.
+const BEGINS: Line = Line("sealroot-guest:", "the operation begins");
+const ENDS: Line = Line("sealroot-guest:", "the operation has ended");
+
+/// A line in two words for a shell: a console that shows the command does not show the line.
+struct Line(&'static str, &'static str);
+
+impl Line {
+    fn text(&self) -> String {
+        format!("{} {}", self.0, self.1)
+    }
+
+    fn command(&self) -> String {
+        format!("echo {} '{}' > /dev/console", self.0, self.1)
+    }
+}
 
 /// What the disk had of what was written when the power failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,66 +43,87 @@ pub enum Cache {
 
 /// What became of a boot whose power was to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerCut {
-    /// It failed, with a disk that had no cache.
-    Failed,
-    /// It failed, and this was kept.
-    FailedWithCache(Kept),
-    /// The machine was off before.
+pub struct PowerCut {
+    /// When it failed.
+    pub moment: Moment,
+    /// What of the writes was kept, if the disk had a cache and the power failed.
+    pub kept: Option<Kept>,
+}
+
+/// When the power failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// During the operation.
+    During,
+    /// After it, before the machine was off.
+    After,
+    /// Not before the machine was off.
     TooLate,
 }
 
+/// The command that says on the console that the operation begins, for whatever runs it.
+pub fn say_it_begins() -> String {
+    BEGINS.command()
+}
+
+/// The command that says on the console that the operation has ended.
+pub fn say_it_has_ended() -> String {
+    ENDS.command()
+}
+
 impl OstreeMachine {
-    /// Boots the machine and kills it `after` its first step has begun.
+    /// Boots the machine and kills it some time after an operation, one of its steps, has begun.
     pub fn boot_and_cut_power(
         &self,
-        steps: &[&str],
-        after: Duration,
+        before: &[&str],
+        operation: &str,
+        after: Delay,
         cache: Cache,
     ) -> Result<PowerCut> {
+        let (begins, ends) = (say_it_begins(), say_it_has_ended());
+        let steps = [before, &[&begins, operation, &ends]].concat();
         let log = self.directory.path().join("writes");
-        let before = self.directory.path().join("disk-before");
+        let disk_before = self.directory.path().join("disk-before");
         let disk = self.disk.path();
-        let (vm, before) = match cache {
-            Cache::WrittenThrough => (self.vm(steps, |vm| vm.disk(ROOT_DISK, disk))?, None),
+        let (vm, disk_before) = match cache {
+            Cache::WrittenThrough => (self.vm(&steps, |vm| vm.disk(ROOT_DISK, disk))?, None),
             Cache::Lost { .. } => {
                 // QEMU takes a log that is there already.
                 fs::File::create(&log)?;
-                let before = self.disk.copy_to(&before)?;
-                let vm = self.vm(steps, |vm| vm.logged_disk(ROOT_DISK, disk, &log))?;
-                (vm, Some(before))
+                let disk_before = self.disk.copy_to(&disk_before)?;
+                let vm = self.vm(&steps, |vm| vm.logged_disk(ROOT_DISK, disk, &log))?;
+                (vm, Some(disk_before))
             }
         };
-        let vm = vm.cut_power(STEPS_MARKER, after);
-        let outcome = vm.run(BOOT_TIME_OUT)?;
-        match outcome.end {
-            VmEnd::PowerCut | VmEnd::Ended => {}
-            VmEnd::Marker(_) | VmEnd::TimedOut => bail!(
-                "the machine came to no step in {:?}; its console:\n{}",
+        let outcome = vm.cut_power(&BEGINS.text(), after).run(BOOT_TIME_OUT)?;
+        let moment = match outcome.end {
+            VmEnd::PowerCut if outcome.console.contains(&ENDS.text()) => Moment::After,
+            VmEnd::PowerCut => Moment::During,
+            VmEnd::Ended if outcome.console.contains(&BEGINS.text()) => Moment::TooLate,
+            VmEnd::Ended | VmEnd::Marker(_) | VmEnd::TimedOut => bail!(
+                "the machine did not come to {operation:?} in {:?}; its console:\n{}",
                 outcome.wall,
                 outcome.console_tail(40)
             ),
-        }
-        let has_failed = outcome.end == VmEnd::PowerCut;
-        let (Some(before), Cache::Lost { seed }) = (before, cache) else {
-            return Ok(if has_failed {
-                PowerCut::Failed
-            } else {
-                PowerCut::TooLate
-            });
+        };
+        let (Some(disk_before), Cache::Lost { seed }) = (disk_before, cache) else {
+            return Ok(PowerCut { moment, kept: None });
         };
         let writes = WriteLog::read(&log)?;
-        if !has_failed {
-            writes.replay(&before, || true)?;
+        if moment == Moment::TooLate {
+            writes.replay(&disk_before, || true)?;
             // Nothing that the log tells later is worth anything if it does not tell this.
-            succeed(Command::new("cmp").arg(before.path()).arg(disk))
+            succeed(Command::new("cmp").arg(disk_before.path()).arg(disk))
                 .context("comparing the log of a machine's writes with its disk")?;
-            return Ok(PowerCut::TooLate);
+            return Ok(PowerCut { moment, kept: None });
         }
         let mut chance = Chance(seed);
-        let kept = writes.replay(&before, || chance.is_kept())?;
-        fs::rename(before.path(), disk).context("putting the disk in place")?;
-        Ok(PowerCut::FailedWithCache(kept))
+        let kept = writes.replay(&disk_before, || chance.is_kept())?;
+        fs::rename(disk_before.path(), disk).context("putting the disk in place")?;
+        Ok(PowerCut {
+            moment,
+            kept: Some(kept),
+        })
     }
 }
 

@@ -15,9 +15,6 @@ pub const STEPS_DISK: &str = "steps";
 /// The length of that disk.
 const STEPS_DISK_BYTES: usize = 1 << 20;
 
-/// The line of the console that shows that the steps begin.
-pub const STEPS_MARKER: &str = "sealroot-guest: the steps begin";
-
 /// Where the OS says which release it is.
 pub const VERSION_PATH: &str = "/usr/lib/ostree-os/version";
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use sealroot_testkit::ostree_machine::{
-    BootReport, COPY_BOOT_FILES, Cache, MOUNT_VENDOR, OstreeMachine, PowerCut, Profile, Vendor,
+    BootReport, COPY_BOOT_FILES, Cache, MOUNT_VENDOR, Moment, OstreeMachine, Profile, Vendor,
     Version,
 };
+use sealroot_testkit::vm::Delay;
 
 /// Leaves something in `/etc` and `/var`, and has OSTree deploy the second release.
 const UPDATE: [&str; 6] = [
@@ -115,7 +116,7 @@ fn check(booted: &BootReport, version: Version) -> Result<()> {
 #[test]
 #[ignore = "takes long: cargo xtask machines"]
 fn nightly_the_power_fails_while_ostree_deploys() -> Result<()> {
-    const DEPLOY: [&str; 1] = ["ostree admin deploy vendor:os/v2"];
+    const DEPLOY: &str = "ostree admin deploy vendor:os/v2";
     let Some(vendor) = vendor()? else {
         return Ok(());
     };
@@ -125,17 +126,17 @@ fn nightly_the_power_fails_while_ostree_deploys() -> Result<()> {
     machine.boot(&[MOUNT_VENDOR, "ostree pull vendor os/v2"])?;
 
     let whole = machine.copy()?;
-    let never = Duration::from_secs(3600);
-    let end = whole.boot_and_cut_power(&DEPLOY, never, Cache::Lost { seed: 0 })?;
-    ensure!(end == PowerCut::TooLate, "{end:?}");
+    let never = Delay::Time(Duration::from_secs(3600));
+    let end = whole.boot_and_cut_power(&[], DEPLOY, never, Cache::Lost { seed: 0 })?;
+    ensure!(end.moment == Moment::TooLate, "{end:?}");
     let booted = whole.boot(&["true"])?;
     ensure!(booted.facts.version == Version::V2.name(), "{booted:#?}");
 
     for (seed, milliseconds) in [(1, 300), (2, 1500), (3, 4000)] {
         for cache in [Cache::WrittenThrough, Cache::Lost { seed }] {
             let machine = machine.copy()?;
-            let after = Duration::from_millis(milliseconds);
-            let end = machine.boot_and_cut_power(&DEPLOY, after, cache)?;
+            let after = Delay::Time(Duration::from_millis(milliseconds));
+            let end = machine.boot_and_cut_power(&[], DEPLOY, after, cache)?;
             let booted = machine.boot(&["ostree fsck --quiet"])?;
             let version = &booted.facts.version;
             println!("{cache:?}, {after:?}: {end:?}, then release {version}");

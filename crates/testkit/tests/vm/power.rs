@@ -4,12 +4,13 @@
 //! where it would have ended.
 //!
 //! Ten moments for each operation, each with both kinds of disks; `SEALROOT_POWER_CUTS` chooses
-//! another number.
+//! another number. Each operation once, with one kind of disk, is part of the short lives.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sealroot_testkit::ostree_machine::{Cache, MOUNT_VENDOR, OstreeMachine, Profile, Version};
+use sealroot_testkit::vm::Delay;
 
 use super::ostree_machine::vendor;
 
@@ -26,15 +27,16 @@ struct Operation {
     boots: &'static [Version],
 }
 
-const ADOPT: &str = "sealroot adopt";
-const CHECK: &str = "sealroot check --full";
-const FSCK: &str = "ostree --repo=/sysroot/ostree/repo fsck --quiet";
+pub(super) const ADOPT: &str = "sealroot adopt";
+pub(super) const CHECK: &str = "sealroot check --full";
+/// OSTree's own word that its repository is whole.
+pub(super) const FSCK: &str = "ostree --repo=/sysroot/ostree/repo fsck --quiet";
 const UPDATE: &str = "mkdir -p /run/vendor && (mountpoint -q /run/vendor || \
                       mount -o ro LABEL=vendor /run/vendor) && \
                       sealroot adopt --pull vendor:os/v2";
-const UPDATE_COUNTED: &str = "sealroot adopt --pull vendor:os/v2 --tries 3";
-const PRUNE: &str = "sealroot prune && sealroot prune";
-const REVERT: &str = "sealroot revert --yes";
+pub(super) const UPDATE_COUNTED: &str = "sealroot adopt --pull vendor:os/v2 --tries 3";
+pub(super) const PRUNE: &str = "sealroot prune && sealroot prune";
+pub(super) const REVERT: &str = "sealroot revert --yes";
 
 #[test]
 #[ignore = "takes long: cargo xtask machines"]
@@ -154,7 +156,8 @@ fn one(
     after: Duration,
     cache: Cache,
 ) -> Result<()> {
-    let end = machine.boot_and_cut_power(&[operation.command], after, cache)?;
+    let delay = Delay::Time(after);
+    let end = machine.boot_and_cut_power(&[], operation.command, delay, cache)?;
     let mut steps = vec![operation.command];
     steps.extend(operation.after);
     let repeated = machine.boot(&steps)?;

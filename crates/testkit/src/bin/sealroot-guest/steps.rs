@@ -4,9 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use sealroot_testkit::ostree_machine::{
-    BootReport, Facts, STEPS_DISK, STEPS_MARKER, Steps, VERSION_PATH,
-};
+use sealroot_testkit::ostree_machine::{BootReport, Facts, STEPS_DISK, Steps, VERSION_PATH};
 
 use crate::{machine, worker};
 
@@ -15,7 +13,6 @@ pub(crate) fn run() -> Result<()> {
     let text = fs::read(disk).context("reading the steps")?;
     let steps: Steps = serde_json::from_slice(&text).context("parsing the steps")?;
     let facts = facts()?;
-    println!("{STEPS_MARKER}");
     let report = BootReport {
         facts,
         commands: worker::run_job(&steps.job),

@@ -2,8 +2,11 @@
 //! The life of a machine: OSTree runs on it, sealroot takes it over, it is updated, rolled back,
 //! cleaned up, and given back to OSTree.
 //!
-//! A short life of the first kind of machine is part of every run, the others are lived by
+//! Short lives of each kind of machine are part of every run, whole ones are lived by
 //! `cargo xtask machines`.
+
+mod long;
+mod short;
 
 use anyhow::{Context, Result, ensure};
 use sealroot_testkit::ostree_machine::{
@@ -12,6 +15,7 @@ use sealroot_testkit::ostree_machine::{
 use serde_json::Value;
 
 use super::ostree_machine::vendor;
+use super::power::{CHECK as CHECK_ALL, FSCK};
 
 /// What belongs to the machine: a file of its own in `/etc`, one that is changed, a user, data.
 const OWN: &str = "echo mine > /etc/mine && echo 'own = 1' >> /etc/ostree-os.conf && \
@@ -21,129 +25,10 @@ const OWN: &str = "echo mine > /etc/mine && echo 'own = 1' >> /etc/ostree-os.con
 const IS_THERE: &str = "grep -qx mine /etc/mine && grep -qx 'own = 1' /etc/ostree-os.conf && \
                         id visitor && grep -qx data /var/data";
 
-/// OSTree's own word that its repository is whole.
-const FSCK: &str = "ostree --repo=/sysroot/ostree/repo fsck --quiet";
-
 /// That what changed after an update was staged is in it as well.
 const LATE: &str = "grep -qx late /etc/late";
 
 const CHECK: &str = "sealroot check";
-
-#[test]
-#[ignore = "boots virtual machines: cargo xtask vm"]
-fn a_machine_is_taken_over_updated_and_given_back() -> Result<()> {
-    let Some(machine) = Life::begin(Profile::Ext4)? else {
-        return Ok(());
-    };
-    machine.is_taken_over()?;
-    machine.is_updated_when_it_goes_down(Version::V1, Version::V2)?;
-    machine.is_given_back(Version::V2)
-}
-
-#[test]
-#[ignore = "takes long: cargo xtask machines"]
-fn nightly_an_ext4_machine() -> Result<()> {
-    whole_life(Profile::Ext4)
-}
-
-#[test]
-#[ignore = "takes long: cargo xtask machines"]
-fn nightly_a_btrfs_machine() -> Result<()> {
-    whole_life(Profile::Btrfs)
-}
-
-#[test]
-#[ignore = "takes long: cargo xtask machines"]
-fn nightly_a_machine_with_a_boot_partition() -> Result<()> {
-    whole_life(Profile::SeparateBoot)
-}
-
-#[test]
-#[ignore = "takes long: cargo xtask machines"]
-fn nightly_a_machine_with_systemd_boot() -> Result<()> {
-    whole_life(Profile::SystemdBoot)
-}
-
-#[test]
-#[ignore = "takes long: cargo xtask machines"]
-fn nightly_a_machine_with_a_bare_user_repository() -> Result<()> {
-    whole_life(Profile::BareUser)
-}
-
-/// The step that serves what the vendor has published, as any web server would.
-const SERVE: &str = "setsid sealroot-guest serve /run/vendor/www 8080 > /dev/null 2>&1 &";
-
-#[test]
-#[ignore = "takes long: cargo xtask machines"]
-fn nightly_a_machine_is_upgraded_over_http() -> Result<()> {
-    let Some(life) = Life::begin(Profile::Ext4)? else {
-        return Ok(());
-    };
-    life.is_taken_over()?;
-    let place = tempfile::tempdir()?;
-    let published = life.vendor.publish(&place.path().join("published"))?;
-    let life = Life {
-        machine: life.machine.with_vendor_disk(published),
-        ..life
-    };
-    let add = "sealroot remote add vendor http://127.0.0.1:8080 --os debian --stream stable";
-    let booted = life.machine.boot(&[
-        IS_THERE,
-        MOUNT_VENDOR,
-        SERVE,
-        add,
-        "sealroot --json pull --index 2",
-        "sealroot upgrade --index 2",
-        FSCK,
-    ])?;
-    life.runs(&booted, Version::V1)?;
-    ensure!(deltas(&json(&booted, 4)?) == [(1, 2)], "{booted:#?}");
-
-    // The newest, past a release that the machine never had.
-    let booted = life.machine.boot(&[
-        IS_THERE,
-        MOUNT_VENDOR,
-        SERVE,
-        "sealroot --json pull",
-        "sealroot upgrade",
-        CHECK,
-    ])?;
-    life.runs(&booted, Version::V2)?;
-    ensure!(
-        deltas(&json(&booted, 3)?) == [(2, 3), (3, 4)],
-        "{booted:#?}"
-    );
-
-    let booted = life
-        .machine
-        .boot(&[IS_THERE, "sealroot verify --booted", "sealroot rollback"])?;
-    life.runs(&booted, Version::V4)?;
-    let booted = life
-        .machine
-        .boot(&[IS_THERE, "sealroot check --full", FSCK])?;
-    life.runs(&booted, Version::V2)
-}
-
-/// The releases that the steps of a `pull` led from and to; a step that was no delta came from 0.
-fn deltas(pulled: &Value) -> Vec<(u64, u64)> {
-    let steps = pulled["steps"].as_array().into_iter().flatten();
-    let number = |step: &Value, key: &str| step[key].as_u64().unwrap_or_default();
-    steps
-        .map(|step| (number(step, "from"), number(step, "to")))
-        .collect()
-}
-
-fn whole_life(profile: Profile) -> Result<()> {
-    let Some(machine) = Life::begin(profile)? else {
-        return Ok(());
-    };
-    machine.is_taken_over()?;
-    machine.is_updated_when_it_goes_down(Version::V1, Version::V2)?;
-    machine.is_updated(Version::V2, Version::V3)?;
-    machine.is_rolled_back(Version::V3, Version::V2)?;
-    machine.is_cleaned_up()?;
-    machine.is_given_back(Version::V2)
-}
 
 struct Life {
     machine: OstreeMachine,
@@ -174,7 +59,7 @@ impl Life {
             FSCK,
             CHECK,
         ])?;
-        runs_under_ostree(&booted, Version::V1)?;
+        self.runs_under_ostree(&booted, Version::V1)?;
         let adopted = json(&booted, 2)?;
         let done = &adopted["done"];
         ensure!(done["linked_objects"].as_u64() > Some(0), "{adopted}");
@@ -272,7 +157,7 @@ impl Life {
             "sealroot prune",
             "sealroot prune",
             "sealroot --json status",
-            "sealroot check --full",
+            CHECK_ALL,
             FSCK,
         ])?;
         let status = json(&booted, 4)?;
@@ -280,14 +165,24 @@ impl Life {
         Ok(())
     }
 
-    /// The way back: first what boots, then, when OSTree runs, all that was sealroot's.
+    /// The way back.
     fn is_given_back(&self, from: Version) -> Result<()> {
-        let booted = self
-            .machine
-            .boot(&["sealroot --json revert --yes", IS_THERE, LATE])?;
+        self.lets_ostree_boot(from, &[IS_THERE, LATE])?;
+        self.forgets_sealroot()
+    }
+
+    /// Its first half: what boots.
+    fn lets_ostree_boot(&self, from: Version, after: &[&str]) -> Result<()> {
+        let revert = ["sealroot --json revert --yes"];
+        let booted = self.machine.boot(&[&revert, after].concat())?;
         self.runs(&booted, from)?;
         let reverted = json(&booted, 0)?;
         ensure!(reverted["is_store_in_use"] == true, "{reverted}");
+        Ok(())
+    }
+
+    /// Its second half: OSTree runs, and all that was sealroot's goes.
+    fn forgets_sealroot(&self) -> Result<()> {
         let booted = self.machine.boot(&[
             "sealroot --json revert --yes",
             "test ! -e /sysroot/ostree/verity",
@@ -296,33 +191,36 @@ impl Life {
             "grep -qx data /var/data",
             COPY_BOOT_FILES,
         ])?;
-        runs_under_ostree(&booted, Version::V1)
+        self.runs_under_ostree(&booted, Version::V1)
     }
 
     /// A release of ours runs, with all its services.
     fn runs(&self, booted: &BootReport, version: Version) -> Result<()> {
+        ensure!(booted.facts.booted.is_some(), "{booted:#?}");
+        self.is_up(booted, &[version])
+    }
+
+    /// One of these releases runs, sealed or under OSTree, with all its services.
+    fn is_up(&self, booted: &BootReport, versions: &[Version]) -> Result<()> {
         let facts = &booted.facts;
+        let under = facts.booted.as_ref().map_or("OSTree's", |_| "sealed");
+        let steps: Vec<u64> = (booted.commands.iter())
+            .map(|done| done.milliseconds)
+            .collect();
         println!(
-            "{:?}: release {} after {} s: {}",
+            "{:?}: {under} release {} after {} s; steps of {steps:?} ms: {}",
             self.profile, facts.version, facts.uptime_seconds, facts.cmdline
         );
-        ensure!(facts.booted.is_some(), "{booted:#?}");
-        ensure!(facts.version == version.name(), "{booted:#?}");
+        let mut names = versions.iter().map(|version| version.name());
+        ensure!(names.any(|name| name == facts.version), "{booted:#?}");
         ensure!(facts.failed_units.is_empty(), "{booted:#?}");
         Ok(())
     }
-}
 
-fn runs_under_ostree(booted: &BootReport, version: Version) -> Result<()> {
-    let facts = &booted.facts;
-    println!(
-        "OSTree's release {} after {} s: {}",
-        facts.version, facts.uptime_seconds, facts.cmdline
-    );
-    ensure!(facts.booted.is_none(), "{booted:#?}");
-    ensure!(facts.version == version.name(), "{booted:#?}");
-    ensure!(facts.failed_units.is_empty(), "{booted:#?}");
-    Ok(())
+    fn runs_under_ostree(&self, booted: &BootReport, version: Version) -> Result<()> {
+        ensure!(booted.facts.booted.is_none(), "{booted:#?}");
+        self.is_up(booted, &[version])
+    }
 }
 
 fn json(booted: &BootReport, step: usize) -> Result<Value> {
