@@ -29,7 +29,8 @@ fn nightly_the_page_on_adoption_is_followed() -> Result<()> {
     };
     let text = page()?;
     let (way, _) = text.split_once(OTHER_WAY).context("another way")?;
-    let boots = boots(way, &[("REMOTE:REF", "vendor:os/v2")]);
+    let first = vendor.commit(Version::V1)?;
+    let boots = boots(way, &[("REMOTE:REF", "vendor:os/v2"), ("COMMIT", &*first)]);
     // Adopt; update; go back to the release before; give back; clear away.
     let runs: Vec<BootReport> = follow(&machine, &boots)?;
     let found: Vec<_> = runs
