@@ -19,8 +19,9 @@ const PLACE_BYTES: i64 = 4;
 
 /// Adjusts where symbols are, and how much belongs to them.
 pub(super) fn adjust_symbols(object: &mut [u8], elf: &Elf, moves: &Moves) {
+    let starts = Starts::of(elf, moves);
     for entry in elf.of_kind(SYMBOLS).flat_map(entries) {
-        let Some((kind, section)) = symbol(object, elf, entry) else {
+        let Some((kind, number, section)) = symbol(object, elf, entry) else {
             continue;
         };
         if kind == SECTION {
@@ -33,9 +34,7 @@ pub(super) fn adjust_symbols(object: &mut [u8], elf: &Elf, moves: &Moves) {
         let Some(start) = place(section, value) else {
             continue;
         };
-        let moved = moves
-            .shift(start)
-            .wrapping_sub(moves.shift_of_start(&section.range));
+        let moved = moves.shift(start).wrapping_sub(starts.shift(number));
         put(object, at, value.wrapping_add_signed(moved).to_le_bytes());
         let last = size.checked_sub(1).and_then(|last| value.checked_add(last));
         if let Some(last) = last.and_then(|last| place(section, last)) {
@@ -52,15 +51,7 @@ pub(super) fn adjust_symbols(object: &mut [u8], elf: &Elf, moves: &Moves) {
 /// Adjusts which places relocations change, which symbols they name, and, where these stand for sections,
 /// what they add.
 pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
-    let starts: Vec<_> = elf
-        .sections
-        .iter()
-        .map(|section| moves.shift_of_start(&section.range))
-        .collect();
-    let start = |number: u32| {
-        let index = usize::try_from(number).unwrap_or(usize::MAX);
-        starts.get(index).copied().unwrap_or(0)
-    };
+    let starts = Starts::of(elf, moves);
     for relocations in elf.of_kind(RELOCATIONS) {
         let (target, table) = (relocations.info, relocations.link);
         let target_section = elf.section(target);
@@ -71,7 +62,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
                 continue;
             };
             if let Some(place) = target_section.and_then(|section| place(section, offset)) {
-                let moved = moves.shift(place).wrapping_sub(start(target));
+                let moved = moves.shift(place).wrapping_sub(starts.shift(target));
                 put(
                     object,
                     entry,
@@ -86,7 +77,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
             let Some(named) = named else {
                 continue;
             };
-            let moved = moves.shift(named).wrapping_sub(start(table));
+            let moved = moves.shift(named).wrapping_sub(starts.shift(table));
             let entries = moved / SIGNED_ENTRY_BYTES;
             let by = i32::try_from(entries).unwrap_or(0);
             put(
@@ -94,7 +85,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
                 symbol_at,
                 number.wrapping_add_signed(by).to_le_bytes(),
             );
-            let Some((SECTION, section)) = symbol(object, elf, named) else {
+            let Some((SECTION, number, section)) = symbol(object, elf, named) else {
                 continue;
             };
             let kind = u32_at(object, kind_at).unwrap_or(0);
@@ -103,8 +94,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
             let added = array_at(object, added_at).map_or(0, i64::from_le_bytes);
             let meant = u64::try_from(added.wrapping_add(behind)).ok();
             if let Some(place) = meant.and_then(|meant| place(section, meant)) {
-                let of_section = u16_at(object, named.saturating_add(6)).unwrap_or(0);
-                let moved = moves.shift(place).wrapping_sub(start(of_section.into()));
+                let moved = moves.shift(place).wrapping_sub(starts.shift(number));
                 put(object, added_at, added.wrapping_add(moved).to_le_bytes());
             }
         }
@@ -117,11 +107,31 @@ fn entries(section: &Section) -> impl Iterator<Item = usize> + use<> {
     section.range.clone().step_by(ENTRY_BYTES).take(count)
 }
 
-/// The type of a symbol, and the section in which it is.
-fn symbol<'e>(object: &[u8], elf: &'e Elf, entry: usize) -> Option<(u8, &'e Section)> {
+/// The type of a symbol, and the section in which it is, with its number.
+fn symbol<'e>(object: &[u8], elf: &'e Elf, entry: usize) -> Option<(u8, u32, &'e Section)> {
     let [kind] = array_at(object, entry.checked_add(4)?)?;
-    let number = u16_at(object, entry.checked_add(6)?)?;
-    Some((kind & 0xf, elf.section(number.into())?))
+    let number = u16_at(object, entry.checked_add(6)?)?.into();
+    Some((kind & 0xf, number, elf.section(number)?))
+}
+
+/// How far the beginning of each section has moved.
+struct Starts(Vec<i64>);
+
+impl Starts {
+    fn of(elf: &Elf, moves: &Moves) -> Self {
+        let sections = elf.sections.iter();
+        Self(
+            sections
+                .map(|section| moves.shift_of_start(&section.range))
+                .collect(),
+        )
+    }
+
+    /// That of the section of this number; 0 if there is none.
+    fn shift(&self, number: u32) -> i64 {
+        let index = usize::try_from(number).unwrap_or(usize::MAX);
+        self.0.get(index).copied().unwrap_or(0)
+    }
 }
 
 /// Where in the object an offset into a section is; its end counts as well.

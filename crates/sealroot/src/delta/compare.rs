@@ -198,11 +198,7 @@ impl Compared {
         };
         let mut covers = covers(&old[..old_choices], &new[..new_choices]);
         let of_choices = self::covers(&old[old_choices..], &new[new_choices..]);
-        covers.extend(of_choices.into_iter().map(|cover| Cover {
-            old: cover.old + old_choices,
-            new: cover.new + new_choices,
-            ..cover
-        }));
+        covers.extend(counted_from(of_choices, old_choices, new_choices));
         let covered: usize = covers.iter().map(|cover| cover.len_bytes).sum();
         Ok((covered >= new.len() / 2).then(|| Self {
             pieces: pieces(0..new.len(), &covers, None),
@@ -230,18 +226,11 @@ impl Compared {
                 Stage::Symbols | Stage::Relocations => Tolerance::STRICT,
             };
             let bytes = &old.bytes()[old_range.clone()];
-            let mut covers = find_covers(bytes, &new[range.clone()], tolerance);
-            for cover in &mut covers {
-                cover.old += old_range.start;
-                cover.new += range.start;
-            }
+            let covers = find_covers(bytes, &new[range.clone()], tolerance);
+            let covers: Vec<_> = counted_from(covers, old_range.start, range.start).collect();
             for piece in pieces(range, &covers, Some(stage)) {
-                for cover in &piece.covers {
-                    old.note(Cover {
-                        new: cover.new + piece.range.start,
-                        ..*cover
-                    });
-                }
+                let noted = piece.covers.iter().copied();
+                counted_from(noted, 0, piece.range.start).for_each(|cover| old.note(cover));
                 all.push(piece);
             }
         }
@@ -346,13 +335,22 @@ fn covers(old: &[u8], new: &[u8]) -> Vec<Cover> {
         let end = old.len().min(at + WINDOW_BYTES);
         let old = old.get(at..end).unwrap_or_default();
         let found = find_covers(old, new, Tolerance::USUAL);
-        covers.extend(found.into_iter().map(|cover| Cover {
-            old: cover.old + at,
-            new: cover.new + at,
-            ..cover
-        }));
+        covers.extend(counted_from(found, at, at));
     }
     covers
+}
+
+/// Covers of pieces that begin at these places, counted from the beginning of the whole.
+fn counted_from(
+    covers: impl IntoIterator<Item = Cover>,
+    old: usize,
+    new: usize,
+) -> impl Iterator<Item = Cover> {
+    covers.into_iter().map(move |cover| Cover {
+        old: cover.old + old,
+        new: cover.new + new,
+        ..cover
+    })
 }
 
 /// A range of the new byte string in pieces of at most [`PART_BYTES`], with what of the covers lies in each.

@@ -6,7 +6,7 @@ use sealroot_delta::{Cover, GroupWriter};
 use sha2::{Digest as _, Sha256};
 
 use crate::module::{Module, Relocation, Symbol, btf};
-use crate::support::{Files, Place, Released, bytes};
+use crate::support::{ENTRY, Files, Place, TABLE, Update, bytes};
 
 /// A module whose text, symbols and relocations have a function that was inserted into it, or not; the
 /// types that it refers to have the numbers of the old kernel or of the new one.
@@ -103,34 +103,20 @@ const fn part(base: u32, stage: u32) -> Part {
     }
 }
 
-/// A delta from a release with one module to one with another, whose object comes in three parts.
-struct Update {
-    device: Place,
-    old: Released,
-    new: Released,
-    delta: Vec<u8>,
+/// An update of one module.
+struct OfModule {
+    update: Update,
     object: Vec<u8>,
 }
 
-const TABLE: usize = 16 + 2 * 32 + 4 + 8 + 4;
-const ENTRY: usize = 40;
-
-impl Update {
+impl OfModule {
     fn new() -> Self {
-        let (vendor, device) = (Place::new(), Place::new());
         let files = |is_new| {
             let other = b"no object file\n".repeat(400);
             Files::from([("usr/b.ko", module(1, is_new)), ("usr/a", other)])
         };
-        let old = device.build(&files(false));
-        let from = vendor.build(&files(false));
-        let new = vendor.build(&files(true));
-        let (delta, _) = vendor.delta(&from, &new);
         Self {
-            device,
-            old,
-            new,
-            delta,
+            update: Update::between(&files(false), &files(true)),
             object: module(1, true),
         }
     }
@@ -157,22 +143,22 @@ impl Update {
         }
         group.extend(patches.finish());
 
-        let field = |at: usize| {
-            let bytes = self.delta[at..at + 4].try_into().expect("four bytes");
-            u32::from_le_bytes(bytes) as usize
-        };
-        let of_pack = TABLE + 2 * ENTRY..TABLE + 2 * ENTRY + field(TABLE);
+        let Update {
+            device,
+            old,
+            new,
+            delta: right,
+        } = &self.update;
+        let of_pack = TABLE + 2 * ENTRY..TABLE + 2 * ENTRY + self.update.field(TABLE);
         let encoded = stored(&group);
-        let mut delta = self.delta[..TABLE + ENTRY].to_vec();
+        let mut delta = right[..TABLE + ENTRY].to_vec();
         for len in [encoded.len(), group.len()] {
             delta.extend(u32::try_from(len).expect("small").to_le_bytes());
         }
         delta.extend(Sha256::digest(&encoded));
-        delta.extend(&self.delta[of_pack]);
+        delta.extend(&right[of_pack]);
         delta.extend(encoded);
-        self.device
-            .apply(&self.old, &self.new.statement, &delta)
-            .map(drop)
+        device.apply(old, &new.statement, &delta).map(drop)
     }
 }
 
@@ -196,7 +182,8 @@ fn stages_come_in_their_order_and_of_one_object_file() {
     const NO_MODULE: u32 = 2;
     const MODULE: u32 = 3;
     const NOTHING: u32 = u32::MAX;
-    let update = Update::new();
+    let of_module = OfModule::new();
+    let Update { device, new, .. } = &of_module.update;
     let opened = Part {
         opened_bytes: 10_000,
         ..part(MODULE, 1)
@@ -214,14 +201,14 @@ fn stages_come_in_their_order_and_of_one_object_file() {
         [opened, part(MODULE, 2), part(MODULE, 3)],
     ] {
         let numbers: Vec<_> = parts.iter().map(|part| (part.base, part.stage)).collect();
-        let error = update.with(&parts).expect_err("another order");
+        let error = of_module.with(&parts).expect_err("another order");
         let is_told = matches!(error, DeltaError::Invalid { .. });
         assert!(is_told, "{numbers:?}: {error}");
     }
-    assert!(!update.device.has_pack(&update.new.statement.pack_digest));
+    assert!(!device.has_pack(&new.statement.pack_digest));
     for stages in [[1, 2, 3], [1, 1, 1], [3, 3, 3], [0, 0, 0]] {
-        let made = update.with(&stages.map(|stage| part(MODULE, stage)));
+        let made = of_module.with(&stages.map(|stage| part(MODULE, stage)));
         made.unwrap_or_else(|error| panic!("{stages:?}: {error}"));
     }
-    update.device.assert_has(&update.new.statement);
+    device.assert_has(&new.statement);
 }

@@ -5,35 +5,19 @@ use sealroot::check::{self, Depth, Severity};
 use sealroot::delta::DeltaError;
 use sealroot::monitor::Silent;
 
-use crate::support::{Files, Place, Released, bytes};
+use crate::support::{ENTRY, Files, TABLE, Update, bytes};
 
-struct Update {
-    device: Place,
-    old: Released,
-    new: Released,
-    delta: Vec<u8>,
+fn update() -> Update {
+    let files = |content: Vec<u8>| {
+        Files::from([("usr/bin/one", content), ("usr/small", b"small\n".to_vec())])
+    };
+    let content = bytes(1, 20_000);
+    let mut changed = content.clone();
+    changed.splice(9000..9003, *b"other");
+    Update::between(&files(content), &files(changed))
 }
 
 impl Update {
-    fn new() -> Self {
-        let (vendor, device) = (Place::new(), Place::new());
-        let files = |content: Vec<u8>| {
-            Files::from([("usr/bin/one", content), ("usr/small", b"small\n".to_vec())])
-        };
-        let mut content = bytes(1, 20_000);
-        let old = device.build(&files(content.clone()));
-        let from = vendor.build(&files(content.clone()));
-        content.splice(9000..9003, *b"other");
-        let new = vendor.build(&files(content));
-        let (delta, _) = vendor.delta(&from, &new);
-        Self {
-            device,
-            old,
-            new,
-            delta,
-        }
-    }
-
     fn refused(&self, delta: &[u8], when: &str) -> DeltaError {
         let error = self.device.apply(&self.old, &self.new.statement, delta);
         let error = error.expect_err(when);
@@ -59,7 +43,7 @@ impl Update {
 // Rules: D1, D2
 #[test]
 fn every_changed_byte_and_every_end_is_refused() {
-    let update = Update::new();
+    let update = update();
     for at in 0..update.delta.len() {
         let mut delta = update.delta.clone();
         delta[at] ^= 1 << (at % 8);
@@ -80,7 +64,7 @@ fn every_changed_byte_and_every_end_is_refused() {
 // Rules: D8
 #[test]
 fn a_delta_of_other_releases_says_so() {
-    let update = Update::new();
+    let update = update();
     let other = update
         .device
         .build(&Files::from([("usr/other", b"other".to_vec())]));
@@ -99,17 +83,18 @@ fn a_delta_of_other_releases_says_so() {
 // Rules: D3
 #[test]
 fn groups_that_are_missing_or_too_many_are_refused() {
-    const COUNT: usize = 16 + 2 * 32 + 4 + 8;
-    const TABLE: usize = COUNT + 4;
-    const ENTRY: usize = 40;
-    let update = Update::new();
+    const COUNT: usize = TABLE - 4;
+    let update = update();
     let delta = &update.delta;
-    let field = |at: usize| u32::from_le_bytes(delta[at..at + 4].try_into().expect("four bytes"));
-    assert_eq!(field(COUNT), 2, "one for the pack, one for the objects");
+    assert_eq!(
+        update.field(COUNT),
+        2,
+        "one for the pack, one for the objects"
+    );
     let entries = [TABLE, TABLE + ENTRY];
     let first = TABLE + 2 * ENTRY;
-    let second = first + field(entries[0]) as usize;
-    assert_eq!(delta.len(), second + field(entries[1]) as usize);
+    let second = first + update.field(entries[0]);
+    assert_eq!(delta.len(), second + update.field(entries[1]));
     let groups = [&delta[first..second], &delta[second..]];
     let with = |numbers: &[usize]| {
         let mut with = delta[..COUNT].to_vec();
@@ -142,7 +127,7 @@ fn groups_that_are_missing_or_too_many_are_refused() {
 // Rules: D8, D9
 #[test]
 fn what_comes_out_must_be_what_was_signed() {
-    let update = Update::new();
+    let update = update();
     let mut statement = update.new.statement.clone();
     statement.tree_digest = update.old.statement.tree_digest;
     let error = update

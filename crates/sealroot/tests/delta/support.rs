@@ -40,6 +40,40 @@ impl Released {
     }
 }
 
+/// Where the table of groups begins in a delta, and the length of an entry of it.
+pub(crate) const TABLE: usize = 16 + 2 * 32 + 4 + 8 + 4;
+pub(crate) const ENTRY: usize = 40;
+
+/// A device with an old release, and the delta to the new one.
+pub(crate) struct Update {
+    pub(crate) device: Place,
+    pub(crate) old: Released,
+    pub(crate) new: Released,
+    pub(crate) delta: Vec<u8>,
+}
+
+impl Update {
+    /// Between releases of these files.
+    pub(crate) fn between(old: &Files, new: &Files) -> Self {
+        let (vendor, device) = (Place::new(), Place::new());
+        let installed = device.build(old);
+        let (from, new) = (vendor.build(old), vendor.build(new));
+        let (delta, _) = vendor.delta(&from, &new);
+        Self {
+            device,
+            old: installed,
+            new,
+            delta,
+        }
+    }
+
+    /// A number of the delta's head.
+    pub(crate) fn field(&self, at: usize) -> usize {
+        let bytes = self.delta[at..at + 4].try_into().expect("four bytes");
+        u32::from_le_bytes(bytes) as usize
+    }
+}
+
 pub(crate) struct Place {
     directory: TempDir,
     pub(crate) store: Store,
