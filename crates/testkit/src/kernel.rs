@@ -18,6 +18,8 @@ const UNPACKED: &str = "target/kernels";
 pub enum Series {
     /// The kernel that everything boots on.
     V6_12,
+    /// Of the same series the one before it, for what is updated from one to the other.
+    V6_12Before,
     /// A kernel without data-only layers and `verity=require`, to be refused.
     V6_1,
 }
@@ -26,6 +28,7 @@ impl Series {
     const fn name(self) -> &'static str {
         match self {
             Self::V6_12 => "6.12",
+            Self::V6_12Before => "6.12-before",
             Self::V6_1 => "6.1",
         }
     }
@@ -74,12 +77,16 @@ impl GuestKernel {
         &self.release
     }
 
+    /// The boot image as the package has it.
+    pub fn packed(&self) -> PathBuf {
+        let name = format!("boot/vmlinuz-{}", self.release);
+        self.directory.join(name)
+    }
+
     /// What QEMU starts. Where the kernel is packed with zstd that is the kernel itself, unpacked
     /// once: a machine under emulation takes a second for that at each boot.
     pub fn image(&self) -> Result<PathBuf> {
-        let packed = self
-            .directory
-            .join(format!("boot/vmlinuz-{}", self.release));
+        let packed = self.packed();
         let directory = need::repository().join(UNPACKED);
         let unpacked = directory.join(format!("vmlinux-{}", self.release));
         if unpacked.exists() {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest kernels: Debian's cloud kernels, unpacked and not installed.
 //!
-//! `<cache>/kernels/<series>` holds `boot/vmlinuz-<release>` and `lib/modules/<release>`.
+//! `<cache>/kernels/<series>` holds `boot/vmlinuz-<release>` and `lib/modules/<release>`, and so does
+//! `<series>-before` of the kernel before that one.
 
 use std::path::Path;
 
@@ -16,22 +17,48 @@ pub(super) const BOOTS: &str = "6.12";
 /// Lacks `verity=require` and data-only layers, and must be refused.
 pub(super) const TOO_OLD: &str = "6.1";
 
+/// The newest kernel of a series.
 pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
     let directory = cache.join("kernels").join(series);
     if directory.exists() {
         return Ok(());
     }
-    let package = if let Some(package) = newest(series)? {
-        package
-    } else {
+    if cloud_kernels(series)?.is_empty() {
         apt::update()?;
-        newest(series)?.with_context(|| format!("apt knows no cloud kernel {series}"))?
-    };
+    }
+    let mut known = cloud_kernels(series)?;
+    let package = known.pop();
+    unpack(
+        &package.with_context(|| format!("apt knows no cloud kernel {series}"))?,
+        &directory,
+    )
+}
+
+/// The kernel that came before the one that [`fetch`] has fetched, as `<series>-before`.
+pub(super) fn fetch_before(cache: &Path, series: &str) -> Result<()> {
+    let kernels = cache.join("kernels");
+    let directory = kernels.join(format!("{series}-before"));
+    if directory.exists() {
+        return Ok(());
+    }
+    let modules = std::fs::read_dir(kernels.join(series).join("lib/modules"))?.next();
+    let fetched = modules.context("a kernel has no modules")??.file_name();
+    let fetched = numbers(&fetched.to_string_lossy());
+    let mut older = cloud_kernels(series)?;
+    older.retain(|package| numbers(package) < fetched);
+    let package = older.pop();
+    unpack(
+        &package.with_context(|| format!("apt knows one cloud kernel {series} only"))?,
+        &directory,
+    )
+}
+
+fn unpack(package: &str, directory: &Path) -> Result<()> {
     say(&format!("fetching the guest kernel {package}"));
-    fill_directory(&directory, |partial| {
+    fill_directory(directory, |partial| {
         run_quietly(
             command("apt-get")
-                .args(["download", "--quiet", &package])
+                .args(["download", "--quiet", package])
                 .current_dir(partial),
         )?;
         for entry in std::fs::read_dir(partial)? {
@@ -56,9 +83,9 @@ pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
     })
 }
 
-/// The newest package of a series, by version.
-fn newest(series: &str) -> Result<Option<String>> {
-    Ok(packages(series, "-cloud-amd64-unsigned")?.pop())
+/// The packages of a series for virtual machines, ascending by version.
+fn cloud_kernels(series: &str) -> Result<Vec<String>> {
+    packages(series, "-cloud-amd64-unsigned")
 }
 
 /// The newest two packages of a series for real machines of which one is the next version after the

@@ -49,6 +49,7 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
     debian::make_tree(&cache)?;
     if needs >= Needs::Tests {
         kernel::fetch(&cache, kernel::TOO_OLD)?;
+        kernel::fetch_before(&cache, kernel::BOOTS)?;
         erofs_utils::fetch(&cache)?;
         install_mkcomposefs(&cache)?;
         install_moto(&cache)?;
