@@ -15,13 +15,13 @@ use sealroot::source::{self, Devices, DirectoryOptions};
 use sealroot::spool::Spool;
 use sealroot::store::Store;
 use sealroot::{deploy, input, release};
+use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::DeploymentName;
 use sealroot_format::sign::{Name, Statement, Verified};
 use sealroot_format::tree::Tree;
-use sealroot_format::{ErrorClass, limits};
 
 use crate::args::Common;
 use crate::commit::CommitPrefix;
@@ -222,8 +222,8 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
 
 fn read_directory(directory: &Path, output: Output) -> anyhow::Result<Tree> {
     let options = DirectoryOptions {
-        threshold_bytes: limits::DEFAULT_THRESHOLD_BYTES,
         devices: Devices::Keep,
+        ..DirectoryOptions::default()
     };
     let progress = Progress::new(output);
     Ok(source::read_directory(

@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use sealroot::build::{self, Origin, Release};
 use sealroot::monitor::Silent;
 use sealroot::release;
-use sealroot::source::Devices;
+use sealroot::source::{Compressed, Devices};
 use sealroot::store::Store;
 use sealroot_format::pack;
 use sealroot_format::tree::{FileContent, Kind};
@@ -55,6 +55,7 @@ fn files_inside_a_pack_do_not_pass_through_memory_all_at_once() {
     let origin = Origin::Directory {
         path: &source,
         devices: Devices::Refuse,
+        compressed: Compressed::Keep,
     };
     let store = Store::open_or_create(&scratch.path().join("store")).expect("a store");
     let statement = build::build(&store, origin, &release, &Silent)

@@ -57,8 +57,8 @@ impl FindingReport {
 const fn text(advice: Advice) -> &'static str {
     match advice {
         Advice::Modules => {
-            "decompress the modules before the build and run depmod: a kernel update is then a delta of \
-             some megabytes, and not all modules anew"
+            "build with --normalize, which decompresses them, or do so before and run depmod: a kernel update \
+             is then a delta of some megabytes, and not all modules anew"
         }
         Advice::Initramfs => {
             "leave it out of the tree, or make it without compression: most of what is in it lies in the \

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::builder::RangedI64ValueParser;
 use clap::{ArgGroup, Args, ValueEnum, value_parser};
 use sealroot::build::{self, Built, Origin};
-use sealroot::source::Devices;
+use sealroot::source::{Compressed, Devices};
 use sealroot::store::{Store, VerityAbsence, VeritySupport};
 use sealroot_format::sign::{Name, Word};
 use sealroot_format::{ErrorClass, limits};
@@ -88,6 +88,12 @@ pub(crate) struct Build {
     /// What becomes of device nodes in a directory.
     #[arg(long, value_enum, default_value_t = DevicesChoice::Refuse)]
     devices: DevicesChoice,
+
+    /// Take kernel modules and documentation decompressed, under names that say so: of what is
+    /// compressed a device fetches all when a bit of it changes. Not with --ostree, whose commit it would
+    /// not be any more.
+    #[arg(long, conflicts_with = "ostree")]
+    normalize: bool,
 
     /// When the release is made, seconds since 1970 [default: `SOURCE_DATE_EPOCH`, or now].
     #[arg(long, value_name = "SECONDS")]
@@ -230,6 +236,11 @@ impl Build {
             (Some(path), _) => Origin::Directory {
                 path,
                 devices: self.devices.into(),
+                compressed: if self.normalize {
+                    Compressed::Normalize
+                } else {
+                    Compressed::Keep
+                },
             },
             (None, Some([repository, rev])) => Origin::Ostree {
                 repository: repository.as_ref(),

@@ -94,6 +94,7 @@ impl Image {
         let options = DirectoryOptions {
             threshold_bytes,
             devices: self.devices.into(),
+            ..DirectoryOptions::default()
         };
         let tree = {
             let progress = Progress::new(output);

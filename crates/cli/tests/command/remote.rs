@@ -2,6 +2,7 @@
 //! Publishing and pulling by commands.
 
 use std::fs;
+use std::process::Command;
 
 use sealroot_format::ErrorClass;
 use sealroot_testkit::content::bytes;
@@ -318,4 +319,37 @@ fn a_vendor_is_told_what_makes_updates_large() {
     fs::remove_dir_all(scratch.path("tree/usr/lib")).expect("removed");
     let text = scratch.ok("advise tree").text();
     assert!(text.contains("nothing here"), "{text}");
+}
+
+#[test]
+fn what_is_compressed_can_be_built_as_it_is() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    scratch.write("tree/usr/share/doc/NEWS.gz", "no gzip");
+    let module = "tree/usr/lib/modules/6.1/a.ko";
+    scratch.write(module, vec![1; 5000]);
+    let mut zstd = Command::new("zstd");
+    let status = zstd
+        .args(["--rm", "--quiet"])
+        .arg(scratch.path(module))
+        .status();
+    assert!(status.expect("zstd").success());
+    scratch.ok("keys new vendor");
+    let line = "build --dir tree --os exampleos --stream stable --normalize --index 1";
+    let built = scratch.ok(&format!("{STORE} {line}"));
+    let warned = "usr/share/doc/NEWS.gz stays compressed";
+    assert!(built.err.contains(warned), "{}", built.err);
+    let built = built.text();
+    let first = built.lines().next().and_then(|line| line.split_once(' '));
+    let (_, commit) = first.expect("a commit");
+    scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+    let listed = scratch
+        .ok(&format!("{STORE} ls {commit} usr/lib/modules/6.1"))
+        .text();
+    assert!(listed.ends_with("5000 a.ko\n"), "{listed}");
+    scratch.refused(
+        ErrorClass::Usage,
+        "build --ostree repo main --os a --stream b --index 1 --normalize",
+        &["--normalize", "cannot be used with", "--ostree"],
+    );
 }

@@ -341,6 +341,21 @@ impl Tree {
         Ok(())
     }
 
+    /// Gives what `name` names in `directory` another name there.
+    ///
+    /// # Panics
+    /// If there is no such name.
+    pub fn rename(&mut self, directory: InodeId, name: &[u8], new: &[u8]) -> Result<(), TreeError> {
+        check_name(new)?;
+        let directory_of = self.inode(directory).as_directory();
+        let target = directory_of.and_then(|of| of.get(name)).expect("a name");
+        self.add_name(directory, new, target)?;
+        if let Kind::Directory(of) = &mut self.inode_mut(directory).kind {
+            of.children.retain(|(other, _)| **other != *name);
+        }
+        Ok(())
+    }
+
     fn add_name(
         &mut self,
         directory: InodeId,

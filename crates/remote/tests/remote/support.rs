@@ -9,7 +9,7 @@ use sealroot::build::{self, Origin};
 use sealroot::monitor::{Monitor, Silent};
 use sealroot::release::{self, ObjectCheck};
 use sealroot::signer::Signer;
-use sealroot::source::Devices;
+use sealroot::source::{Compressed, Devices};
 use sealroot::store::Store;
 use sealroot_format::digest::CommitId;
 use sealroot_format::sign::secret::SecretKey;
@@ -148,6 +148,7 @@ impl Place {
         let origin = Origin::Directory {
             path: root,
             devices: Devices::Refuse,
+            compressed: Compressed::Keep,
         };
         let name = |text: &str| text.parse().expect("a name");
         let wanted = build::Release {

@@ -21,7 +21,7 @@ use sealroot_format::tree::{Tree, dump};
 use crate::monitor::{Monitor, Unit};
 use crate::object::{LookOnly, ObjectSink};
 use crate::ostree::{self, CommitInfo};
-use crate::source::{self, Devices, DirectoryOptions};
+use crate::source::{self, Compressed, Devices, DirectoryOptions};
 use crate::spool::{self, Spool};
 use crate::store::{Store, Transaction, TransactionSummary};
 
@@ -45,6 +45,8 @@ pub enum Origin<'a> {
         path: &'a Path,
         /// What becomes of device nodes in it.
         devices: Devices,
+        /// What becomes of compressed modules and documentation in it.
+        compressed: Compressed,
     },
     /// A commit of an OSTree repository.
     Ostree {
@@ -205,10 +207,15 @@ fn read(
     let io = store.io();
     let spool = Spool::new(spool::MEMORY_BYTES, || io.create_scratch());
     match origin {
-        Origin::Directory { path, devices } => {
+        Origin::Directory {
+            path,
+            devices,
+            compressed,
+        } => {
             let options = DirectoryOptions {
                 threshold_bytes,
                 devices,
+                compressed,
             };
             let tree = source::read_directory(path, &options, &spool, sink, monitor)?;
             Source::new(tree, None)

@@ -15,7 +15,7 @@ use sealroot_format::tree::{InlineContent, Tree};
 use super::error::EtcError;
 use crate::monitor::Monitor;
 use crate::object::{Discard, ObjectContent, ObjectSink};
-use crate::source::{Devices, DirectoryOptions, SourceError, read_open_directory};
+use crate::source::{Compressed, Devices, DirectoryOptions, SourceError, read_open_directory};
 use crate::spool::Spool;
 
 /// How often a directory is read that changes while it is.
@@ -25,6 +25,7 @@ const MAX_ATTEMPTS: u32 = 5;
 const OPTIONS: DirectoryOptions = DirectoryOptions {
     threshold_bytes: sealroot_format::limits::DEFAULT_THRESHOLD_BYTES,
     devices: Devices::Keep,
+    compressed: Compressed::Keep,
 };
 
 /// A directory that holds an `/etc`.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Makes the tree from what the tasks found, in canonical order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use rustix::fs::FileType;
@@ -11,12 +11,18 @@ use super::error::{Fault, SourceError};
 use super::listing::{Directory, Entry, Found, Names, join};
 use super::stat::{Identity, Version};
 use super::walk::Records;
+use super::{Compressed, normal};
 
 /// Makes the tree of the directory that was found first.
-pub(super) fn assemble(root: &Path, records: Records) -> Result<Tree, SourceError> {
+pub(super) fn assemble(
+    root: &Path,
+    compressed: Compressed,
+    records: Records,
+) -> Result<Tree, SourceError> {
     let mut assembly = Assembly {
         records,
         linked: HashMap::new(),
+        opened: HashSet::new(),
     };
     let (metadata, top) = assembly.open(0);
     let mut tree = Tree::new(metadata);
@@ -34,6 +40,10 @@ pub(super) fn assemble(root: &Path, records: Records) -> Result<Tree, SourceErro
         })?;
         open.extend(below);
     }
+    if compressed == Compressed::Normalize {
+        let renamed = normal::rename(&mut tree, &assembly.opened);
+        renamed.map_err(|failure| failure.into_error(root))?;
+    }
     Ok(tree)
 }
 
@@ -41,6 +51,8 @@ struct Assembly {
     records: Records,
     /// Inodes with several names of which one was met.
     linked: HashMap<Identity, (InodeId, Version)>,
+    /// Files that are compressed no more.
+    opened: HashSet<InodeId>,
 }
 
 /// A directory whose entries are being added.
@@ -66,6 +78,7 @@ impl Assembly {
             return Ok(None);
         }
         let mut below = None;
+        let is_opened = matches!(found, Found::File(id) if self.records.opened.contains(&id));
         let inode = match found {
             Found::Directory(id) => {
                 let (metadata, directory) = self.open(id);
@@ -84,6 +97,9 @@ impl Assembly {
             }
         };
         let inode = tree.insert(parent, name, inode).map_err(Fault::Entry)?;
+        if is_opened {
+            self.opened.insert(inode);
+        }
         if has_links {
             self.linked
                 .insert(stat.version.identity, (inode, stat.version));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Reads the content of files, hashes it and offers it to the sink.
 
+use std::error::Error as _;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -14,10 +15,11 @@ use sealroot_format::tree::{FileContent, XattrSet};
 
 use super::error::{Failure, Fault};
 use super::listing::{Directory, Lister};
+use super::normal::{self, Change, NormalizeError};
 use super::small::SmallFiles;
 use super::stat::{Version, check_unchanged};
 use super::xattrs::XattrReader;
-use super::{BUFFER_BYTES, CONFINED, TOTAL_BUFFER_BYTES};
+use super::{BUFFER_BYTES, CONFINED, Compressed, DirectoryOptions, TOTAL_BUFFER_BYTES};
 use crate::monitor::Monitor;
 use crate::object::{ObjectContent, ObjectSink};
 use crate::spool::Spool;
@@ -48,6 +50,7 @@ pub(super) struct FileRecord {
 pub(super) struct Output<'a> {
     pub(super) root: &'a Path,
     threshold_bytes: u64,
+    compressed: Compressed,
     spool: &'a Spool<'a>,
     sink: &'a dyn ObjectSink,
     monitor: &'a dyn Monitor,
@@ -56,14 +59,15 @@ pub(super) struct Output<'a> {
 impl<'a> Output<'a> {
     pub(super) fn new(
         root: &'a Path,
-        threshold_bytes: u32,
+        options: DirectoryOptions,
         spool: &'a Spool<'a>,
         sink: &'a dyn ObjectSink,
         monitor: &'a dyn Monitor,
     ) -> Self {
         Self {
             root,
-            threshold_bytes: threshold_bytes.into(),
+            threshold_bytes: options.threshold_bytes.into(),
+            compressed: options.compressed,
             spool,
             sink,
             monitor,
@@ -83,6 +87,8 @@ pub(super) struct Worker {
     small: SmallFiles,
     piece: Vec<u8>,
     records: Vec<(usize, FileRecord)>,
+    /// Those that are compressed no more.
+    opened: Vec<usize>,
     /// Bytes read since the monitor was last told.
     unreported_bytes: u64,
 }
@@ -112,12 +118,29 @@ impl Worker {
             small: SmallFiles::default(),
             piece: Vec::new(),
             records: Vec::new(),
+            opened: Vec::new(),
             unreported_bytes: 0,
         }
     }
 
     /// Reads one file; hashes and offers it now or later.
     pub(super) fn read_file(
+        &mut self,
+        output: &Output<'_>,
+        source: &FileSource<'_>,
+    ) -> Result<(), Failure> {
+        let size_bytes = source.version().size_bytes;
+        if !self.normalize(output, source)? {
+            self.read_as_it_is(output, source)?;
+        }
+        self.unreported_bytes += size_bytes;
+        if self.unreported_bytes >= REPORT_BYTES {
+            self.report(output);
+        }
+        Ok(())
+    }
+
+    fn read_as_it_is(
         &mut self,
         output: &Output<'_>,
         source: &FileSource<'_>,
@@ -144,9 +167,93 @@ impl Worker {
                 .read_streamed(output, source)
                 .map_err(|fault| source.failure(fault))?,
         }
-        self.unreported_bytes += size_bytes;
-        if self.unreported_bytes >= REPORT_BYTES {
-            self.report(output);
+        Ok(())
+    }
+
+    /// Reads a file that gets other content, if it is to and does: whether it was read.
+    fn normalize(&mut self, output: &Output<'_>, source: &FileSource<'_>) -> Result<bool, Failure> {
+        if output.compressed == Compressed::Keep {
+            return Ok(false);
+        }
+        let path = source.directory.path_of(source.entry);
+        let Some(change) = normal::change_of(&path) else {
+            return Ok(false);
+        };
+        let fail = |fault: Fault| source.failure(fault);
+        match self.read_changed(source, change).map_err(fail)? {
+            Ok((content, xattrs)) => {
+                if change.is_opened() {
+                    self.opened.push(source.id);
+                }
+                self.push(output, source, &content, xattrs)?;
+                Ok(true)
+            }
+            Err(error) if change.is_needed() => Err(fail(error.into())),
+            Err(error) => {
+                let path = path.escape_ascii();
+                let cause = error
+                    .source()
+                    .map_or_else(String::new, |cause| format!(": {cause}"));
+                let message = format!("{path} stays compressed: {error}{cause}");
+                output.monitor.warn(message);
+                Ok(false)
+            }
+        }
+    }
+
+    /// The new content of a file, and its xattrs.
+    fn read_changed(
+        &mut self,
+        source: &FileSource<'_>,
+        change: Change,
+    ) -> Result<Result<(Vec<u8>, XattrSet), NormalizeError>, Fault> {
+        let file = source.open()?;
+        let xattrs = self.xattrs.of_open(file.as_fd())?;
+        let size_bytes = source.version().size_bytes;
+        let len_bytes = match usize::try_from(size_bytes) {
+            Ok(len_bytes) if size_bytes <= normal::MAX_BYTES => len_bytes,
+            _ => return Ok(Err(NormalizeError::TooLong)),
+        };
+        let mut bytes = vec![0; len_bytes];
+        read_exact(&file, &mut bytes)?;
+        check_unchanged(source.version(), file.as_fd())?;
+        let content = change.apply(&bytes, &xattrs);
+        Ok(content.map(|content| (content, xattrs)))
+    }
+
+    /// Takes content from memory; hashes and offers it now or later.
+    fn push(
+        &mut self,
+        output: &Output<'_>,
+        source: &FileSource<'_>,
+        content: &[u8],
+        xattrs: XattrSet,
+    ) -> Result<(), Failure> {
+        if content.len() as u64 <= output.threshold_bytes {
+            self.make_room(output, content.len())
+                .map_err(|fault| source.failure(fault))?;
+            let copy = |place: &mut [u8]| {
+                place.copy_from_slice(content);
+                Ok(())
+            };
+            let pushed = self.small.push(source.id, xattrs, content.len(), copy);
+            return pushed.map_err(|fault| source.failure(fault));
+        }
+        let mut hasher = VerityHasher::new();
+        hasher.update(content);
+        let digest = hasher.finish();
+        offer(output.sink, &digest, content).map_err(|error| source.failure(Fault::Sink(error)))?;
+        let size_bytes = content.len() as u64;
+        let content = FileContent::External { digest, size_bytes };
+        self.records
+            .push((source.id, FileRecord { content, xattrs }));
+        Ok(())
+    }
+
+    fn make_room(&mut self, output: &Output<'_>, len_bytes: usize) -> Result<(), Fault> {
+        if !self.small.has_room(len_bytes) {
+            let put_away = self.small.flush(output.spool, &mut self.records);
+            put_away.map_err(Fault::Spool)?;
         }
         Ok(())
     }
@@ -157,10 +264,7 @@ impl Worker {
         source: &FileSource<'_>,
         len_bytes: usize,
     ) -> Result<(), Fault> {
-        if !self.small.has_room(len_bytes) {
-            let put_away = self.small.flush(output.spool, &mut self.records);
-            put_away.map_err(Fault::Spool)?;
-        }
+        self.make_room(output, len_bytes)?;
         let file = source.open()?;
         let xattrs = self.xattrs.of_open(file.as_fd())?;
         self.small.push(source.id, xattrs, len_bytes, |place| {
@@ -250,9 +354,9 @@ impl Worker {
         self.unreported_bytes = 0;
     }
 
-    /// The records of all files, by their ids.
-    pub(super) fn into_records(self) -> Vec<(usize, FileRecord)> {
-        self.records
+    /// The records of all files, by their ids, and the ids of those that are compressed no more.
+    pub(super) fn into_records(self) -> (Vec<(usize, FileRecord)>, Vec<usize>) {
+        (self.records, self.opened)
     }
 }
 

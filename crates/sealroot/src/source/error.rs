@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use sealroot_format::tree::TreeError;
 use sealroot_format::{ErrorClass, limits};
 
+use super::normal::NormalizeError;
+
 /// Why a directory cannot be read as a tree.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,6 +97,14 @@ pub enum SourceError {
     /// The content of small files could not be put aside.
     #[error("cannot put small files aside until they are packed")]
     Spool(#[source] io::Error),
+    /// A file that is to be normalized cannot be.
+    #[error("cannot normalize {}; without that, it is taken as it is", path.display())]
+    Normalize {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: NormalizeError,
+    },
 }
 
 impl SourceError {
@@ -110,7 +120,7 @@ impl SourceError {
             }
             Self::Changed { .. } => ErrorClass::Busy,
             Self::MountPoint { .. } | Self::Device { .. } => ErrorClass::Usage,
-            Self::PathTooLong { .. } => ErrorClass::Unsupported,
+            Self::PathTooLong { .. } | Self::Normalize { .. } => ErrorClass::Unsupported,
             Self::Entry { source, .. } => source.class(),
         }
     }
@@ -132,6 +142,7 @@ pub(super) enum Fault {
     Entry(TreeError),
     Sink(io::Error),
     Spool(io::Error),
+    Normalize(NormalizeError),
 }
 
 impl Fault {
@@ -194,6 +205,7 @@ impl Failure {
             Fault::Entry(source) => SourceError::Entry { path, source },
             Fault::Sink(source) => SourceError::Sink { path, source },
             Fault::Spool(source) => SourceError::Spool(source),
+            Fault::Normalize(source) => SourceError::Normalize { path, source },
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * `content`: files are read into the memory of a worker, hashed many at a time, and offered to
 //!   the sink from there; only files beyond [`BUFFER_BYTES`] are streamed; `small` ones are not
 //!   hashed and go to the spool;
+//! * `normal`, where that is wanted: what of compressed files becomes part of the tree;
 //! * `assemble`: the records become a tree, in canonical order, so that nothing depends on timing.
 //!
 //! All names are looked up relative to an open directory and no symlink is ever followed.
@@ -16,6 +17,7 @@ mod assemble;
 mod content;
 mod error;
 mod listing;
+mod normal;
 mod small;
 mod stat;
 mod walk;
@@ -33,6 +35,7 @@ use crate::object::ObjectSink;
 use crate::spool::Spool;
 
 pub use error::SourceError;
+pub use normal::NormalizeError;
 
 /// Files up to this many bytes are hashed and offered to the sink from memory; larger ones are
 /// streamed, and read a second time if the sink lacks them. Each thread has as much memory for
@@ -53,6 +56,8 @@ pub struct DirectoryOptions {
     pub threshold_bytes: u32,
     /// What becomes of device nodes.
     pub devices: Devices,
+    /// What becomes of compressed modules and documentation.
+    pub compressed: Compressed,
 }
 
 impl Default for DirectoryOptions {
@@ -60,6 +65,7 @@ impl Default for DirectoryOptions {
         Self {
             threshold_bytes: limits::DEFAULT_THRESHOLD_BYTES,
             devices: Devices::Refuse,
+            compressed: Compressed::Keep,
         }
     }
 }
@@ -72,6 +78,17 @@ pub enum Devices {
     Refuse,
     /// They become part of the tree.
     Keep,
+}
+
+/// What becomes of kernel modules, manual pages and other documentation that are compressed with gzip, xz or
+/// zstd, each below the directory where such things are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compressed {
+    /// They are taken as they are.
+    Keep,
+    /// They are decompressed, so that a change in one of them is a small one in its content: names lose the
+    /// ending that says otherwise, with them symlinks, and the lists of modules that `depmod` made.
+    Normalize,
 }
 
 /// Reads the tree under `root`, which may be a symlink to a directory. The content of its small
@@ -109,5 +126,5 @@ pub fn read_open_directory(
 ) -> Result<Tree, SourceError> {
     monitor.start("reading", Unit::Bytes, None);
     let records = walk::walk(directory, path, *options, spool, sink, monitor)?;
-    assemble::assemble(path, records)
+    assemble::assemble(path, options.compressed, records)
 }

@@ -5,7 +5,7 @@
 //! its files, many of them by several tasks. Directories are opened by their path from the root,
 //! so that no more are open than there are tasks at work, however deep the tree is.
 
-use std::collections::{HashMap, hash_map};
+use std::collections::{HashMap, HashSet, hash_map};
 use std::ffi::CStr;
 use std::ops::Range;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -38,6 +38,8 @@ pub(super) struct Records {
     /// The root is the first.
     pub(super) directories: Vec<Option<Directory>>,
     pub(super) files: Vec<Option<FileRecord>>,
+    /// The files that are compressed no more.
+    pub(super) opened: HashSet<usize>,
 }
 
 /// Opens the directory that is to be walked.
@@ -61,7 +63,7 @@ pub(super) fn walk(
     let walk = Walk {
         root: root_fd,
         devices: options.devices,
-        output: Output::new(root, options.threshold_bytes, spool, sink, monitor),
+        output: Output::new(root, options, spool, sink, monitor),
         stopped: AtomicBool::new(false),
         failure: Mutex::default(),
         entries: AtomicUsize::new(0),
@@ -316,10 +318,13 @@ impl Walk<'_> {
             .map_err(|failure| failure.into_error(root))?;
         let mut files = Vec::new();
         files.resize_with(self.next_file.into_inner(), || None);
+        let mut opened = HashSet::new();
         for worker in workers {
-            for (id, record) in worker.into_records() {
+            let (records, of_worker) = worker.into_records();
+            for (id, record) in records {
                 files[id] = Some(record);
             }
+            opened.extend(of_worker);
         }
         let mut directories = Vec::new();
         directories.resize_with(self.next_directory.into_inner(), || None);
@@ -327,7 +332,11 @@ impl Walk<'_> {
             let id = directory.id;
             directories[id] = Some(Arc::unwrap_or_clone(directory));
         }
-        Ok(Records { directories, files })
+        Ok(Records {
+            directories,
+            files,
+            opened,
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use sealroot::build::{self, Origin};
 use sealroot::delta::{self, DeltaError, Made, Release};
 use sealroot::monitor::Silent;
 use sealroot::release;
-use sealroot::source::Devices;
+use sealroot::source::{Compressed, Devices};
 use sealroot::store::Store;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::pack;
@@ -114,6 +114,7 @@ impl Place {
         let origin = Origin::Directory {
             path: root,
             devices: Devices::Refuse,
+            compressed: Compressed::Keep,
         };
         let name = |text: &str| text.parse().expect("a name");
         let release = build::Release {

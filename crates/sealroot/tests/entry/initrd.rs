@@ -12,7 +12,7 @@ use sealroot::entry::{
 use sealroot::initramfs;
 use sealroot::monitor::Silent;
 use sealroot::release::{self, ReleaseError, ReleaseFiles};
-use sealroot::source::Devices;
+use sealroot::source::{Compressed, Devices};
 use sealroot::store::Store;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
@@ -93,6 +93,7 @@ impl Fixture {
         let origin = Source::Directory {
             path: &self.path("tree"),
             devices: Devices::Keep,
+            compressed: Compressed::Keep,
         };
         let built = build::build(store, origin, &release, &Silent).expect("built");
         let mut document = Unverified::unsigned(&built.statement).expect("a statement");

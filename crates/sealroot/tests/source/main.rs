@@ -4,6 +4,7 @@
 
 mod changes;
 mod entries;
+mod normal;
 mod objects;
 mod random;
 mod refusals;

@@ -9,7 +9,7 @@ use std::sync::Mutex;
 
 use sealroot::monitor::Silent;
 use sealroot::object::{Discard, ObjectContent, ObjectSink};
-use sealroot::source::{Devices, DirectoryOptions, SourceError, read_directory};
+use sealroot::source::{Compressed, Devices, DirectoryOptions, SourceError, read_directory};
 use sealroot::spool::Spool;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::tree::Tree;
@@ -17,6 +17,7 @@ use sealroot_format::tree::Tree;
 pub(crate) const KEEP_DEVICES: DirectoryOptions = DirectoryOptions {
     threshold_bytes: 4096,
     devices: Devices::Keep,
+    compressed: Compressed::Keep,
 };
 
 /// Reads on one thread, so that it is known what is read when.

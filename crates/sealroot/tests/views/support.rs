@@ -8,7 +8,7 @@ use sealroot::build::{self, Origin, Release};
 use sealroot::monitor::Silent;
 use sealroot::object::Discard;
 use sealroot::release;
-use sealroot::source::{Devices, DirectoryOptions, read_directory};
+use sealroot::source::{Compressed, Devices, DirectoryOptions, read_directory};
 use sealroot::spool::Spool;
 use sealroot::store::Store;
 use sealroot_format::sign::Statement;
@@ -45,6 +45,7 @@ impl Scratch {
         let origin = Origin::Directory {
             path: directory,
             devices: Devices::Keep,
+            compressed: Compressed::Keep,
         };
         let name = |text: &str| text.parse().expect("a name");
         let release = Release {

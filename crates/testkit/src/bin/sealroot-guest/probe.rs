@@ -9,9 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use sealroot::monitor::Silent;
 use sealroot::object::Discard;
-use sealroot::source::{Devices, DirectoryOptions, read_directory};
+use sealroot::source::{DirectoryOptions, read_directory};
 use sealroot::spool::Spool;
-use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
 use sealroot_testkit::etc_files;
 use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
@@ -97,10 +96,7 @@ fn do_job(job: &ProbeJob) -> Result<()> {
 
 /// The digest of the canonical dump of a booted root, in hex.
 pub(crate) fn tree_digest(root: &Path) -> Result<String> {
-    let options = DirectoryOptions {
-        threshold_bytes: DEFAULT_THRESHOLD_BYTES,
-        devices: Devices::Refuse,
-    };
+    let options = DirectoryOptions::default();
     let mut tree = read_directory(
         root,
         &options,
