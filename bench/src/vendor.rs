@@ -58,14 +58,26 @@ impl<'s> Vendor<'s> {
 
     /// Builds and signs a release of a tree; its commit.
     pub(crate) fn release(&self, tree: &Path, index: u64) -> Result<String> {
-        let words = ["--json", "build", "--devices", "keep"];
-        let mut build = self.command(&self.store, &words);
+        self.release_with(tree, index, &[])
+    }
+
+    /// The same with further words.
+    pub(crate) fn release_with(&self, tree: &Path, index: u64, words: &[&str]) -> Result<String> {
+        let first = ["--json", "build", "--devices", "keep"];
+        let mut build = self.command(&self.store, &first);
         build.args(NAMES).args(["--index", &index.to_string()]);
-        let built = json(build.arg("--dir").arg(tree))?;
+        let built = json(build.args(words).arg("--dir").arg(tree))?;
         let commit = built["commit"].as_str().context("no commit")?.to_owned();
         let mut sign = self.command(&self.store, &["sign", &commit, "--key"]);
         output(sign.arg(&self.secret))?;
         Ok(commit)
+    }
+
+    /// The command that makes the tree of a release again.
+    pub(crate) fn unpack(&self, commit: &str, to: &Path) -> Command {
+        let mut command = self.command(&self.store, &["unpack", commit]);
+        command.arg(to);
+        command
     }
 
     /// Publishes a release, with further words.

@@ -4,6 +4,7 @@
 
 mod casync;
 mod chain;
+mod normalized;
 mod ostree;
 mod whole;
 
@@ -36,6 +37,7 @@ struct Demands {
     /// Of the CPU time that making and applying OSTree's takes.
     make: Option<f64>,
     apply: Option<f64>,
+    normalized: normalized::Demands,
 }
 
 const UPDATES: [Update; 3] = [
@@ -47,6 +49,10 @@ const UPDATES: [Update; 3] = [
             pack_bytes: 500_000,
             make: Some(0.3),
             apply: Some(0.8),
+            normalized: normalized::Demands {
+                bytes: 0.58,
+                pack_bytes: 100_000,
+            },
         }),
     },
     Update {
@@ -57,6 +63,10 @@ const UPDATES: [Update; 3] = [
             pack_bytes: 20_000,
             make: None,
             apply: None,
+            normalized: normalized::Demands {
+                bytes: 0.20,
+                pack_bytes: 20_000,
+            },
         }),
     },
     Update {
@@ -82,11 +92,18 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
          delta with bsdiff; {version}. Making is measured once, applying in the median of {} rounds.\n",
         setting.rounds(ROUNDS)
     ));
-    let mut rows = Vec::new();
+    let (mut rows, mut normalized_rows) = (Vec::new(), Vec::new());
     for update in &UPDATES {
         let trees = need::cache().join(update.directory);
-        if trees.is_dir() {
-            rows.push(one(setting, update, &trees, report)?);
+        if !trees.is_dir() {
+            continue;
+        }
+        let (row, their_bytes) = one(setting, update, &trees, report)?;
+        rows.push(row);
+        if let (Some(demands), Some(their_bytes)) = (&update.beside_ostree, their_bytes) {
+            let update = (update.name, &demands.normalized);
+            let row = normalized::measure(setting, update, &trees, their_bytes, report)?;
+            normalized_rows.push(row);
         }
     }
     let head = [
@@ -100,6 +117,7 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
         "OSTree's",
     ];
     report.table(head, rows);
+    report.table(normalized::HEAD, normalized_rows);
     let batch = need::cache().join("update-batch");
     let oldest = need::cache().join("update-older/old");
     if batch.is_dir() && oldest.is_dir() {
@@ -109,12 +127,13 @@ pub(crate) fn run(setting: &Setting, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// A row of the table, and the bytes of OSTree's delta.
 fn one(
     setting: &Setting,
     update: &Update,
     trees: &Path,
     report: &mut Report,
-) -> Result<[String; 8]> {
+) -> Result<([String; 8], Option<u64>)> {
     let name = update.name;
     let scratch = setting.scratch()?;
     let ours = Ours::new(setting, trees, scratch.path())?;
@@ -164,8 +183,10 @@ fn one(
         ms(making),
         "-".into(),
     ];
+    let mut of_ostree = None;
     if let Some((demands, theirs)) = &theirs {
         let their_bytes = fs::metadata(&theirs.delta)?.len();
+        of_ostree = Some(their_bytes);
         let ratio = ratio(bytes, their_bytes);
         report.ratio_bar(format!("{name}: bytes of OSTree's"), ratio, demands.bytes);
         let (pack, most) = (ours.pack_bytes, demands.pack_bytes);
@@ -184,7 +205,7 @@ fn one(
         row[5] = format!("{ratio:.2}x");
         row[7] = ms(their_making);
     }
-    Ok(row)
+    Ok((row, of_ostree))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]
