@@ -71,12 +71,12 @@ pub(crate) struct AimArgs {
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeChoice>,
 
-    /// What of /etc is kept [default: as the deployment before].
+    /// What of /etc is kept [default: as the deployment before; after one of OSTree's, merge].
     #[arg(long, value_enum)]
     pub(crate) etc: Option<EtcChoice>,
 
     /// The stateroot it is for: its /var is made in the sysroot where it is missing [default: that
-    /// of the deployment before].
+    /// of the deployment before, ours or OSTree's].
     #[arg(long, value_name = "NAME")]
     pub(crate) stateroot: Option<Name>,
 }
@@ -102,6 +102,14 @@ impl From<EtcChoice> for EtcMode {
     }
 }
 
+/// What becomes of `/etc` where OSTree's way was so far.
+pub(crate) const fn as_with_ostree(mode: Mode) -> EtcMode {
+    match mode {
+        Mode::Sealed => EtcMode::Transient,
+        _ => EtcMode::Merge,
+    }
+}
+
 impl AimArgs {
     /// What is wished for: what was said, else what was so far, else `usual`. Of a deployment whose
     /// record is damaged it is told what could not be taken over.
@@ -113,7 +121,7 @@ impl AimArgs {
     ) -> anyhow::Result<Aim> {
         let known = match so_far {
             SoFar::Known(aim) => Some(aim),
-            SoFar::Nothing | SoFar::Unreadable { .. } => None,
+            SoFar::Nothing | SoFar::OfOstree { .. } | SoFar::Unreadable { .. } => None,
         };
         let mode = self.mode.map(Mode::from).or(known.map(|aim| aim.mode));
         let mode = mode.unwrap_or(Mode::Verity);
@@ -121,12 +129,18 @@ impl AimArgs {
             _ if self.etc.is_some() => self.etc.map(EtcMode::from),
             SoFar::Known(aim) => Some(aim.etc),
             SoFar::Unreadable { has_own_etc, .. } => has_own_etc.then_some(EtcMode::Merge),
+            SoFar::OfOstree { .. } => Some(as_with_ostree(mode)),
             SoFar::Nothing => None,
+        };
+        let stateroot = match so_far {
+            _ if self.stateroot.is_some() => self.stateroot.clone(),
+            SoFar::OfOstree { stateroot } => Some(stateroot.parse()?),
+            _ => known.and_then(|aim| aim.stateroot.clone()),
         };
         let aim = Aim {
             mode,
             etc: etc.unwrap_or_else(|| usual(mode)),
-            stateroot: (self.stateroot.clone()).or(known.and_then(|aim| aim.stateroot.clone())),
+            stateroot,
         };
         if let SoFar::Unreadable { name, error, .. } = so_far {
             self.check_unreadable(*name, error, &aim, monitor)?;
@@ -233,7 +247,7 @@ pub(crate) struct Deploying<'d> {
     pub(crate) statement: &'d Verified<Statement>,
     pub(crate) origin: Option<Word>,
     pub(crate) aim: &'d AimArgs,
-    /// What becomes of `/etc` where nothing was said and nothing of ours was there before.
+    /// What becomes of `/etc` where nothing was said and no deployment was there before.
     pub(crate) usual_etc: fn(Mode) -> EtcMode,
     /// Whether what boots changes only when the machine goes down.
     pub(crate) is_staged: bool,
@@ -378,7 +392,10 @@ fn link(
 ) -> anyhow::Result<(DeploymentName, DeployedReport)> {
     let store = transaction.store();
     let untouched = match machine {
-        Some(machine) if aim.etc == EtcMode::Merge => activate::with_wanted_etc(store, machine)?,
+        Some(machine) if aim.etc == EtcMode::Merge => {
+            let release = (&what.statement.commit, tree);
+            activate::with_wanted_etc(store, machine, release, transaction.monitor())?
+        }
         _ => BTreeSet::new(),
     };
     if let (Some(stateroot), None) = (&aim.stateroot, &common.store) {

@@ -22,7 +22,8 @@ use crate::progress::Progress;
 ///
 /// Names what OSTree will boot and asks first. Nothing of OSTree's is changed; fs-verity stays on
 /// the files that have it, which is harmless. Changes in the /etc of sealroot's deployments go with
-/// them; /var is shared and stays. Nothing is done while a boot entry that is not sealroot's boots one of
+/// them, and releases that OSTree does not have, which it names; /var is shared and stays. Nothing is done
+/// while something else is in the store, or while a boot entry that is not sealroot's boots one of
 /// its deployments. Run it again after an interruption: it goes on where it was.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
@@ -54,6 +55,8 @@ struct RevertedReport {
     removed_files: u64,
     /// Whether the store stays because the running system is on it.
     is_store_in_use: bool,
+    /// Releases that OSTree does not have, and that are gone if the store is.
+    lost_releases: Vec<String>,
 }
 
 impl Report for RevertedReport {
@@ -76,6 +79,12 @@ impl Report for RevertedReport {
         } else {
             let names = counted(self.removed_files, "name");
             writeln!(out, "removed the store: {names} of files")?;
+            for release in &self.lost_releases {
+                writeln!(
+                    out,
+                    "removed a release that OSTree does not have: {release}"
+                )?;
+            }
             writeln!(
                 out,
                 "fs-verity stays on the files that have it; OSTree does not mind"
@@ -100,7 +109,8 @@ impl Revert {
             BootPlace::None(reason) => check_no_entries(&sysroot, "", reason)?,
         }
         let is_running = Booted::read(&self.boot.runtime())?.is_some();
-        self.ask(&theirs)?;
+        let lost = Self::lost(&sysroot, output)?;
+        self.ask(&theirs, &lost)?;
         common.make_writable()?;
         let place = self.boot.find_for_change(common)?;
         let reverted = {
@@ -116,15 +126,36 @@ impl Revert {
             removed_refs: reverted.refs,
             removed_files: reverted.files,
             is_store_in_use: reverted.left == Some(Left::StoreInUse),
+            lost_releases: lost,
         })
     }
 
-    fn ask(&self, theirs: &Theirs) -> anyhow::Result<()> {
+    /// The releases that OSTree does not have. What others have put into the store has to be taken out
+    /// of it first.
+    fn lost(sysroot: &Path, output: Output) -> anyhow::Result<Vec<String>> {
+        let lost = adopt::loss(sysroot, &Progress::new(output))?;
+        if !lost.strays.is_empty() {
+            let paths = lost.strays.iter().map(|path| path.display().to_string());
+            let paths = paths.collect::<Vec<_>>().join(", ");
+            let message = format!("what is no part of the store would go with it: {paths}");
+            let hint = "move it elsewhere, or remove it";
+            return Err(Failure::new(ErrorClass::Usage, message).hint(hint).into());
+        }
+        let names = lost.releases.iter();
+        let names = names.map(|(commit, stream)| format!("{commit} ({stream})"));
+        Ok(names.collect())
+    }
+
+    fn ask(&self, theirs: &Theirs, lost: &[String]) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
+        let lost = match lost {
+            [] => String::new(),
+            lost => format!(" It does not have {}.", lost.join(", ")),
+        };
         let question = format!(
-            "OSTree will boot {} ({}, {}). Remove all of sealroot's?",
+            "OSTree will boot {} ({}, {}).{lost} Remove all of sealroot's?",
             theirs.name, theirs.stateroot, theirs.title
         );
         if !io::stdin().is_terminal() {

@@ -484,3 +484,93 @@ fn what_ostree_has_is_not_fetched() {
     let ran = pull("--store four", named);
     assert_ne!(ran.code, 0);
 }
+
+/// What `status` says of a deployment.
+fn deployment(machine: &Machine, name: &str) -> serde_json::Value {
+    let status = machine.run(&format!("status {BOOT}")).json();
+    let all = status["deployments"].as_array().expect("deployments");
+    let found = all.iter().find(|one| one["name"] == name);
+    found.unwrap_or_else(|| panic!("{status:#}")).clone()
+}
+
+#[test]
+fn a_release_of_ones_own_has_the_var_and_etc_that_ostree_had() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.scratch.write("initramfs.img", "initramfs");
+    let commit = &machine.commit;
+    for line in [
+        "adopt --unsigned".to_owned(),
+        "build --ostree root/ostree/repo main --os exampleos --stream stable --index 1".into(),
+        format!("sign {commit} --key vendor.secret"),
+        format!("deploy {commit} {TO_BOOT}"),
+    ] {
+        let ran = machine.run(&line);
+        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+    }
+    let deployed = deployment(&machine, &format!("{commit}.0"));
+    assert_eq!(deployed["stateroot"], "exampleos");
+    assert_eq!(deployed["etc"], "merge");
+}
+
+#[test]
+fn changes_in_the_etc_of_a_deployment_are_not_merged_away() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.sign();
+    machine.scratch.write("initramfs.img", "initramfs");
+    let adopt = || {
+        let adopted = machine.run(&format!("adopt {TO_BOOT}"));
+        assert_eq!(adopted.code, 0, "{}", adopted.err);
+        adopted.json()["done"]["deployment"].clone()
+    };
+    let name = |serial| format!("{}.{serial}", machine.commit);
+    assert_eq!(adopt(), name(0));
+    assert_eq!(adopt(), name(0));
+    let etc = |serial| format!("root/ostree/verity/deploy/{}/etc", name(serial));
+    // What was not merged from here can be merged again.
+    let stateroot = format!("root/ostree/deploy/exampleos/deploy/{}.0", machine.commit);
+    machine
+        .scratch
+        .write(&format!("{stateroot}/etc/theirs"), "1");
+    assert_eq!(adopt(), name(0));
+    assert!(machine.scratch.path(&etc(0)).join("theirs").exists());
+
+    // What was changed here stays, and where there are changes on both sides, both do.
+    machine.scratch.write(&format!("{}/app/ours", etc(0)), "2");
+    assert_eq!(adopt(), name(0));
+    let ours = |serial| machine.scratch.path(&etc(serial)).join("app/ours");
+    assert!(ours(0).exists());
+    machine.scratch.write(&format!("{stateroot}/etc/more"), "3");
+    assert_eq!(adopt(), name(1));
+    assert!(ours(0).exists() && ours(1).exists());
+}
+
+#[test]
+fn what_ostree_does_not_have_is_not_taken_back_unseen() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.run("adopt --unsigned");
+    machine.scratch.write("tree/etc/hostname", "other\n");
+    let line = "build --dir tree --os exampleos --stream stable --index 1";
+    let built = machine.run(line).json();
+    let release = format!("{} (stable)", built["commit"].as_str().expect("a commit"));
+    machine
+        .scratch
+        .write("root/ostree/verity/objects/mine.txt", "mine");
+    let refused = machine.run("revert --yes --run run");
+    assert_eq!(refused.code, i32::from(ErrorClass::Usage.exit_code()));
+    for word in ["objects/mine.txt", "\"hint\""] {
+        assert!(refused.err.contains(word), "{}", refused.err);
+    }
+    fs::remove_file(machine.scratch.path("root/ostree/verity/objects/mine.txt")).expect("gone");
+    let asked = machine.run("revert --run run");
+    assert!(asked.err.contains(&release), "{}", asked.err);
+    let reverted = machine.run("revert --yes --run run");
+    assert_eq!(reverted.code, 0, "{}", reverted.err);
+    let lost = &reverted.json()["lost_releases"];
+    assert_eq!(*lost, serde_json::json!([release]));
+}

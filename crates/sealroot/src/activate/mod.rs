@@ -16,7 +16,7 @@ mod etc_source;
 mod prepare;
 mod staged;
 
-use sealroot_format::digest::VerityDigest;
+use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, Var};
@@ -26,10 +26,12 @@ use sealroot_format::tree::Tree;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::adopt::{deployments_of_ostree, running_of_ostree};
 use crate::deploy::{self, DeployError, Flag, Record};
-use crate::entry::{Added, Boot, Origin};
+use crate::entry::{Added, Boot, Origin, Places};
 use crate::etc::{self, Merged};
 use crate::machine::{self, BootChoices, Booted, Runtime};
+use crate::monitor::Monitor;
 use crate::release::{self, PackBytes};
 use crate::store::{Store, Transaction};
 
@@ -85,8 +87,13 @@ impl Aim {
 /// What the deployment before was for: the one that runs, else the one that boots by default.
 #[derive(Debug)]
 pub enum SoFar {
-    /// Neither is one of ours.
+    /// There is none.
     Nothing,
+    /// One of OSTree's.
+    OfOstree {
+        /// Whose `/var` it has.
+        stateroot: String,
+    },
     /// What its record says.
     Known(Aim),
     /// Its record is damaged.
@@ -119,7 +126,16 @@ impl SoFar {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Self::Nothing)
+        if let Some(theirs) = running_of_ostree(machine.sysroot)? {
+            let stateroot = theirs.stateroot;
+            return Ok(Self::OfOstree { stateroot });
+        }
+        let places = Places::of(machine.sysroot).directories;
+        let theirs = deployments_of_ostree(machine.sysroot, &places)?;
+        Ok(theirs.into_iter().next().map_or(Self::Nothing, |theirs| {
+            let stateroot = theirs.stateroot;
+            Self::OfOstree { stateroot }
+        }))
     }
 }
 
@@ -174,35 +190,73 @@ fn merge_etc(
     if record.etc != Some(EtcMode::Merge) || running == Some(name) {
         return Ok(None);
     }
+    let (store, monitor) = (transaction.store(), transaction.monitor());
     let new = etc::default_of(tree)?;
-    let found = etc_source::find(
-        Some(transaction.store()),
-        machine,
-        Some(name),
-        transaction.monitor(),
-    )?;
+    // What was changed in it stays, and nothing else is to come into it.
+    if etc::has_own(store, name)? && Beyond::of(store, machine, name, &new, monitor)?.own {
+        return Ok(None);
+    }
+    let found = etc_source::find(Some(store), machine, Some(name), monitor)?;
     let source = found.as_ref().map(etc_source::Found::as_source);
     Ok(Some(etc::merge(transaction, name, source, &new)?))
 }
 
 /// Deployments that keep an `/etc` of their own which is still wanted: what boots if the default is
-/// given up, what is pinned. They are not deployed once more, but a further deployment is made.
+/// given up, what is pinned, and those of `commit`, whose tree this is, in which something was changed and
+/// elsewhere too. They are not deployed once more, but a further deployment is made.
 pub fn with_wanted_etc(
     store: &Store,
     machine: &Machine<'_>,
+    (commit, tree): (&CommitId, &Tree),
+    monitor: &dyn Monitor,
 ) -> Result<BTreeSet<DeploymentName>, ActivateError> {
     let choices = BootChoices::of(Some(machine.boot))?;
     let running = Booted::running(machine.runtime)?;
     let mut wanted = BTreeSet::new();
     for found in deploy::deployments(store)? {
         let name = found.name;
+        if running == Some(name) || !etc::has_own(store, name)? {
+            continue;
+        }
         let is_named = choices.named.contains_key(&name) && choices.default != Some(name);
         let is_wanted = is_named || deploy::has_flag(store, &name, Flag::Pinned)?;
-        if is_wanted && running != Some(name) && etc::has_own(store, name)? {
+        let is_both = || -> Result<bool, ActivateError> {
+            let beyond = Beyond::of(store, machine, name, &etc::default_of(tree)?, monitor)?;
+            Ok(beyond.own && beyond.merged)
+        };
+        if is_wanted || name.commit == *commit && is_both()? {
             wanted.insert(name);
         }
     }
     Ok(wanted)
+}
+
+/// What a deployment's own `/etc`, and the one that it would get if it were merged anew, have that the other
+/// does not.
+struct Beyond {
+    own: bool,
+    merged: bool,
+}
+
+impl Beyond {
+    /// `new` is the default of the release.
+    fn of(
+        store: &Store,
+        machine: &Machine<'_>,
+        name: DeploymentName,
+        new: &Tree,
+        monitor: &dyn Monitor,
+    ) -> Result<Self, ActivateError> {
+        let source = etc_source::find(Some(store), machine, Some(name), monitor)?;
+        let merged = source.map(|source| etc::plan(source.sides(new)));
+        let merged = merged.transpose()?.map(|plan| plan.merged);
+        let merged = merged.as_ref().unwrap_or(new);
+        let own = etc::read_own(store, name, monitor)?.1.tree;
+        Ok(Self {
+            own: etc::has_changes_beyond(new, &own, merged),
+            merged: etc::has_changes_beyond(new, merged, &own),
+        })
+    }
 }
 
 /// Opens the pack of a release, for [`prepare()`].

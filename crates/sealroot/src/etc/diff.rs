@@ -39,6 +39,19 @@ pub fn diff(default: &Tree, current: &Tree) -> Vec<Difference> {
     differ.found
 }
 
+/// Whether something in `current` was changed from its `default`, and is not so in `other`.
+pub fn has_changes_beyond(default: &Tree, current: &Tree, other: &Tree) -> bool {
+    let local = diff(default, current);
+    let is_in = |outer: &[u8], path: &[u8]| {
+        let below = path.strip_prefix(outer);
+        below.is_some_and(|below| below.is_empty() || below.starts_with(b"/"))
+    };
+    diff(other, current).iter().any(|beyond| {
+        let mut local = local.iter();
+        local.any(|local| is_in(&local.path, &beyond.path) || is_in(&beyond.path, &local.path))
+    })
+}
+
 struct Differ<'t> {
     default: &'t Tree,
     current: &'t Tree,

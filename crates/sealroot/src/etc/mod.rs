@@ -30,7 +30,7 @@ pub use compare::Aspect;
 pub use current::{Current, EtcDirectory};
 pub use default::default_of;
 pub(crate) use default::part_of;
-pub use diff::{Change, Difference, diff};
+pub use diff::{Change, Difference, diff, has_changes_beyond};
 pub use error::EtcError;
 pub use kept::{forget, keep, read_kept, read_present};
 pub use merge::{

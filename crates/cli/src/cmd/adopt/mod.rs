@@ -17,13 +17,12 @@ use sealroot::import::{self, FoundStatement, ImportError};
 use sealroot::ostree::{self, Repository};
 use sealroot::store::{KernelIo, Transaction, VeritySupport};
 use sealroot_format::digest::CommitId;
-use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::{Name, Statement, Unverified};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::boot_entry::{AimArgs, DeployedReport, Deploying, EntryArgs};
+use crate::boot_entry::{AimArgs, DeployedReport, Deploying, EntryArgs, as_with_ostree};
 use crate::cmd::build::threshold_parser;
 use crate::failure::Failure;
 use crate::files;
@@ -453,14 +452,6 @@ fn pull(repository: &Path, rev: &str) -> anyhow::Result<()> {
     }
     let message = format!("`ostree pull {remote} {branch}` ended with {status}");
     Err(Failure::new(ErrorClass::Io, message).into())
-}
-
-/// OSTree keeps /etc, so it is kept; where all is sealed it cannot be.
-fn as_with_ostree(mode: Mode) -> EtcMode {
-    match mode {
-        Mode::Sealed => EtcMode::Transient,
-        _ => EtcMode::Merge,
-    }
 }
 
 impl DoneReport {
