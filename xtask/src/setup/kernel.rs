@@ -23,10 +23,11 @@ pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
     if directory.exists() {
         return Ok(());
     }
-    if cloud_kernels(series)?.is_empty() {
-        apt::update()?;
-    }
     let mut known = cloud_kernels(series)?;
+    if known.is_empty() {
+        apt::update()?;
+        known = cloud_kernels(series)?;
+    }
     let package = known.pop();
     unpack(
         &package.with_context(|| format!("apt knows no cloud kernel {series}"))?,

@@ -104,6 +104,12 @@ impl Machine {
         }
     }
 
+    fn ok(&self, line: &str) -> Ran {
+        let ran = self.run(line);
+        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+        ran
+    }
+
     fn run(&self, line: &str) -> Ran {
         let keyset = if line.contains("--keyset") {
             ""
@@ -215,8 +221,7 @@ fn without_a_statement_it_must_be_said_and_nothing_is_deployed() {
         format!("deploy {commit} --mode integrity"),
         "adopt --unsigned --threshold 0".into(),
     ] {
-        let ran = machine.run(&line);
-        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+        machine.ok(&line);
     }
     machine.fsck();
 }
@@ -506,8 +511,7 @@ fn a_release_of_ones_own_has_the_var_and_etc_that_ostree_had() {
         format!("sign {commit} --key vendor.secret"),
         format!("deploy {commit} {TO_BOOT}"),
     ] {
-        let ran = machine.run(&line);
-        assert_eq!(ran.code, 0, "{line}: {}", ran.err);
+        machine.ok(&line);
     }
     let deployed = deployment(&machine, &format!("{commit}.0"));
     assert_eq!(deployed["stateroot"], "exampleos");
@@ -522,9 +526,8 @@ fn changes_in_the_etc_of_a_deployment_are_not_merged_away() {
     machine.sign();
     machine.scratch.write("initramfs.img", "initramfs");
     let adopt = || {
-        let adopted = machine.run(&format!("adopt {TO_BOOT}"));
-        assert_eq!(adopted.code, 0, "{}", adopted.err);
-        adopted.json()["done"]["deployment"].clone()
+        let adopted = machine.ok(&format!("adopt {TO_BOOT}")).json();
+        adopted["done"]["deployment"].clone()
     };
     let name = |serial| format!("{}.{serial}", machine.commit);
     assert_eq!(adopt(), name(0));
@@ -569,8 +572,6 @@ fn what_ostree_does_not_have_is_not_taken_back_unseen() {
     fs::remove_file(machine.scratch.path("root/ostree/verity/objects/mine.txt")).expect("gone");
     let asked = machine.run("revert --run run");
     assert!(asked.err.contains(&release), "{}", asked.err);
-    let reverted = machine.run("revert --yes --run run");
-    assert_eq!(reverted.code, 0, "{}", reverted.err);
-    let lost = &reverted.json()["lost_releases"];
-    assert_eq!(*lost, serde_json::json!([release]));
+    let reverted = machine.ok("revert --yes --run run").json();
+    assert_eq!(reverted["lost_releases"], serde_json::json!([release]));
 }

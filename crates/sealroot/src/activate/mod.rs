@@ -192,11 +192,12 @@ fn merge_etc(
     }
     let (store, monitor) = (transaction.store(), transaction.monitor());
     let new = etc::default_of(tree)?;
+    let found = etc_source::find(Some(store), machine, Some(name), monitor)?;
     // What was changed in it stays, and nothing else is to come into it.
-    if etc::has_own(store, name)? && Beyond::of(store, machine, name, &new, monitor)?.own {
+    let has_own = etc::has_own(store, name)?;
+    if has_own && Beyond::of(store, name, found.as_ref(), &new, monitor)?.own {
         return Ok(None);
     }
-    let found = etc_source::find(Some(store), machine, Some(name), monitor)?;
     let source = found.as_ref().map(etc_source::Found::as_source);
     Ok(Some(etc::merge(transaction, name, source, &new)?))
 }
@@ -221,7 +222,9 @@ pub fn with_wanted_etc(
         let is_named = choices.named.contains_key(&name) && choices.default != Some(name);
         let is_wanted = is_named || deploy::has_flag(store, &name, Flag::Pinned)?;
         let is_both = || -> Result<bool, ActivateError> {
-            let beyond = Beyond::of(store, machine, name, &etc::default_of(tree)?, monitor)?;
+            let source = etc_source::find(Some(store), machine, Some(name), monitor)?;
+            let new = etc::default_of(tree)?;
+            let beyond = Beyond::of(store, name, source.as_ref(), &new, monitor)?;
             Ok(beyond.own && beyond.merged)
         };
         if is_wanted || name.commit == *commit && is_both()? {
@@ -239,15 +242,14 @@ struct Beyond {
 }
 
 impl Beyond {
-    /// `new` is the default of the release.
+    /// It would be merged of `source` and `new`, the default of the release.
     fn of(
         store: &Store,
-        machine: &Machine<'_>,
         name: DeploymentName,
+        source: Option<&etc_source::Found>,
         new: &Tree,
         monitor: &dyn Monitor,
     ) -> Result<Self, ActivateError> {
-        let source = etc_source::find(Some(store), machine, Some(name), monitor)?;
         let merged = source.map(|source| etc::plan(source.sides(new)));
         let merged = merged.transpose()?.map(|plan| plan.merged);
         let merged = merged.as_ref().unwrap_or(new);

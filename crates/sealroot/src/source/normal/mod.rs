@@ -86,28 +86,23 @@ impl Codec {
     }
 
     fn decompress(self, bytes: &[u8]) -> Result<Vec<u8>, NormalizeError> {
-        let mut rest = bytes;
-        let content = match self {
-            Self::Gzip => read_all(MultiGzDecoder::new(rest))?,
-            Self::Xz => read_all(XzReader::new_mem_limit(rest, true, MAX_XZ_KIB))?,
+        let (mut rest, mut content) = (bytes, Vec::new());
+        match self {
+            Self::Gzip => append_all(&mut MultiGzDecoder::new(rest), &mut content)?,
+            Self::Xz => {
+                let mut reader = XzReader::new_mem_limit(rest, true, MAX_XZ_KIB);
+                append_all(&mut reader, &mut content)?;
+            }
             Self::Zstd => {
-                let mut content = Vec::new();
                 while !rest.is_empty() {
                     let frame = StreamingDecoder::new(&mut rest).map_err(io::Error::other);
                     let mut frame = frame.map_err(NormalizeError::Decompress)?;
                     append_all(&mut frame, &mut content)?;
                 }
-                content
             }
-        };
+        }
         Ok(content)
     }
-}
-
-fn read_all(mut reader: impl Read) -> Result<Vec<u8>, NormalizeError> {
-    let mut content = Vec::new();
-    append_all(&mut reader, &mut content)?;
-    Ok(content)
 }
 
 fn append_all(reader: &mut dyn Read, content: &mut Vec<u8>) -> Result<(), NormalizeError> {
@@ -144,15 +139,14 @@ pub(super) fn change_of(path: &[u8]) -> Option<Change> {
             b"modules.dep" | b"modules.order" => Some(Change::List),
             b"modules.dep.bin" => Some(Change::Index),
             path => {
-                let codec = codec_of(path)?;
-                let without = without_ending(path)?;
+                let (without, codec) = split_ending(path)?;
                 without.ends_with(b".ko").then_some(Change::Module(codec))
             }
         };
     }
     below(&DOCUMENTATION)?;
-    without_ending(path)?;
-    codec_of(path).map(Change::Documentation)
+    let (_, codec) = split_ending(path)?;
+    Some(Change::Documentation(codec))
 }
 
 fn split_at_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -160,17 +154,18 @@ fn split_at_slash(path: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&path[..at], &path[at + 1..]))
 }
 
-fn codec_of(path: &[u8]) -> Option<Codec> {
+/// The path or name, which says that it is compressed, without saying so, and how it is. `None` if nothing would
+/// be left of the name.
+fn split_ending(path: &[u8]) -> Option<(&[u8], Codec)> {
     let mut all = Codec::ALL.into_iter();
-    all.find(|codec| path.ends_with(codec.ending()))
+    let (without, codec) =
+        all.find_map(|codec| Some((path.strip_suffix(codec.ending())?, codec)))?;
+    let name = without.rsplit(|byte| *byte == b'/').next()?;
+    (!matches!(name, b"" | b"." | b"..")).then_some((without, codec))
 }
 
-/// The path or name, which says that it is compressed, without saying so. `None` if nothing would be left of
-/// the name.
 fn without_ending(path: &[u8]) -> Option<&[u8]> {
-    let without = path.strip_suffix(codec_of(path)?.ending())?;
-    let name = without.rsplit(|byte| *byte == b'/').next()?;
-    (!matches!(name, b"" | b"." | b"..")).then_some(without)
+    split_ending(path).map(|(without, _)| without)
 }
 
 impl Change {

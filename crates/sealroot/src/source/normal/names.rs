@@ -55,7 +55,8 @@ pub(in crate::source) fn rename(tree: &mut Tree, opened: &HashSet<InodeId>) -> R
     let mut renamed = opened.clone();
     for (link, directories) in &symlinks {
         let leads_to_opened = || {
-            let end = follow(tree, directories, link.inode, &mut MAX_FOLLOWED.clone());
+            let mut left = MAX_FOLLOWED;
+            let end = follow(tree, directories, link.inode, &mut left);
             end.is_some_and(|end| end.last().is_some_and(|end| opened.contains(end)))
         };
         let has_one_name = tree.inode(link.inode).name_count() == 1;
@@ -66,7 +67,8 @@ pub(in crate::source) fn rename(tree: &mut Tree, opened: &HashSet<InodeId>) -> R
     let mut targets = Vec::new();
     for (link, directories) in &symlinks {
         let target = target(tree, link.inode).unwrap_or_default();
-        let next = step(tree, directories, target, &mut MAX_FOLLOWED.clone());
+        let mut left = MAX_FOLLOWED;
+        let next = step(tree, directories, target, &mut left);
         let next = next.and_then(|next| next.last().copied());
         if next.is_some_and(|next| renamed.contains(&next))
             && let Some(without) = without_ending(target)
