@@ -48,6 +48,14 @@ impl Progress {
         act(&mut self.stage.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Prints something else than a stage.
+    fn print(&self, print: impl FnOnce()) {
+        self.with_stage(|stage| match stage {
+            Some(Stage::Bar(bar)) => bar.suspend(print),
+            _ => print(),
+        });
+    }
+
     fn begin(&self, stage: &'static str, unit: Unit, total: Option<u64>) -> Option<Stage> {
         if self.output.is_json() {
             return Some(Stage::Events(Events::begin(stage, unit, total)));
@@ -80,13 +88,11 @@ impl Monitor for Progress {
     }
 
     fn warn(&self, message: String) {
-        self.with_stage(|stage| {
-            let print = || self.output.warn(&message);
-            match stage {
-                Some(Stage::Bar(bar)) => bar.suspend(print),
-                _ => print(),
-            }
-        });
+        self.print(|| self.output.warn(&message));
+    }
+
+    fn note(&self, message: String) {
+        self.print(|| self.output.note(&message));
     }
 }
 

@@ -14,6 +14,9 @@ pub trait Monitor: Sync {
 
     /// Something worth a person's attention that does not stop the work.
     fn warn(&self, message: String);
+
+    /// Something of what was done that its result does not tell.
+    fn note(&self, message: String);
 }
 
 /// What a phase counts.
@@ -33,6 +36,7 @@ impl Monitor for Silent {
     fn start(&self, _phase: &'static str, _unit: Unit, _total: Option<u64>) {}
     fn advance(&self, _units: u64) {}
     fn warn(&self, _message: String) {}
+    fn note(&self, _message: String) {}
 }
 
 /// Keeps warnings, for tests and for callers that print them later.
@@ -60,4 +64,6 @@ impl Monitor for Warnings {
             .unwrap_or_else(std::sync::PoisonError::into_inner)
             .push(message);
     }
+
+    fn note(&self, _message: String) {}
 }

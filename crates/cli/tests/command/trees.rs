@@ -53,6 +53,17 @@ fn a_device_node() {
 }
 
 #[test]
+fn a_kernel_that_leads_elsewhere() {
+    let scratch = Scratch::new();
+    scratch.small_tree();
+    for kernel in ["../../x", ".."] {
+        let line = format!("{BUILD} --kernel {kernel}");
+        scratch.refused(ErrorClass::Usage, &line, &[kernel, "without /"]);
+    }
+    assert_nothing_was_built(&scratch);
+}
+
+#[test]
 fn an_unreadable_file() {
     if !need::root() {
         return;

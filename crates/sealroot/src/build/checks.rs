@@ -62,6 +62,9 @@ pub(super) fn warn_unless_bootable(tree: &Tree, statement: &Statement, monitor: 
 pub(super) fn kernel_of(tree: &Tree, named: Option<&Word>) -> Result<Option<Word>, BuildError> {
     let mut found = kernels(tree);
     match named {
+        Some(named) if !is_file_name(named) => Err(BuildError::KernelName {
+            named: named.clone(),
+        }),
         Some(named) if found.is_empty() || found.contains(named) => Ok(Some(named.clone())),
         Some(named) => Err(BuildError::OtherKernel {
             named: named.clone(),
@@ -70,6 +73,11 @@ pub(super) fn kernel_of(tree: &Tree, named: Option<&Word>) -> Result<Option<Word
         None if found.len() == 1 => Ok(found.pop()),
         None => Ok(None),
     }
+}
+
+/// Whether a directory can have that name.
+fn is_file_name(kernel: &Word) -> bool {
+    !kernel.as_str().contains('/') && !matches!(kernel.as_str(), "." | "..")
 }
 
 /// The directories in `/usr/lib/modules`, or `/lib/modules` in a tree without merged `/usr`.

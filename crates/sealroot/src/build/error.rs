@@ -50,6 +50,12 @@ pub enum BuildError {
         /// Those in the tree.
         found: Vec<Word>,
     },
+    /// No kernel is called that.
+    #[error("{:?} is no kernel release: expected one as `uname -r` says it, a name without /", named.as_str())]
+    KernelName {
+        /// What was named.
+        named: Word,
+    },
     /// The commit has a signed statement in this stream that says something else.
     #[error(
         "{commit} is released in stream {stream} already, and signed: expected {expected:?} as \
@@ -105,6 +111,7 @@ impl BuildError {
             | Self::Index { .. }
             | Self::Signed { .. }
             | Self::StoreInTree { .. }
+            | Self::KernelName { .. }
             | Self::OtherKernel { .. } => ErrorClass::Usage,
         }
     }

@@ -180,7 +180,13 @@ impl Worker {
             return Ok(false);
         };
         let fail = |fault: Fault| source.failure(fault);
-        match self.read_changed(source, change).map_err(fail)? {
+        let names = &source.directory.names;
+        let rival = normal::rival(&path, |name| names.contains(name));
+        let changed = match rival.filter(|_| change.is_opened()) {
+            Some(name) => Err(NormalizeError::Taken { name }),
+            None => self.read_changed(source, change).map_err(fail)?,
+        };
+        match changed {
             Ok((content, xattrs)) => {
                 if change.is_opened() {
                     self.opened.push(source.id);

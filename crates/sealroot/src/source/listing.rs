@@ -87,6 +87,13 @@ impl Names {
         CStr::from_bytes_with_nul(name).expect("a NUL was added to each name, which had none")
     }
 
+    pub(super) fn contains(&self, name: &[u8]) -> bool {
+        let compare = |(start, len_bytes): &(u32, u8)| {
+            self.bytes[*start as usize..][..usize::from(*len_bytes)].cmp(name)
+        };
+        self.spans.binary_search_by(compare).is_ok()
+    }
+
     fn push(&mut self, name: &CStr) -> Result<(), Fault> {
         let bytes = name.to_bytes_with_nul();
         let start = u32::try_from(self.bytes.len()).expect("bounded by MAX_TREE_ENTRIES");

@@ -126,5 +126,11 @@ pub fn read_open_directory(
 ) -> Result<Tree, SourceError> {
     monitor.start("reading", Unit::Bytes, None);
     let records = walk::walk(directory, path, *options, spool, sink, monitor)?;
+    if options.compressed == Compressed::Normalize {
+        let opened = records.opened.len();
+        monitor.note(format!(
+            "{opened} compressed modules and pages of documentation are taken decompressed"
+        ));
+    }
     assemble::assemble(path, options.compressed, records)
 }

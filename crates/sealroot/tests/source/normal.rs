@@ -207,17 +207,48 @@ fn refusal(fill: impl Fn(&Path)) -> String {
     message(&error, root.path())
 }
 
+/// What is said of a tree that is taken as it is all the same.
+fn warnings_of_unchanged(root: &Path) -> Vec<String> {
+    let (tree, mut warnings) = normalized(root);
+    assert!(tree.expect("a tree") == read(root).expect("a tree"));
+    warnings.sort_unstable();
+    warnings
+}
+
 #[test]
 fn a_page_that_cannot_be_decompressed_stays() {
+    for content in ["this is no gzip", ""] {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        write(root.path(), "usr/share/man/man1/ls.1.gz", content);
+        let warnings = warnings_of_unchanged(root.path());
+        let [warning] = &warnings[..] else {
+            panic!("{warnings:?}")
+        };
+        let expected = "usr/share/man/man1/ls.1.gz stays compressed: it cannot be decompressed: ";
+        assert!(warning.starts_with(expected), "{warning}");
+    }
+}
+
+#[test]
+fn pages_whose_name_is_taken_stay() {
     let root = tempfile::tempdir().expect("a temporary directory");
-    write(root.path(), "usr/share/man/man1/ls.1.gz", "this is no gzip");
-    let (tree, warnings) = normalized(root.path());
-    assert!(tree.expect("a tree") == read(root.path()).expect("a tree"));
-    let [warning] = &warnings[..] else {
-        panic!("{warnings:?}")
+    let root = root.path();
+    write(root, "usr/share/man/ls.1", "A page.");
+    run("gzip", &["--keep", "usr/share/man/ls.1"], root);
+    write(root, "usr/share/doc/NEWS", "Nothing.");
+    run("gzip", &["--keep", "usr/share/doc/NEWS"], root);
+    run("xz", &["usr/share/doc/NEWS"], root);
+    let stays = |name: &str, other: &str| {
+        format!(
+            "usr/share/{name} stays compressed: \"{other}\" is there too, and both would have one name"
+        )
     };
-    let expected = "usr/share/man/man1/ls.1.gz stays compressed: it cannot be decompressed: ";
-    assert!(warning.starts_with(expected), "{warning}");
+    let expected = [
+        stays("doc/NEWS.gz", "NEWS.xz"),
+        stays("doc/NEWS.xz", "NEWS.gz"),
+        stays("man/ls.1.gz", "ls.1"),
+    ];
+    assert_eq!(warnings_of_unchanged(root), expected);
 }
 
 #[test]
@@ -250,18 +281,23 @@ fn what_others_name_must_be_decompressed() {
 
 #[test]
 fn names_that_would_lie_are_refused() {
-    let page = |root: &Path| {
-        write(root, "usr/share/man/ls.1", "A page.");
-        run("gzip", &["--keep", "usr/share/man/ls.1"], root);
-    };
-    let said = refusal(page);
-    let expected = "cannot normalize ROOT/usr/share/man/ls.1.gz; without that, it is taken as it \
-                    is: \"ls.1\" is there too, which would be its name";
-    assert_eq!(said, expected);
+    let module = "usr/lib/modules/6.12/a.ko";
+    for (other, kept) in [("a.ko", "--keep"), ("a.ko.zst", "--force")] {
+        let said = refusal(|root| {
+            write(root, module, "A module.");
+            run("xz", &[kept, module], root);
+            write(root, &format!("usr/lib/modules/6.12/{other}"), "Another.");
+        });
+        let expected = format!(
+            "cannot normalize ROOT/{module}.xz; without that, it is taken as it is: \"{other}\" is \
+             there too, and both would have one name"
+        );
+        assert_eq!(said, expected);
+    }
 
     let said = refusal(|root| {
-        page(root);
-        fs::rename(root.join("usr/share/man/ls.1"), root.join("usr/share/ls")).expect("a file");
+        write(root, "usr/share/man/ls.1", "A page.");
+        run("gzip", &["usr/share/man/ls.1"], root);
         let names = ["usr/share/man/ls.1.gz", "usr/share/ls.gz"].map(|name| root.join(name));
         fs::hard_link(&names[0], &names[1]).expect("a link");
     });

@@ -55,10 +55,10 @@ pub enum NormalizeError {
         /// The other name, from the root.
         name: Box<[u8]>,
     },
-    /// Something else has the name that it would get.
-    #[error("{:?} is there too, which would be its name", name.escape_ascii().to_string())]
+    /// Something else has the name that it would get, or would get it too.
+    #[error("{:?} is there too, and both would have one name", name.escape_ascii().to_string())]
     Taken {
-        /// The name, in the same directory.
+        /// What that is called, in the same directory.
         name: Box<[u8]>,
     },
     /// It is not as `depmod` writes it.
@@ -87,6 +87,10 @@ impl Codec {
 
     fn decompress(self, bytes: &[u8]) -> Result<Vec<u8>, NormalizeError> {
         let (mut rest, mut content) = (bytes, Vec::new());
+        if bytes.is_empty() {
+            let error = io::ErrorKind::UnexpectedEof.into();
+            return Err(NormalizeError::Decompress(error));
+        }
         match self {
             Self::Gzip => append_all(&mut MultiGzDecoder::new(rest), &mut content)?,
             Self::Xz => {
@@ -162,6 +166,16 @@ fn split_ending(path: &[u8]) -> Option<(&[u8], Codec)> {
         all.find_map(|codec| Some((path.strip_suffix(codec.ending())?, codec)))?;
     let name = without.rsplit(|byte| *byte == b'/').next()?;
     (!matches!(name, b"" | b"." | b"..")).then_some((without, codec))
+}
+
+/// Which other name in the directory of a compressed file leaves it no name without its ending.
+pub(super) fn rival(path: &[u8], is_there: impl Fn(&[u8]) -> bool) -> Option<Box<[u8]>> {
+    let name = path.rsplit(|byte| *byte == b'/').next()?;
+    let (without, own) = split_ending(name)?;
+    let others = Codec::ALL.into_iter().filter(|codec| *codec != own);
+    let endings = others.map(Codec::ending).chain([&b""[..]]);
+    let mut names = endings.map(|ending| [without, ending].concat());
+    names.find(|name| is_there(name)).map(Vec::into_boxed_slice)
 }
 
 fn without_ending(path: &[u8]) -> Option<&[u8]> {
