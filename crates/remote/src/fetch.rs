@@ -5,14 +5,20 @@
 use std::fmt;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use sealroot::monitor::{Monitor, Silent};
 
 use crate::error::RemoteError;
 use crate::source::{Source, SourceError};
 
 /// An answer that brought fewer bytes than this, and not all, was in vain.
 const MIN_PROGRESS_BYTES: u64 = 64 * 1024;
+
+/// A pause that is at least so long is told, and none so soon after another.
+const PAUSE_TO_TELL: Duration = Duration::from_secs(1);
 
 /// How failures are met.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +59,9 @@ pub struct Fetcher {
     first: AtomicUsize,
     requests: AtomicU64,
     bytes: AtomicU64,
+    monitor: Arc<dyn Monitor + Send>,
+    /// When a pause was told last.
+    told: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Fetcher {
@@ -78,7 +87,15 @@ impl Fetcher {
             first: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            monitor: Arc::new(Silent),
+            told: Mutex::default(),
         }
+    }
+
+    /// Who is to be told why it takes so long.
+    #[must_use]
+    pub fn telling(self, monitor: Arc<dyn Monitor + Send>) -> Self {
+        Self { monitor, ..self }
     }
 
     /// What was asked for and came so far.
@@ -144,6 +161,22 @@ impl Fetcher {
             let nanos = bytes.saturating_mul(1_000_000_000) / rate.max(1);
             thread::sleep(Duration::from_nanos(nanos).saturating_sub(since.elapsed()));
         }
+    }
+
+    /// Waits before sources are asked again that failed.
+    fn pause(&self, pause: Duration, failure: &SourceError) {
+        if pause >= PAUSE_TO_TELL {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.is_none_or(|told| told.elapsed() >= PAUSE_TO_TELL) {
+                *told = Some(Instant::now());
+                self.monitor.warn(format!(
+                    "{}: {failure}; asking again in {} s",
+                    self.location(),
+                    pause.as_secs()
+                ));
+            }
+        }
+        thread::sleep(pause);
     }
 
     fn count(&self, bytes: u64) {
@@ -281,7 +314,7 @@ impl<'f> Failures<'f> {
         }
         self.source = (self.source + 1) % sources.len();
         if (self.fruitless as usize).is_multiple_of(sources.len()) {
-            thread::sleep(self.pause);
+            self.fetcher.pause(self.pause, &failure);
             self.pause = (self.pause * 2).min(patience.longest_pause);
         }
         Ok(())
@@ -300,5 +333,50 @@ pub(crate) fn cause(error: io::Error, what: &'static str) -> RemoteError {
     match error.downcast::<RemoteError>() {
         Ok(cause) => cause,
         Err(error) => RemoteError::io(what)(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sealroot::monitor::Warnings;
+
+    use super::*;
+
+    /// A server that is down the first times.
+    struct Down(AtomicU64);
+
+    impl Source for Down {
+        fn location(&self) -> String {
+            "http://example.org".into()
+        }
+
+        fn open(&self, path: &str, _: u64, _: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+            if self.0.fetch_sub(1, Ordering::Relaxed) > 1 {
+                return Err(unavailable(path, &"connection refused"));
+            }
+            Ok(Box::new(io::empty()))
+        }
+    }
+
+    #[test]
+    fn what_is_waited_for_is_told() {
+        for (pause, expected) in [
+            (Duration::from_millis(1), &[][..]),
+            (
+                PAUSE_TO_TELL,
+                &["http://example.org: cannot get os: connection refused; asking again in 1 s"],
+            ),
+        ] {
+            let patience = Patience {
+                attempts: 8,
+                pause,
+                longest_pause: pause,
+            };
+            let warnings = Arc::new(Warnings::default());
+            let fetcher = Fetcher::new(vec![Box::new(Down(2.into()))], patience, None);
+            let fetcher = fetcher.telling(Arc::<Warnings>::clone(&warnings));
+            assert_eq!(fetcher.small("os", 10).expect("it comes"), b"");
+            assert_eq!(warnings.take(), expected);
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, value_parser};
 use sealroot::monitor::Silent;
@@ -197,7 +198,8 @@ impl Pull {
             let (_, report) = self.from.pull(common, &store, output)?;
             return output.emit(&report);
         }
-        let (remote, fetcher) = self.from.refresh(&store)?;
+        let progress = Arc::new(Progress::new(output));
+        let (remote, fetcher) = self.from.refresh(&store, &progress)?;
         let plan = Puller::new(&store, &remote, &fetcher, None).plan(self.from.index)?;
         output.emit(&PlanReport {
             remote: remote.name.to_string(),
@@ -217,13 +219,11 @@ impl FromRemote {
         output: Output,
     ) -> anyhow::Result<(Verified<Statement>, PullReport)> {
         let repository = self.repository(common, output)?;
-        let (remote, fetcher) = self.refresh(store)?;
+        let progress = Arc::new(Progress::new(output));
+        let (remote, fetcher) = self.refresh(store, &progress)?;
         let puller = Puller::new(store, &remote, &fetcher, repository.as_ref());
         let plan = puller.plan(self.index)?;
-        let pulled = {
-            let progress = Progress::new(output);
-            puller.pull(&plan, &progress)?
-        };
+        let pulled = puller.pull(&plan, &*progress)?;
         let report = PullReport::new(&remote.name, &pulled, fetcher.traffic());
         Ok((pulled.statement, report))
     }
@@ -246,7 +246,11 @@ impl FromRemote {
     }
 
     /// Learns what the channel offers now, and remembers it.
-    fn refresh(&self, store: &Store) -> anyhow::Result<(Remote, Fetcher)> {
+    fn refresh(
+        &self,
+        store: &Store,
+        progress: &Arc<Progress>,
+    ) -> anyhow::Result<(Remote, Fetcher)> {
         let name = match &self.remote {
             Some(name) => name.clone(),
             None => only_remote(store)?,
@@ -261,6 +265,7 @@ impl FromRemote {
         let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
         let rate = self.limit_rate.map(|kib| kib.saturating_mul(1024));
         let fetcher = Fetcher::new(sources, Patience::default(), rate);
+        let fetcher = fetcher.telling(Arc::<Progress>::clone(progress));
         remote.refresh(&fetcher, time::now())?;
         remote.save(store, &Silent)?;
         Ok((remote, fetcher))
