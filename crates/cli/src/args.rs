@@ -166,9 +166,17 @@ impl Common {
         }
         let path = self.keyset_path();
         if self.keyset.is_none() && path.symlink_metadata().is_err() {
-            let message = format!("there is no keyset at {}", path.display());
+            let [administrators, vendors] = self.usual_keysets();
+            let message = format!(
+                "there is no keyset at {} nor at {}",
+                administrators.display(),
+                vendors.display()
+            );
             return Err(Failure::new(ErrorClass::NotFound, message)
-                .hint("name the keys to trust with --keyset FILE (`sealroot keys new` makes one)")
+                .hint(
+                    "put the vendor's there, or name it with --keyset FILE; who signs releases makes \
+                     one with `sealroot keys new`",
+                )
                 .into());
         }
         let file = KeysetFile::read(&path)?;
@@ -180,18 +188,22 @@ impl Common {
         if let Some(path) = &self.keyset {
             return path.clone();
         }
-        let root = if self.sysroot == Path::new("/sysroot") {
-            Path::new("/")
-        } else {
-            &*self.sysroot
-        };
-        let [administrators, vendors] = KEYSETS.map(|path| root.join(path));
+        let [administrators, vendors] = self.usual_keysets();
         // One that is there and cannot be used is an error, and not passed over.
         if administrators.symlink_metadata().is_err() && vendors.exists() {
             vendors
         } else {
             administrators
         }
+    }
+
+    fn usual_keysets(&self) -> [PathBuf; 2] {
+        let root = if self.sysroot == Path::new("/sysroot") {
+            Path::new("/")
+        } else {
+            &*self.sysroot
+        };
+        KEYSETS.map(|path| root.join(path))
     }
 }
 

@@ -344,6 +344,9 @@ fn of_source(error: &SourceError) -> Option<String> {
             "leave it out of the tree: /dev is made at boot; or take it over with --devices keep"
                 .into(),
         ),
+        SourceError::Spool(source) if source.kind() == io::ErrorKind::StorageFull => {
+            Some(MAKE_ROOM.into())
+        }
         SourceError::Sink { source, .. } => {
             let inner = source.get_ref()?.downcast_ref::<StoreError>()?;
             of_store(inner)
@@ -394,12 +397,12 @@ fn is_part_of_a_store(path: &Path) -> bool {
 const OF_ANOTHER_STORE: &str = "If it is another store that runs or is mounted here, say so with \
                                 --run and an empty directory";
 
-const MAKE_ROOM: &str = "make room and do the same again: it goes on where it was. `sealroot prune` \
+const MAKE_ROOM: &str = "make room and do the same again: what is in the store already stays. `sealroot prune` \
                          deletes what an earlier run had put aside; on a disk full to the last \
                          block, first remove some other file of 2 MiB or more on it";
 
 const NO_STORE: &str = "name the store with --store DIR, or its sysroot with --sysroot DIR; \
-                        `sealroot build` makes a new one";
+                        `sealroot adopt` makes one where OSTree is, `sealroot build` anywhere";
 
 fn of_unpack(error: &UnpackError) -> Option<String> {
     match error {

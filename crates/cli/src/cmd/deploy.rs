@@ -16,7 +16,9 @@ use crate::output::Output;
 /// Make a signed release of the store bootable.
 ///
 /// Verifies the release, measures all its objects and links them into a directory of their own,
-/// so that nothing that happens to other releases concerns it. Costs no space but for the links.
+/// so that nothing that happens to other releases concerns it. Costs no space but for the links. In
+/// a store without fs-verity, measuring is no more than a look at names and sizes: there the boot
+/// hashes all objects, and `check --full` does it before.
 ///
 /// Where a boot loader that reads boot entries is found, it becomes what boots next: with the
 /// release's kernel, the kernel arguments and the /var of what booted so far, and an /etc that is

@@ -30,7 +30,7 @@ pub(crate) struct Kargs {
     #[arg(long, value_name = "ARG")]
     replace: Vec<String>,
 
-    /// Add an argument.
+    /// Add an argument, or several with spaces between them.
     #[arg(long, value_name = "ARG")]
     append: Vec<String>,
 

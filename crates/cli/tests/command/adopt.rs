@@ -516,6 +516,25 @@ fn a_release_of_ones_own_has_the_var_and_etc_that_ostree_had() {
     let deployed = deployment(&machine, &format!("{commit}.0"));
     assert_eq!(deployed["stateroot"], "exampleos");
     assert_eq!(deployed["etc"], "merge");
+
+    // OSTree's repository knows nothing of the statement.
+    let line = format!("adopt {commit} {TO_BOOT}");
+    let adopted = machine.ok(&line).json();
+    assert_eq!(adopted["done"]["deployment"], format!("{commit}.0"));
+    assert_eq!(none_is_ours(&machine), false);
+    // As when OSTree writes its own entries.
+    fs::remove_file(only_entry(&machine)).expect("removed");
+    assert_eq!(none_is_ours(&machine), true);
+    let said = machine.scratch.ok(&format!("--sysroot root status {BOOT}"));
+    let said = said.text();
+    assert!(said.contains("no boot entry is sealroot's"), "{said}");
+    machine.ok(&line);
+    assert_eq!(none_is_ours(&machine), false);
+}
+
+fn none_is_ours(machine: &Machine) -> serde_json::Value {
+    let status = machine.ok(&format!("status {BOOT}")).json();
+    status["boot_entries"]["none_is_ours"].clone()
 }
 
 #[test]

@@ -82,7 +82,7 @@ pub enum ReleaseError {
     #[error("the pack of the release is not well-formed")]
     Tree(#[source] PackError),
     /// The tree has no kernel.
-    #[error("the release has no kernel: there is no {path}")]
+    #[error("the release has no kernel: there is no {path} in it")]
     NoKernel {
         /// Where it should be.
         path: String,

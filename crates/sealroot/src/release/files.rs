@@ -214,7 +214,7 @@ impl io::Read for Sequential<'_, '_> {
 /// The modules of the kernel, with their lists.
 impl ModuleFiles for ReleaseKernel<'_> {
     fn location(&self) -> std::path::PathBuf {
-        format!("/{KERNELS}/{}", self.version).into()
+        format!("<release>/{KERNELS}/{}", self.version).into()
     }
 
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {

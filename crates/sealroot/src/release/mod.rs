@@ -91,6 +91,16 @@ pub fn verify_statement(
     commit: CommitId,
     stream: Option<&Name>,
 ) -> Result<Verified<Statement>, ReleaseError> {
+    Ok(verify_document(store, keyset, commit, stream)?.0)
+}
+
+/// See [`verify_statement`]; with the document it was read from.
+pub fn verify_document(
+    store: &Store,
+    keyset: &Verified<Keyset>,
+    commit: CommitId,
+    stream: Option<&Name>,
+) -> Result<(Verified<Statement>, Unverified<Statement>), ReleaseError> {
     let (stream, document) = read_statement(store, commit, stream)?;
     let statement =
         (document.verify(keyset)).map_err(|source| unusable(store, commit, &stream, source))?;
@@ -100,7 +110,7 @@ pub fn verify_statement(
             stated: format!("{}.{}", statement.commit, statement.stream),
         });
     }
-    Ok(statement)
+    Ok((statement, document))
 }
 
 /// The bytes of a pack that has the digest it was opened by: the kernel's word for it, or a copy

@@ -15,9 +15,10 @@ use sealroot::adopt::{
 use sealroot::entry::Places;
 use sealroot::import::{self, FoundStatement, ImportError};
 use sealroot::ostree::{self, Repository};
+use sealroot::release::{self, ReleaseError};
 use sealroot::store::{KernelIo, Transaction, VeritySupport};
 use sealroot_format::digest::CommitId;
-use sealroot_format::sign::{Name, Statement, Unverified};
+use sealroot_format::sign::{Keyset, Name, Statement, Unverified, Verified};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
@@ -59,7 +60,7 @@ pub(crate) struct Adopt {
     #[arg(long, value_name = "NAME")]
     stream: Option<Name>,
 
-    /// The vendor's statement [default: looked for in the repository].
+    /// The vendor's statement [default: looked for in the repository, then in the store].
     #[arg(long, value_name = "FILE")]
     statement: Option<PathBuf>,
 
@@ -178,7 +179,8 @@ impl SurveyReport {
 impl Report for SurveyReport {
     fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         if let Some(done) = &self.done {
-            return done.write_text(out);
+            done.write_text(out)?;
+            return self.write_findings(out);
         }
         writeln!(out, "commit {} of {}", self.commit, self.stateroot)?;
         let objects = counted(self.objects, "file");
@@ -199,6 +201,12 @@ impl Report for SurveyReport {
             writeln!(out, "  {bytes:>12} bytes for {what}")?;
         }
         writeln!(out, "  {:>12} bytes are available", self.available_bytes)?;
+        self.write_findings(out)
+    }
+}
+
+impl SurveyReport {
+    fn write_findings(&self, out: &mut dyn Write) -> io::Result<()> {
         for finding in &self.findings {
             let word = if finding.blocks { "against it" } else { "note" };
             writeln!(out, "{word}: {}", finding.text)?;
@@ -341,16 +349,17 @@ impl Adopt {
         let keyset = common.trusted_keyset()?;
         let Some(path) = &self.statement else {
             let stream = self.stream.as_ref();
-            let found = import::find_statement(repository, commit, stream, &keyset);
-            return found.map_err(|error| match error {
-                ImportError::NoStatement { .. } => Failure::new(error.class(), error.to_string())
-                    .hint(
-                        "--statement FILE if it came another way; or --unsigned, which deploys \
-                             nothing",
-                    )
-                    .into(),
-                error => error.into(),
-            });
+            let missing = match import::find_statement(repository, commit, stream, &keyset) {
+                Err(missing @ ImportError::NoStatement { .. }) => missing,
+                found => return Ok(found?),
+            };
+            if let Some(found) = kept_statement(common, &keyset, commit, stream)? {
+                return Ok(found);
+            }
+            let way_out = "--statement FILE if it came another way; or --unsigned, which deploys \
+                           nothing";
+            let failure = Failure::new(missing.class(), missing.to_string());
+            return Err(failure.hint(way_out).into());
         };
         let bytes = files::read(path, limits::MAX_SIGN_FILE_BYTES)?;
         let cannot_use = || format!("the statement {} cannot be used", path.display());
@@ -424,6 +433,27 @@ impl Adopt {
             is_staged: self.stage,
         };
         self.entry.deploy(common, transaction, &what)
+    }
+}
+
+/// The statement that came into the store some other way before, if one did.
+fn kept_statement(
+    common: &Common,
+    keyset: &Verified<Keyset>,
+    commit: CommitId,
+    stream: Option<&Name>,
+) -> anyhow::Result<Option<FoundStatement>> {
+    if common.store_path().symlink_metadata().is_err() {
+        return Ok(None);
+    }
+    let store = common.open_store()?;
+    match release::verify_document(&store, keyset, commit, stream) {
+        Ok((statement, document)) => Ok(Some(FoundStatement {
+            statement,
+            document,
+        })),
+        Err(ReleaseError::NoStatement { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

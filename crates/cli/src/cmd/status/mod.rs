@@ -86,6 +86,7 @@ impl Status {
                 default: (entries.as_ref().and_then(Entries::default_entry))
                     .map(|entry| entry.file_name.clone()),
                 default_is_not_ours_because: entries.as_ref().and_then(foreign_default),
+                none_is_ours: (entries.as_ref()).is_some_and(|entries| !has_ours(entries)),
             },
             keyset: keyset.map(|_| common.keyset_path().display().to_string()),
             deployments: deployments(&scan, &releases),
@@ -224,15 +225,19 @@ fn explain(error: &dyn Error) -> String {
 }
 
 /// How far the machine has moved over from OSTree, as its boot entries tell.
-fn migration(entries: &Entries) -> &'static str {
-    let entries = entries.in_boot_order();
-    let is_ours = |entry: &Entry| entry.ours().is_some();
+fn migration(all: &Entries) -> &'static str {
+    let entries = all.in_boot_order();
     let is_ostree = |entry: &Entry| entry.owner == Owner::Ostree;
-    match (entries.iter().any(is_ours), entries.iter().any(is_ostree)) {
+    match (has_ours(all), entries.iter().any(is_ostree)) {
         (false, _) => "legacy",
         (true, true) => "dual",
         (true, false) => "sealed-only",
     }
+}
+
+fn has_ours(entries: &Entries) -> bool {
+    let mut entries = entries.in_boot_order().iter();
+    entries.any(|entry| entry.ours().is_some())
 }
 
 /// Why what boots by default is none of ours, where there are entries of ours.

@@ -31,6 +31,8 @@ pub(super) struct BootReport {
     pub(super) default: Option<String>,
     /// Why that is not one of ours, though there are some.
     pub(super) default_is_not_ours_because: Option<String>,
+    /// Whether the entries are known, and none of them boots a deployment of ours.
+    pub(super) none_is_ours: bool,
 }
 
 #[derive(Clone, Serialize)]
@@ -135,6 +137,13 @@ impl Report for StatusReport {
         if let (Some(default), Some(reason)) = (&boot.default, &boot.default_is_not_ours_because) {
             let (default, reason) = (printable(default), printable(reason));
             writeln!(out, "boots by default: {default} ({reason})")?;
+        }
+        if boot.none_is_ours && !self.deployments.is_empty() {
+            writeln!(
+                out,
+                "no boot entry is sealroot's, perhaps because OSTree has written its own anew: \
+                 `sealroot deploy COMMIT` makes one"
+            )?;
         }
         writeln!(
             out,
