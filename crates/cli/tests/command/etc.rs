@@ -56,6 +56,31 @@ fn without_a_deployment_that_runs_there_is_nothing_to_change() {
     }
 }
 
+#[test]
+fn the_etc_of_whoever_looks_is_not_that_of_another_system() {
+    if !need::root() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let commit = scratch.signed();
+    scratch.ok(&format!("{STORE} deploy {commit} --mode integrity"));
+    let pack = "ab".repeat(32);
+    let booted = format!(
+        r#"{{"version": 1, "insecure": [], "mode": "integrity", "layer": "erofs", "pack": "{pack}",
+            "commit": "{commit}", "serial": 0}}"#
+    );
+    scratch.write("run/booted.json", booted);
+    let etc = format!("store/deploy/{commit}.0/etc");
+    scratch.write(&format!("{etc}/hostname"), "mine\n");
+    scratch.write("root/etc/hostname", "mine\n");
+    let reset = format!("{STORE} etc reset --run run /etc/hostname");
+    let words = ["whose /etc", "hint: name that root with --root DIR"];
+    scratch.refused(ErrorClass::Usage, &reset, &words);
+    scratch.ok(&format!("{reset} --root root"));
+    let reset = fs::read_to_string(scratch.path("root/etc/hostname"));
+    assert_eq!(reset.expect("a file"), "example\n");
+}
+
 const ID: &str = "0123456789abcdef0123456789abcdef\n";
 
 /// A root with these files in its `/etc`.

@@ -2,7 +2,7 @@
 //! `sealroot etc keep` and `sealroot etc forget`
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,6 +14,7 @@ use sealroot_format::kept::{FILES, KeptFile};
 use sealroot_format::policy::EtcMode;
 use serde::Serialize;
 
+use super::Place;
 use crate::args::Common;
 use crate::failure::{Failure, class_of};
 use crate::machine::RunArgs;
@@ -60,32 +61,6 @@ pub(super) struct Forget {
 
     #[command(flatten)]
     place: Place,
-}
-
-#[derive(Debug, Args)]
-struct Place {
-    /// The root whose /etc and /var are meant [default: / where the sysroot is this machine's].
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-}
-
-impl Place {
-    fn root(&self, common: &Common) -> anyhow::Result<PathBuf> {
-        let is_this_machine = || {
-            let sysroots = ["/", "/sysroot"].map(Path::new);
-            sysroots.contains(&&*common.sysroot)
-        };
-        match &self.root {
-            Some(root) => Ok(root.clone()),
-            None if is_this_machine() => Ok("/".into()),
-            None => {
-                let sysroot = common.sysroot.display();
-                let message = format!("{sysroot} does not say whose /etc and /var are meant");
-                let failure = Failure::new(ErrorClass::Usage, message);
-                Err(failure.hint("name that root with --root DIR").into())
-            }
-        }
-    }
 }
 
 fn open_var(root: &Path) -> anyhow::Result<KernelIo> {

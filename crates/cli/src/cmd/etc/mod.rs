@@ -24,7 +24,7 @@ use crate::machine::{DeploymentChoice, RunArgs};
 use crate::name::AnyName;
 use crate::output::{Output, Report};
 
-/// Where the running system has it.
+/// Where a system has it.
 const RUNNING: &str = "/etc";
 
 /// Show what was changed in /etc, take changes back, and keep single files.
@@ -64,6 +64,9 @@ struct Diff {
     deployment: Option<DeploymentChoice>,
 
     #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
     run: RunArgs,
 }
 
@@ -80,7 +83,41 @@ struct Reset {
     files: Vec<PathBuf>,
 
     #[command(flatten)]
+    place: Place,
+
+    #[command(flatten)]
     run: RunArgs,
+}
+
+#[derive(Debug, Args)]
+struct Place {
+    /// The root whose /etc and /var are meant [default: / where the sysroot is this machine's].
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+}
+
+impl Place {
+    /// The `/etc` that the running system uses.
+    fn etc(&self, common: &Common) -> anyhow::Result<PathBuf> {
+        Ok(self.root(common)?.join("etc"))
+    }
+
+    fn root(&self, common: &Common) -> anyhow::Result<PathBuf> {
+        let is_this_machine = || {
+            let sysroots = ["/", "/sysroot"].map(Path::new);
+            common.store.is_none() && sysroots.contains(&&*common.sysroot)
+        };
+        match &self.root {
+            Some(root) => Ok(root.clone()),
+            None if is_this_machine() => Ok("/".into()),
+            None => {
+                let named = common.store.as_ref().unwrap_or(&common.sysroot).display();
+                let message = format!("{named} does not say whose /etc and /var are meant");
+                let failure = Failure::new(ErrorClass::Usage, message);
+                Err(failure.hint("name that root with --root DIR").into())
+            }
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -164,7 +201,8 @@ impl Diff {
         let directory = if is_kept {
             etc::open_own(&store, name)?
         } else if self.deployment.is_none() {
-            EtcDirectory::open(Path::new(RUNNING)).context("cannot open /etc")?
+            let etc = self.place.etc(common)?;
+            EtcDirectory::open(&etc).with_context(|| format!("cannot open {}", etc.display()))?
         } else {
             let message = format!("the deployment {name} keeps no /etc of its own");
             return Err(Failure::new(ErrorClass::NotFound, message)
@@ -214,7 +252,9 @@ impl Reset {
         let paths: Vec<StorePath> = (self.files.iter())
             .map(|file| below(file))
             .collect::<Result<_, _>>()?;
-        let directory = KernelIo::open(Path::new(RUNNING)).context("cannot open /etc")?;
+        let etc = self.place.etc(common)?;
+        let directory = KernelIo::open(&etc);
+        let directory = directory.with_context(|| format!("cannot open {}", etc.display()))?;
         for path in &paths {
             etc::reset(&directory, &default, &store, path)?;
         }
