@@ -11,7 +11,8 @@ use sealroot::build::BuildError;
 use sealroot::delta::DeltaError;
 use sealroot::deploy::DeployError;
 use sealroot::entry::{EntryError, InitrdError};
-use sealroot::import::ImportError;
+use sealroot::etc::EtcError;
+use sealroot::import::{ImportError, RefusedStatement};
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
@@ -26,7 +27,8 @@ use sealroot_remote::{Fault, RemoteError};
 use crate::failure::Failure;
 
 /// How to get back what is missing.
-const BUILD_AGAIN: &str = "build or fetch the release again";
+const BUILD_AGAIN: &str = "build or fetch the release again, or `sealroot import` it where OSTree \
+                           has it";
 
 /// Most files that a hint names.
 const MAX_NAMED: usize = 5;
@@ -70,6 +72,8 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_adopt,
         of_build,
         of_deploy,
+        of_etc,
+        of_import,
         of_keys,
         of_machine,
         of_mount,
@@ -91,7 +95,8 @@ fn of_activate(error: &ActivateError) -> Option<String> {
         ActivateError::Adopt(error) => of_adopt(error),
         ActivateError::Machine(error) => of_machine(error),
         ActivateError::Entry(error) => of_entry(error),
-        ActivateError::Initrd(error) => of_initrd(error),
+        ActivateError::Initrd(error) => Some(of_initrd(error)),
+        ActivateError::Etc(error) => of_etc(error),
         ActivateError::NoRootDevice { .. } => {
             Some("name it with --root UUID=, PARTUUID= or LABEL=, and without --stage".into())
         }
@@ -116,18 +121,15 @@ fn of_entry(error: &EntryError) -> Option<String> {
     }
 }
 
-fn of_initrd(error: &InitrdError) -> Option<String> {
-    match error {
-        InitrdError::NoBootProgram => Some(
+fn of_initrd(error: &InitrdError) -> String {
+    let hint = match error {
+        InitrdError::NoBootProgram => {
             "install sealroot-boot there; or name an initramfs with --initramfs FILE, or make no \
              entry with --no-entry"
-                .into(),
-        ),
-        InitrdError::CarriedPolicy { .. } => {
-            Some("name another initramfs with --initramfs FILE".into())
         }
-        _ => None,
-    }
+        _ => "name another initramfs with --initramfs FILE",
+    };
+    hint.into()
 }
 
 fn of_adopt(error: &AdoptError) -> Option<String> {
@@ -193,6 +195,27 @@ fn of_deploy(error: &DeployError) -> Option<String> {
         DeployError::Record { .. } => Some(
             "deploy the release again: it gets a new number; then remove this deployment".into(),
         ),
+        _ => None,
+    }
+}
+
+fn of_etc(error: &EtcError) -> Option<String> {
+    match error {
+        EtcError::Store(error) => of_store(error),
+        EtcError::Deploy(error) => of_deploy(error),
+        EtcError::Release(error) => of_release(error),
+        EtcError::Source(error) => of_source(error),
+        _ => None,
+    }
+}
+
+fn of_import(error: &ImportError) -> Option<String> {
+    match error {
+        ImportError::Store(error) => of_store(error),
+        ImportError::Refused { why, .. } => match &**why {
+            RefusedStatement::Statement(error) => of_sign(error),
+            _ => None,
+        },
         _ => None,
     }
 }

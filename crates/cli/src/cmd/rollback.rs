@@ -13,7 +13,8 @@ use crate::progress::Progress;
 /// Boot next what booted before.
 ///
 /// The newest boot entry of another deployment than the default becomes the default, with its own
-/// kernel and arguments. What was the default stays and can be gone back to in the same way.
+/// kernel and arguments. What was the default stays and can be gone back to in the same way: so after an
+/// interruption, see what `status` says is the default before this is run once more.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  sealroot rollback && reboot")]
 pub(crate) struct Rollback {

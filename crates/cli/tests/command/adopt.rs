@@ -204,6 +204,9 @@ fn without_a_statement_it_must_be_said_and_nothing_is_deployed() {
         refused.err
     );
     assert!(refused.err.contains("--unsigned"), "{}", refused.err);
+    let elsewhere = machine.run(&format!("adopt {} --stateroot exampleos", "f".repeat(64)));
+    assert!(elsewhere.err.contains("commit"), "{}", elsewhere.err);
+    assert!(!elsewhere.err.contains("statement"), "{}", elsewhere.err);
     assert!(!machine.scratch.path("root/ostree/verity").exists());
     let unsigned = machine.run("adopt --unsigned").json();
     assert!(unsigned["done"]["deployment"].is_null());
@@ -238,6 +241,26 @@ fn nothing_is_removed_while_ostree_could_not_boot() {
     assert_eq!(refused.code, i32::from(ErrorClass::NotFound.exit_code()));
     assert!(refused.err.contains("vmlinuz"), "{}", refused.err);
     assert!(machine.scratch.path("root/ostree/verity").exists());
+}
+
+#[test]
+fn entries_stay_where_the_store_cannot_be_removed() {
+    let Some(machine) = Machine::new() else {
+        return;
+    };
+    machine.sign();
+    machine.scratch.write("initramfs.img", "initramfs");
+    machine.ok(&format!("adopt {TO_BOOT}"));
+    let [store, aside] = ["verity", "aside"].map(|name| {
+        let name = format!("root/ostree/{name}");
+        machine.scratch.path(&name)
+    });
+    fs::rename(&store, &aside).expect("moved");
+    std::os::unix::fs::symlink("aside", &store).expect("a symlink");
+    let refused = machine.run(&format!("revert --yes {BOOT}"));
+    assert_eq!(refused.code, i32::from(ErrorClass::Io.exit_code()));
+    assert!(refused.err.contains("verity/lock"), "{}", refused.err);
+    assert!(only_entry(&machine).exists());
 }
 
 #[test]
@@ -560,14 +583,34 @@ fn changes_in_the_etc_of_a_deployment_are_not_merged_away() {
     assert_eq!(adopt(), name(0));
     assert!(machine.scratch.path(&etc(0)).join("theirs").exists());
 
-    // What was changed here stays, and where there are changes on both sides, both do.
+    // What was changed here stays, and nothing of what was changed there comes into it.
     machine.scratch.write(&format!("{}/app/ours", etc(0)), "2");
     assert_eq!(adopt(), name(0));
     let ours = |serial| machine.scratch.path(&etc(serial)).join("app/ours");
     assert!(ours(0).exists());
     machine.scratch.write(&format!("{stateroot}/etc/more"), "3");
-    assert_eq!(adopt(), name(1));
+    for _ in 0..2 {
+        let adopted = machine.ok(&format!("adopt {TO_BOOT}"));
+        assert_eq!(adopted.json()["done"]["deployment"], name(0));
+        let word = "is not merged into it";
+        assert!(adopted.err.contains(word), "{}", adopted.err);
+    }
+    assert!(ours(0).exists());
+
+    // Of another commit than the default's, a further deployment is made for the changes of both.
+    let next = machine.next(2);
+    machine.ok(&format!("adopt {next} {TO_BOOT}"));
+    machine.scratch.write(&format!("{}/later", etc(0)), "4");
+    let back = || {
+        let adopted = machine
+            .ok(&format!("adopt {} {TO_BOOT}", machine.commit))
+            .json();
+        adopted["done"]["deployment"].clone()
+    };
+    assert_eq!(back(), name(1));
+    assert_eq!(back(), name(1));
     assert!(ours(0).exists() && ours(1).exists());
+    assert!(machine.scratch.path(&etc(0)).join("later").exists());
 }
 
 #[test]

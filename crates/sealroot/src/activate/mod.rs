@@ -194,9 +194,16 @@ fn merge_etc(
     let new = etc::default_of(tree)?;
     let found = etc_source::find(Some(store), machine, Some(name), monitor)?;
     // What was changed in it stays, and nothing else is to come into it.
-    let has_own = etc::has_own(store, name)?;
-    if has_own && Beyond::of(store, name, found.as_ref(), &new, monitor)?.own {
-        return Ok(None);
+    if etc::has_own(store, name)? {
+        let beyond = Beyond::of(store, name, found.as_ref(), &new, monitor)?;
+        if beyond.own && beyond.merged {
+            monitor.warn(format!(
+                "{name} keeps the /etc that it has; what was changed elsewhere is not merged into it"
+            ));
+        }
+        if beyond.own {
+            return Ok(None);
+        }
     }
     let source = found.as_ref().map(etc_source::Found::as_source);
     Ok(Some(etc::merge(transaction, name, source, &new)?))
@@ -204,7 +211,8 @@ fn merge_etc(
 
 /// Deployments that keep an `/etc` of their own which is still wanted: what boots if the default is
 /// given up, what is pinned, and those of `commit`, whose tree this is, in which something was changed and
-/// elsewhere too. They are not deployed once more, but a further deployment is made.
+/// elsewhere too. They are not deployed once more, but a further deployment is made. The default of a
+/// machine at rest is what its `/etc` comes from, so that one is not among them.
 pub fn with_wanted_etc(
     store: &Store,
     machine: &Machine<'_>,
@@ -213,6 +221,8 @@ pub fn with_wanted_etc(
 ) -> Result<BTreeSet<DeploymentName>, ActivateError> {
     let choices = BootChoices::of(Some(machine.boot))?;
     let running = Booted::running(machine.runtime)?;
+    let is_at_rest =
+        Booted::read(machine.runtime)?.is_none() && running_of_ostree(machine.sysroot)?.is_none();
     let mut wanted = BTreeSet::new();
     for found in deploy::deployments(store)? {
         let name = found.name;
@@ -227,7 +237,8 @@ pub fn with_wanted_etc(
             let beyond = Beyond::of(store, name, source.as_ref(), &new, monitor)?;
             Ok(beyond.own && beyond.merged)
         };
-        if is_wanted || name.commit == *commit && is_both()? {
+        let is_source = is_at_rest && choices.default == Some(name);
+        if is_wanted || !is_source && name.commit == *commit && is_both()? {
             wanted.insert(name);
         }
     }

@@ -69,6 +69,10 @@ pub fn undo<B: BootIo>(
     monitor: &dyn Monitor,
 ) -> Result<Reverted, AdoptError> {
     check_undo(sysroot, boot)?;
+    let directory = sysroot.join("ostree");
+    let io = KernelIo::open(&directory).map_err(error::failed("open", &directory))?;
+    // What nobody could remove keeps its entries.
+    drop(lock(&io, &known(STORE))?);
     let mut reverted = Reverted::default();
     if let Some(boot) = boot {
         reverted.entries = remove_entries(boot, monitor)?;
@@ -77,8 +81,6 @@ pub fn undo<B: BootIo>(
         reverted.left = Some(Left::StoreInUse);
         return Ok(reverted);
     }
-    let directory = sysroot.join("ostree");
-    let io = KernelIo::open(&directory).map_err(error::failed("open", &directory))?;
     reverted.files = revert_on(&io, monitor)?;
     let repository = Repository::open(&directory.join("repo"))?;
     let _lock = repository.lock_exclusively()?;

@@ -291,6 +291,7 @@ fn look_at_objects(
         let file = match repository.content_file(checksum) {
             Ok(Some(file)) => file,
             Ok(None) => continue,
+            Err(error) if error.is_denied() => return Err(error.into()),
             Err(_) => {
                 missing += 1;
                 continue;

@@ -47,7 +47,7 @@ pub enum EtcError {
     #[error("the release has files in /usr/etc and in /etc: expected one of them")]
     TwoDefaults,
     /// Directories are nested deeper than is cleared away after a crash.
-    #[error("{path}: nested too deep: expected at most {max} directories below /etc")]
+    #[error("/etc{path}: nested too deep: expected at most {max} directories below /etc")]
     TooDeep {
         /// The first directory that is.
         path: String,

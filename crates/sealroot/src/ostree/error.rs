@@ -368,6 +368,14 @@ impl ObjectError {
 }
 
 impl OstreeError {
+    /// Whether an object is there, and not for this user to read.
+    pub(crate) fn is_denied(&self) -> bool {
+        let Self::Object { source, .. } = self else {
+            return false;
+        };
+        matches!(&**source, ObjectError::Read(error) if error.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {

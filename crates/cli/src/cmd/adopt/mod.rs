@@ -267,6 +267,8 @@ impl Adopt {
         }
         let repository = Repository::open(&path)?;
         let target = self.target(&repository, &sysroot)?;
+        // Whatever else is missing, that is told first.
+        repository.commit(target.commit)?;
         let statement = || self.statement(common, &repository, target.commit);
         let (found, refusal) = match (!self.unsigned).then(statement).transpose() {
             Ok(found) => (found, None),
