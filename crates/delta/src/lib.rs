@@ -22,6 +22,7 @@ mod apply;
 mod covers;
 mod encode;
 mod index;
+pub mod kernel;
 pub mod number;
 pub mod opened;
 

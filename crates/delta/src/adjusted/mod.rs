@@ -36,12 +36,13 @@ use std::io::Write;
 use std::ops::Range;
 
 pub use learn::{Learner, Lesson};
+pub(crate) use moves::Moves;
+pub(crate) use renumbering::Shifts;
 pub use renumbering::{MAX_RENUMBERING_BYTES, Renumbering};
 
 use crate::apply::{GroupReader, PatchError};
 use crate::covers::Cover;
 use elf::Elf;
-use moves::Moves;
 
 /// Longest object that is adjusted, bytes: it is in memory whole.
 pub const MAX_ADJUSTED_BYTES: u64 = 32 << 20;

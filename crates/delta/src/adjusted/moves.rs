@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::renumbering::Shifts;
 use crate::covers::Cover;
 
 /// Shorter covers say nothing.
@@ -14,13 +15,13 @@ const MIN_COVER_BYTES: usize = 16;
 const BEGINNING_BYTES: usize = 16;
 
 /// Covers in whose order nothing was changed, ascending in both objects and without overlaps.
-pub(super) struct Moves {
+pub(crate) struct Moves {
     kept: Vec<Cover>,
 }
 
 impl Moves {
     /// Of these, longer ones first, each that does not contradict those before it.
-    pub(super) fn of(covers: &[Cover]) -> Self {
+    pub(crate) fn of(covers: &[Cover]) -> Self {
         let long = |cover: &&Cover| cover.len_bytes >= MIN_COVER_BYTES;
         let mut sorted: Vec<_> = covers.iter().filter(long).copied().collect();
         sorted.sort_by_key(|cover| (Reverse(cover.len_bytes), cover.new));
@@ -44,6 +45,20 @@ impl Moves {
         Self {
             kept: kept.into_values().collect(),
         }
+    }
+
+    /// From which place of the old object on what has moved how far.
+    pub(crate) fn into_shifts(self) -> Shifts {
+        let mut shifts = Vec::new();
+        let mut present = 0;
+        for cover in self.kept {
+            let moved = shift(&cover);
+            if moved != present {
+                present = moved;
+                shifts.push((u32::try_from(cover.old).unwrap_or(u32::MAX), moved));
+            }
+        }
+        Shifts(shifts)
     }
 
     /// How far what was at this place of the old object has moved: as the cover in which it lies, or else as

@@ -21,7 +21,7 @@ pub struct Renumbering {
 
 /// From each of these numbers on, ascending, so much is added.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shifts(pub(super) Vec<(u32, i64)>);
+pub(crate) struct Shifts(pub(super) Vec<(u32, i64)>);
 
 impl Renumbering {
     pub(super) const fn new(types: Shifts, names: Shifts) -> Self {
@@ -53,12 +53,16 @@ impl Renumbering {
 
     /// Adjusts the type information that an object has at this place.
     pub(super) fn adjust(&self, object: &mut [u8], section: Range<usize>) {
+        if let Some(section) = object.get_mut(section) {
+            self.adjust_types(section);
+        }
+    }
+
+    /// Adjusts a section of type information.
+    pub(crate) fn adjust_types(&self, section: &mut [u8]) {
         if *self == Self::default() {
             return;
         }
-        let Some(section) = object.get_mut(section) else {
-            return;
-        };
         let changes: Vec<_> = btf::records(section)
             .flat_map(|record| record.words())
             .filter_map(|(at, refers)| {
@@ -78,16 +82,21 @@ impl Renumbering {
 }
 
 impl Shifts {
-    /// What a number became. 0 is no number.
-    pub(super) fn apply(&self, number: u32) -> u32 {
+    /// What is added to a number.
+    pub(crate) fn shift(&self, number: u32) -> i64 {
         let after = self.0.partition_point(|(from, _)| *from <= number);
         let shift = after.checked_sub(1).and_then(|index| self.0.get(index));
-        let shift = shift.filter(|_| number != 0).map_or(0, |(_, shift)| *shift);
+        shift.map_or(0, |(_, shift)| *shift)
+    }
+
+    /// What a number became. 0 is no number.
+    pub(super) fn apply(&self, number: u32) -> u32 {
+        let shift = if number == 0 { 0 } else { self.shift(number) };
         let renumbered = i64::from(number).saturating_add(shift);
         u32::try_from(renumbered).unwrap_or(number)
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
         number::push(out, self.0.len() as u64);
         let (mut before, mut shift_before) = (0, 0_i64);
         for (from, shift) in &self.0 {
@@ -97,7 +106,7 @@ impl Shifts {
         }
     }
 
-    fn parse(cursor: &mut Cursor<'_>) -> Option<Self> {
+    pub(crate) fn parse(cursor: &mut Cursor<'_>) -> Option<Self> {
         let count = number::take(cursor)?;
         let mut shifts = Vec::new();
         let (mut from, mut shift) = (0_u32, 0_i64);

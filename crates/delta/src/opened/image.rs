@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Kernel images, whose payload is a Zstandard frame (docs/format/opened.md 3).
 
-use std::io::Write;
+use std::io::{self, Write};
+use std::ops::Range;
 
 use sealroot_format::codec::Cursor;
 use sealroot_format::erofs::ReadAt;
@@ -38,7 +39,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 pub(super) fn open<S: Scratch>(
     object: &dyn ReadAt,
     size_bytes: u64,
-    scratch: &mut dyn FnMut() -> std::io::Result<S>,
+    scratch: &mut dyn FnMut() -> io::Result<S>,
 ) -> Result<(S, u64), Stop> {
     let (frame, end) = payload(object, size_bytes)?;
     let end = end.checked_sub(SIZE_BYTES as u64).ok_or(Stop::Invalid)?;
@@ -143,6 +144,20 @@ pub(super) fn close(
         return Err(Stop::Invalid);
     }
     copy(form, parts.after, out)
+}
+
+/// Where the content lies in a form, as its foot says; `None` if that cannot be.
+pub(super) fn content(form: &dyn ReadAt, form_bytes: u64) -> io::Result<Option<Range<u64>>> {
+    let Some(foot_start) = form_bytes.checked_sub(FOOT_BYTES as u64) else {
+        return Ok(None);
+    };
+    let mut foot = [0; FOOT_BYTES];
+    form.read_exact_at(&mut foot, foot_start)?;
+    let parts = Parts::new(&foot, foot_start, u64::MAX);
+    Ok(parts.map(|parts| {
+        let (start, len) = parts.places.content;
+        start..start.saturating_add(len)
+    }))
 }
 
 /// Where the parts of a form lie: begin and length of each.

@@ -21,6 +21,7 @@ mod members;
 mod zstd;
 
 use std::io::{self, Write};
+use std::ops::Range;
 
 use sealroot_format::erofs::ReadAt;
 
@@ -160,6 +161,20 @@ fn close_any(form: &dyn ReadAt, size_bytes: u64, out: &mut dyn Write) -> Result<
         }
         _ => Err(Stop::Invalid),
     }
+}
+
+/// Where in the form of a kernel image the content of its payload lies; `None` if it is no such form.
+pub fn image_content(form: &dyn ReadAt) -> io::Result<Option<Range<u64>>> {
+    let form_bytes = form.size_bytes()?;
+    let mut kind = [0; KIND_BYTES];
+    if form_bytes == 0 {
+        return Ok(None);
+    }
+    form.read_exact_at(&mut kind, 0)?;
+    if kind != [IMAGE] {
+        return Ok(None);
+    }
+    image::content(form, form_bytes)
 }
 
 /// All of what is known to be short.

@@ -7,6 +7,7 @@ use std::io::{self, BufReader, BufWriter, Read, Seek as _, Write};
 use std::sync::Arc;
 
 use sealroot_delta::adjusted::{Adjusted, MAX_ADJUSTED_BYTES, Renumbering, Stage};
+use sealroot_delta::kernel::{Kernel, MAX_MOVES_BYTES, ToldMoves};
 use sealroot_delta::opened::{self, CloseError, Opened};
 use sealroot_delta::{GroupReader, PatchError};
 use sealroot_format::digest::VerityDigest;
@@ -17,7 +18,7 @@ use sealroot_format::tree::Tree;
 use super::Release;
 use super::error::DeltaError;
 use super::file::{
-    self, FIRST_OBJECT_BASE, GroupEntry, Header, Part, SMALL_BASE, TEXT_BASE, invalid,
+    self, Adjustment, FIRST_OBJECT_BASE, GroupEntry, Header, Part, SMALL_BASE, TEXT_BASE, invalid,
 };
 use super::text::{self, Objects, Unfinished};
 use crate::import;
@@ -80,6 +81,7 @@ pub fn apply<I: StoreIo>(
             open: None,
             opened: None,
             adjusted: None,
+            kernel: None,
             renumbering: Renumbering::default(),
         },
     };
@@ -151,6 +153,8 @@ enum Kind {
     Object,
     /// The opened form of one.
     Opened { len_bytes: u32 },
+    /// One of a kernel image, straightened.
+    Kernel { len_bytes: u32 },
 }
 
 /// The parts of a delta, one after another.
@@ -170,7 +174,7 @@ impl<I: StoreIo> Patches<'_, I> {
     fn copy(&mut self, size_bytes: u64, kind: Kind, out: &mut dyn Write) -> Result<(), DeltaError> {
         let opened_bytes = match kind {
             Kind::Plain | Kind::Object => None,
-            Kind::Opened { len_bytes } => Some(len_bytes),
+            Kind::Opened { len_bytes } | Kind::Kernel { len_bytes } => Some(len_bytes),
         };
         let mut left_bytes = size_bytes;
         while left_bytes > 0 {
@@ -191,21 +195,24 @@ impl<I: StoreIo> Patches<'_, I> {
             let Some(reader) = &mut self.reader else {
                 continue;
             };
-            match (part.stage, kind) {
+            match (part.adjusted, kind) {
+                (Some(Adjustment::Kernel), Kind::Kernel { .. }) => {
+                    reader.apply(self.bases.get_kernel(part.base)?, len_bytes, out)?;
+                }
                 (None, Kind::Opened { .. }) => {
                     reader.apply(self.bases.get_opened(part.base)?, len_bytes, out)?;
                 }
-                (None, _) if self.bases.adjusted.is_none() => {
+                (None, Kind::Plain | Kind::Object) if self.bases.adjusted.is_none() => {
                     reader.apply(self.bases.get(part.base)?, len_bytes, out)?;
                 }
-                (Some(stage), Kind::Object) => {
+                (Some(Adjustment::Object(stage)), Kind::Object) => {
                     let start = size_bytes - left_bytes - len_bytes;
                     let start = usize::try_from(start).unwrap_or(usize::MAX);
                     let old = self.bases.get_adjusted(part.base, stage, start)?;
                     old.apply(reader, start, len_bytes, out)?;
                 }
-                (stage, _) => {
-                    let found = stage.map_or(0, Stage::number);
+                (adjusted, _) => {
+                    let found = adjusted.map_or(0, Adjustment::number);
                     return Err(invalid("stage of a part", "as before, or none", found));
                 }
             }
@@ -226,12 +233,14 @@ impl<I: StoreIo> Patches<'_, I> {
     /// Makes the next object.
     fn make_object(&mut self, size_bytes: u64, out: &mut dyn Write) -> Result<(), DeltaError> {
         self.bases.adjusted = None;
+        self.bases.kernel = None;
         // What is empty has no part.
-        let opened_bytes = match size_bytes {
+        let next = match size_bytes {
             0 => None,
-            _ => self.next_part()?.opened_bytes,
+            _ => Some(self.next_part()?),
         };
-        let Some(opened_bytes) = opened_bytes else {
+        let of_opened = next.and_then(|part| Some((part.opened_bytes?, part.adjusted)));
+        let Some((opened_bytes, adjusted)) = of_opened else {
             return self.copy(size_bytes, Kind::Object, out);
         };
         let form_bytes = u64::from(opened_bytes);
@@ -241,21 +250,45 @@ impl<I: StoreIo> Patches<'_, I> {
             opened::MAX_IMAGE_FORM_BYTES,
         )?;
         file::at_most(OPENED_SIZE, size_bytes, opened::MAX_IMAGE_BYTES)?;
-        let kind = Kind::Opened {
-            len_bytes: opened_bytes,
+        let len_bytes = opened_bytes;
+        let is_kernel = adjusted == Some(Adjustment::Moves);
+        let kind = if is_kernel {
+            self.adjust_kernel()?;
+            Kind::Kernel { len_bytes }
+        } else {
+            Kind::Opened { len_bytes }
         };
-        if form_bytes <= opened::MAX_OPENED_BYTES {
+        if form_bytes <= opened::MAX_OPENED_BYTES && !is_kernel {
             let mut form = Vec::new();
             self.copy(form_bytes, kind, &mut form)?;
             return Ok(opened::close(&form, size_bytes, out)?);
         }
         let put_aside = DeltaError::io("put an opened object aside");
-        let form = (self.scratch)().map_err(&put_aside)?;
+        let mut form = (self.scratch)().map_err(&put_aside)?;
         let mut buffer = BufWriter::new(&form);
         self.copy(form_bytes, kind, &mut buffer)?;
         buffer.flush().map_err(&put_aside)?;
         drop(buffer);
+        if is_kernel {
+            let kernel = kernel_of(&form)?;
+            kernel.restore(&mut form).map_err(&put_aside)?;
+        }
         Ok(opened::close(&form, size_bytes, out)?)
+    }
+
+    /// Has the old kernel adjusted to what the next part says.
+    fn adjust_kernel(&mut self) -> Result<(), DeltaError> {
+        let part = self.next_part()?;
+        self.parts.next();
+        let what = "length of what has moved in a kernel";
+        file::at_most(what, part.len_bytes.into(), MAX_MOVES_BYTES.into())?;
+        let mut moves = Vec::new();
+        if let Some(reader) = &mut self.reader {
+            reader.apply(&NOTHING, part.len_bytes.into(), &mut moves)?;
+        }
+        let moves = ToldMoves::parse(&moves)
+            .ok_or_else(|| invalid("what has moved in a kernel", "ascending places", "other"))?;
+        self.bases.adjust_kernel(part.base, &moves)
     }
 
     fn next_group(&mut self) -> Result<(), DeltaError> {
@@ -323,6 +356,8 @@ struct Bases<'b, I: StoreIo> {
     opened: Option<(u32, Opened<File>)>,
     /// The adjusted object of the new one that is being made.
     adjusted: Option<(u32, Adjusted)>,
+    /// The form of the old kernel, straightened and adjusted, of the new one that is being made.
+    kernel: Option<(u32, File)>,
     renumbering: Renumbering,
 }
 
@@ -379,6 +414,29 @@ impl<I: StoreIo> Bases<'_, I> {
         }
     }
 
+    /// Adjusts the opened form of an old kernel image.
+    fn adjust_kernel(&mut self, number: Option<u32>, moves: &ToldMoves) -> Result<(), DeltaError> {
+        self.get_opened(number)?;
+        let Some((number, Opened::Image { mut form, .. })) = self.opened.take() else {
+            return Err(invalid(OF_KERNEL, "a kernel image", "another object"));
+        };
+        let kernel = kernel_of(&form)?;
+        let change = DeltaError::io("adjust an old kernel");
+        kernel.straighten(&mut form).map_err(&change)?;
+        let adjusted = kernel.adjust(&mut form, moves, &self.renumbering);
+        adjusted.map_err(&change)?;
+        self.kernel = Some((number, form));
+        Ok(())
+    }
+
+    /// The form that was adjusted, of this old object.
+    fn get_kernel(&self, number: Option<u32>) -> Result<&dyn ReadAt, DeltaError> {
+        match &self.kernel {
+            Some((of, form)) if Some(*of) == number => Ok(form),
+            _ => Err(invalid(OF_KERNEL, "the one that was adjusted", "another")),
+        }
+    }
+
     /// The whole of an old object.
     fn read(&mut self, number: u32, what: &'static str, most: u64) -> Result<Vec<u8>, DeltaError> {
         let read = DeltaError::io("read an old object");
@@ -409,6 +467,17 @@ impl<I: StoreIo> Bases<'_, I> {
             None => Ok(&NOTHING),
         }
     }
+}
+
+const OF_KERNEL: &str = "what a kernel is patched from";
+
+/// The kernel in an opened form.
+fn kernel_of(form: &File) -> Result<Kernel, DeltaError> {
+    let read = DeltaError::io("read an opened object");
+    let content = opened::image_content(form).map_err(&read)?;
+    let kernel = content.map(|content| Kernel::find(form, content));
+    let kernel = kernel.transpose().map_err(&read)?.flatten();
+    kernel.ok_or_else(|| invalid(OF_KERNEL, "the form of a kernel", "another"))
 }
 
 const OPENED_SIZE: &str = "size of an object that is opened";

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use sealroot_delta::adjusted::{
     self, Adjusted, Learner, Lesson, MAX_ADJUSTED_BYTES, Renumbering, Stage,
 };
+use sealroot_delta::kernel::{Kernel, ToldMoves};
 use sealroot_delta::opened::{self, Opened};
 use sealroot_delta::{Cover, Tolerance, find_covers};
 use sealroot_format::digest::VerityDigest;
@@ -17,7 +18,7 @@ use sealroot_format::erofs::ReadAt;
 use super::Release;
 use super::bases::Bases;
 use super::error::DeltaError;
-use super::file::{FIRST_OBJECT_BASE, SMALL_BASE, TEXT_BASE};
+use super::file::{Adjustment, FIRST_OBJECT_BASE, SMALL_BASE, TEXT_BASE};
 use super::text::{self, Objects};
 use crate::monitor::{Monitor, Unit};
 use crate::store::StoreIo;
@@ -166,6 +167,8 @@ pub(super) struct Compared {
     pub(super) pieces: Vec<Piece>,
     /// Whether these are opened forms.
     pub(super) is_opened: bool,
+    /// If they are kernels and the old one is adjusted, what is told of it.
+    pub(super) moves: Option<Vec<u8>>,
 }
 
 /// A piece of a new byte string.
@@ -173,8 +176,8 @@ pub(super) struct Piece {
     pub(super) range: Range<usize>,
     /// Its covers, counted from where it begins.
     pub(super) covers: Vec<Cover>,
-    /// How far the old object is adjusted for it.
-    pub(super) stage: Option<Stage>,
+    /// How the old object is adjusted for it.
+    pub(super) adjusted: Option<Adjustment>,
 }
 
 impl Compared {
@@ -184,27 +187,37 @@ impl Compared {
             old,
             new,
             is_opened: false,
+            moves: None,
         }
     }
 
     /// Of the opened forms, if something is compressed in both and most of the new one stands in the
     /// old one: else what is compressed is shorter as it is.
-    fn opened(old: &dyn ReadAt, new: &dyn ReadAt) -> io::Result<Option<Self>> {
+    fn opened(
+        old: &dyn ReadAt,
+        new: &dyn ReadAt,
+        renumbering: &Renumbering,
+    ) -> io::Result<Option<Self>> {
         let largest = old.size_bytes()?.max(new.size_bytes()?);
         let is_large = largest > opened::MAX_CLOSED_BYTES;
         let _one_at_a_time = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-        let (Some((new, new_choices)), Some((old, old_choices))) = (form(new)?, form(old)?) else {
+        let (Some((mut new, new_choices)), Some((mut old, old_choices))) = (form(new)?, form(old)?)
+        else {
             return Ok(None);
         };
-        let mut covers = covers(&old[..old_choices], &new[..new_choices]);
+        let contents = |old: &[u8], new: &[u8]| covers(&old[..old_choices], &new[..new_choices]);
+        let moves = adjust_kernel(&mut old, &mut new, renumbering, contents)?;
+        let mut covers = contents(&old, &new);
         let of_choices = self::covers(&old[old_choices..], &new[new_choices..]);
         covers.extend(counted_from(of_choices, old_choices, new_choices));
         let covered: usize = covers.iter().map(|cover| cover.len_bytes).sum();
+        let adjusted = moves.is_some().then_some(Adjustment::Kernel);
         Ok((covered >= new.len() / 2).then(|| Self {
-            pieces: pieces(0..new.len(), &covers, None),
+            pieces: pieces(0..new.len(), &covers, adjusted),
             old,
             new,
             is_opened: true,
+            moves,
         }))
     }
 
@@ -228,7 +241,7 @@ impl Compared {
             let bytes = &old.bytes()[old_range.clone()];
             let covers = find_covers(bytes, &new[range.clone()], tolerance);
             let covers: Vec<_> = counted_from(covers, old_range.start, range.start).collect();
-            for piece in pieces(range, &covers, Some(stage)) {
+            for piece in pieces(range, &covers, Some(Adjustment::Object(stage))) {
                 let noted = piece.covers.iter().copied();
                 counted_from(noted, 0, piece.range.start).for_each(|cover| old.note(cover));
                 all.push(piece);
@@ -239,8 +252,32 @@ impl Compared {
             new,
             pieces: all,
             is_opened: false,
+            moves: None,
         }
     }
+}
+
+/// If these are forms of kernels, straightens both and adjusts the old one to what their covers say; what is
+/// told of that.
+fn adjust_kernel(
+    old: &mut Vec<u8>,
+    new: &mut Vec<u8>,
+    renumbering: &Renumbering,
+    covers: impl Fn(&[u8], &[u8]) -> Vec<Cover>,
+) -> io::Result<Option<Vec<u8>>> {
+    let [of_old, of_new] = [&*old, &*new].map(|form| opened::image_content(form));
+    let (Some(of_old), Some(of_new)) = (of_old?, of_new?) else {
+        return Ok(None);
+    };
+    let kernel = Kernel::find(old, of_old.clone())?;
+    let (Some(kernel), Some(new_kernel)) = (kernel, Kernel::find(new, of_new.clone())?) else {
+        return Ok(None);
+    };
+    kernel.straighten(old)?;
+    new_kernel.straighten(new)?;
+    let moves = ToldMoves::of(&covers(old, new), &of_old, &of_new);
+    kernel.adjust(old, &moves, renumbering)?;
+    Ok(Some(moves.encode()))
 }
 
 /// Forms of kernels take some 500 MB to compare.
@@ -281,7 +318,8 @@ impl Pair {
             Some((_, object)) => read(from, object)?,
             None => Vec::new(),
         };
-        let opened = Compared::opened(&old, &new).map_err(DeltaError::io("open an object"))?;
+        let opened = Compared::opened(&old, &new, renumbering);
+        let opened = opened.map_err(DeltaError::io("open an object"))?;
         Ok(opened.unwrap_or_else(|| Compared::adjusted(old, new, renumbering)))
     }
 
@@ -354,7 +392,7 @@ fn counted_from(
 }
 
 /// A range of the new byte string in pieces of at most [`PART_BYTES`], with what of the covers lies in each.
-fn pieces(range: Range<usize>, mut covers: &[Cover], stage: Option<Stage>) -> Vec<Piece> {
+fn pieces(range: Range<usize>, mut covers: &[Cover], adjusted: Option<Adjustment>) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut start = range.start;
     while start < range.end {
@@ -364,7 +402,7 @@ fn pieces(range: Range<usize>, mut covers: &[Cover], stage: Option<Stage>) -> Ve
         pieces.push(Piece {
             range: start..end,
             covers: clipped.collect(),
-            stage,
+            adjusted,
         });
         let is_over = |cover: &&Cover| cover.new + cover.len_bytes <= end;
         let over = covers[..within].iter().take_while(is_over).count();

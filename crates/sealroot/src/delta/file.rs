@@ -225,8 +225,41 @@ pub(super) struct Part {
     pub(super) len_bytes: u32,
     /// If it is a part of an opened object, the length of its opened form.
     pub(super) opened_bytes: Option<u32>,
-    /// If it is patched from an old object that is adjusted, how far.
-    pub(super) stage: Option<Stage>,
+    /// If it is patched from an old object that is adjusted, how.
+    pub(super) adjusted: Option<Adjustment>,
+}
+
+/// How an old object is adjusted from which a part is patched, or what else the part is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Adjustment {
+    /// An object file, so far.
+    Object(Stage),
+    /// The part says what has moved in a kernel.
+    Moves,
+    /// A kernel, to that.
+    Kernel,
+}
+
+impl Adjustment {
+    const MOVES: u32 = 4;
+    const KERNEL: u32 = 5;
+
+    /// Its number in files, from 1 on.
+    pub(super) fn number(self) -> u32 {
+        match self {
+            Self::Object(stage) => stage.number(),
+            Self::Moves => Self::MOVES,
+            Self::Kernel => Self::KERNEL,
+        }
+    }
+
+    fn from_number(number: u32) -> Option<Self> {
+        match number {
+            Self::MOVES => Some(Self::Moves),
+            Self::KERNEL => Some(Self::Kernel),
+            number => Stage::from_number(number).map(Self::Object),
+        }
+    }
 }
 
 /// The old text and the old small files are bases before the old objects.
@@ -255,8 +288,10 @@ pub(super) fn encode_group(parts: &[Part], patches: GroupWriter) -> Vec<u8> {
         .iter()
         .map(|part| part.opened_bytes.unwrap_or_default());
     out.extend(opened.flat_map(u32::to_le_bytes));
-    let stages = parts.iter().map(|part| part.stage.map_or(0, Stage::number));
-    out.extend(stages.flat_map(u32::to_le_bytes));
+    let adjusted = parts
+        .iter()
+        .map(|part| part.adjusted.map_or(0, Adjustment::number));
+    out.extend(adjusted.flat_map(u32::to_le_bytes));
     out.extend(patches.finish());
     out
 }
@@ -276,15 +311,15 @@ fn parts(cursor: &mut Cursor<'_>) -> Option<Vec<Part>> {
     let mut bases = Cursor::new(cursor.take(column_bytes)?);
     let mut lens = Cursor::new(cursor.take(column_bytes)?);
     let mut opened = Cursor::new(cursor.take(column_bytes)?);
-    let mut stages = Cursor::new(cursor.take(column_bytes)?);
+    let mut adjusted = Cursor::new(cursor.take(column_bytes)?);
     let part = |_| {
         Some(Part {
             base: Some(bases.u32()?).filter(|base| *base != NO_BASE),
             len_bytes: lens.u32()?,
             opened_bytes: Some(opened.u32()?).filter(|len_bytes| *len_bytes != 0),
-            stage: match stages.u32()? {
+            adjusted: match adjusted.u32()? {
                 0 => None,
-                number => Some(Stage::from_number(number)?),
+                number => Some(Adjustment::from_number(number)?),
             },
         })
     };

@@ -10,7 +10,7 @@ use sealroot_format::limits;
 
 use super::compare::Compared;
 use super::error::DeltaError;
-use super::file::{self, GroupEntry, Part};
+use super::file::{self, Adjustment, GroupEntry, Part};
 
 /// A group is full when its patches have this many bytes: larger ones compress little better, and
 /// whoever applies a delta has one in memory twice.
@@ -45,15 +45,20 @@ impl Groups {
         let opened_bytes = compared
             .is_opened
             .then(|| u32::try_from(new.len()).expect("at most MAX_OPENED_BYTES"));
+        let of_length = |bytes: &[u8], adjusted| Part {
+            base,
+            len_bytes: u32::try_from(bytes.len()).expect("at most PART_BYTES"),
+            opened_bytes,
+            adjusted,
+        };
+        if let Some(moves) = &compared.moves {
+            self.patches.push(&[], moves, &[]);
+            self.parts.push(of_length(moves, Some(Adjustment::Moves)));
+        }
         for piece in &compared.pieces {
             let part = &new[piece.range.clone()];
             self.patches.push(old, part, &piece.covers);
-            self.parts.push(Part {
-                base,
-                len_bytes: u32::try_from(part.len()).expect("at most PART_BYTES"),
-                opened_bytes,
-                stage: piece.stage,
-            });
+            self.parts.push(of_length(part, piece.adjusted));
             if self.patches.len_bytes() >= GROUP_BYTES {
                 self.end_group()?;
             }

@@ -96,6 +96,9 @@ pub fn costs<I: StoreIo>(
             Compares::Object(pair) => kind_of(&pair.new.0),
         };
         let group = kind.map_or(&mut pack, |kind| &mut objects[kind]);
+        if let Some(moves) = &compared.moves {
+            group.push(&[], moves, &[]);
+        }
         for piece in &compared.pieces {
             group.push(
                 &compared.old,

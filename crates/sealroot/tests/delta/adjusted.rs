@@ -2,11 +2,9 @@
 //! Kernel modules are made of old ones that are adjusted, in stages.
 
 use sealroot::delta::DeltaError;
-use sealroot_delta::{Cover, GroupWriter};
-use sha2::{Digest as _, Sha256};
 
 use crate::module::{Module, Relocation, Symbol, btf};
-use crate::support::{ENTRY, Files, Place, TABLE, Update, bytes};
+use crate::support::{Files, Part, Place, Update, bytes};
 
 /// A module whose text, symbols and relocations have a function that was inserted into it, or not; the
 /// types that it refers to have the numbers of the old kernel or of the new one.
@@ -88,13 +86,6 @@ fn what_moved_in_a_module_takes_next_to_nothing() {
     device.assert_has(&new.statement);
 }
 
-/// One part of a new object, as it stands in a group.
-struct Part {
-    base: u32,
-    opened_bytes: u32,
-    stage: u32,
-}
-
 const fn part(base: u32, stage: u32) -> Part {
     Part {
         base,
@@ -122,57 +113,12 @@ impl OfModule {
     }
 
     /// With these parts of the new object, all literals.
-    fn with(&self, parts: &[Part; 3]) -> Result<(), DeltaError> {
-        let lens = [10_000, 10_000, self.object.len() - 20_000];
-        let mut group = 3_u32.to_le_bytes().to_vec();
-        let columns: [Vec<u32>; 4] = [
-            parts.iter().map(|part| part.base).collect(),
-            lens.iter()
-                .map(|len| u32::try_from(*len).expect("small"))
-                .collect(),
-            parts.iter().map(|part| part.opened_bytes).collect(),
-            parts.iter().map(|part| part.stage).collect(),
-        ];
-        group.extend(columns.iter().flatten().flat_map(|word| word.to_le_bytes()));
-        let mut patches = GroupWriter::new();
-        let mut rest = &self.object[..];
-        for len in lens {
-            let (new, later) = rest.split_at(len);
-            patches.push(&[], new, &[] as &[Cover]);
-            rest = later;
-        }
-        group.extend(patches.finish());
-
-        let Update {
-            device,
-            old,
-            new,
-            delta: right,
-        } = &self.update;
-        let of_pack = TABLE + 2 * ENTRY..TABLE + 2 * ENTRY + self.update.field(TABLE);
-        let encoded = stored(&group);
-        let mut delta = right[..TABLE + ENTRY].to_vec();
-        for len in [encoded.len(), group.len()] {
-            delta.extend(u32::try_from(len).expect("small").to_le_bytes());
-        }
-        delta.extend(Sha256::digest(&encoded));
-        delta.extend(&right[of_pack]);
-        delta.extend(encoded);
-        device.apply(old, &new.statement, &delta).map(drop)
+    fn with(&self, parts: [Part; 3]) -> Result<(), DeltaError> {
+        let (first, rest) = self.object.split_at(10_000);
+        let (second, third) = rest.split_at(10_000);
+        let parts: Vec<_> = parts.into_iter().zip([first, second, third]).collect();
+        self.update.apply_parts(&parts)
     }
-}
-
-/// LZMA2 that compresses nothing.
-fn stored(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for (index, chunk) in bytes.chunks(1 << 16).enumerate() {
-        out.push(if index == 0 { 1 } else { 2 });
-        let len = u16::try_from(chunk.len() - 1).expect("at most 65,536");
-        out.extend(len.to_be_bytes());
-        out.extend(chunk);
-    }
-    out.push(0);
-    out
 }
 
 // Rules: D11
@@ -201,13 +147,13 @@ fn stages_come_in_their_order_and_of_one_object_file() {
         [opened, part(MODULE, 2), part(MODULE, 3)],
     ] {
         let numbers: Vec<_> = parts.iter().map(|part| (part.base, part.stage)).collect();
-        let error = of_module.with(&parts).expect_err("another order");
+        let error = of_module.with(parts).expect_err("another order");
         let is_told = matches!(error, DeltaError::Invalid { .. });
         assert!(is_told, "{numbers:?}: {error}");
     }
     assert!(!device.has_pack(&new.statement.pack_digest));
     for stages in [[1, 2, 3], [1, 1, 1], [3, 3, 3], [0, 0, 0]] {
-        let made = of_module.with(&stages.map(|stage| part(MODULE, stage)));
+        let made = of_module.with(stages.map(|stage| part(MODULE, stage)));
         made.unwrap_or_else(|error| panic!("{stages:?}: {error}"));
     }
     device.assert_has(&new.statement);

@@ -5,8 +5,11 @@ use std::collections::BTreeSet;
 
 mod adjusted;
 mod hostile;
+mod kernel;
 #[path = "../../../delta/tests/module/mod.rs"]
 mod module;
+#[path = "../../../delta/tests/program/mod.rs"]
+mod program;
 mod round_trip;
 mod support;
 
@@ -21,6 +24,7 @@ fn every_rule_has_a_test() {
     let tests = [
         include_str!("adjusted.rs"),
         include_str!("hostile.rs"),
+        include_str!("kernel.rs"),
         include_str!("round_trip.rs"),
     ];
     let lines = tests.iter().flat_map(|text| text.lines());

@@ -12,6 +12,7 @@ use sealroot::monitor::Silent;
 use sealroot::release;
 use sealroot::source::{Compressed, Devices};
 use sealroot::store::Store;
+use sealroot_delta::GroupWriter;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::pack;
 use sealroot_format::sign::secret::SecretKey;
@@ -19,6 +20,7 @@ use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified};
 use sealroot_format::tree::Tree;
 pub(crate) use sealroot_testkit::content::bytes;
 use sealroot_testkit::on_disk::set_times;
+use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 
 /// Files with their content, by their paths.
@@ -72,6 +74,58 @@ impl Update {
         let bytes = self.delta[at..at + 4].try_into().expect("four bytes");
         u32::from_le_bytes(bytes) as usize
     }
+
+    /// Applies the delta with these parts in the place of its objects, all literals.
+    pub(crate) fn apply_parts(&self, parts: &[(Part, &[u8])]) -> Result<(), DeltaError> {
+        let short = |len: usize| u32::try_from(len).expect("short");
+        let columns: [Vec<u32>; 4] = [
+            parts.iter().map(|(part, _)| part.base).collect(),
+            parts.iter().map(|(_, new)| short(new.len())).collect(),
+            parts.iter().map(|(part, _)| part.opened_bytes).collect(),
+            parts.iter().map(|(part, _)| part.stage).collect(),
+        ];
+        let mut group = short(parts.len()).to_le_bytes().to_vec();
+        group.extend(columns.iter().flatten().flat_map(|word| word.to_le_bytes()));
+        let mut patches = GroupWriter::new();
+        for (_, new) in parts {
+            patches.push(&[], new, &[]);
+        }
+        group.extend(patches.finish());
+
+        let right = &self.delta;
+        let of_pack = TABLE + 2 * ENTRY..TABLE + 2 * ENTRY + self.field(TABLE);
+        let encoded = stored(&group);
+        let mut delta = right[..TABLE + ENTRY].to_vec();
+        for len in [encoded.len(), group.len()] {
+            delta.extend(short(len).to_le_bytes());
+        }
+        delta.extend(Sha256::digest(&encoded));
+        delta.extend(&right[of_pack]);
+        delta.extend(encoded);
+        let applied = self.device.apply(&self.old, &self.new.statement, &delta);
+        applied.map(drop)
+    }
+}
+
+/// LZMA2 that compresses nothing.
+fn stored(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (index, chunk) in bytes.chunks(1 << 16).enumerate() {
+        out.push(if index == 0 { 1 } else { 2 });
+        let len = u16::try_from(chunk.len() - 1).expect("at most 65,536");
+        out.extend(len.to_be_bytes());
+        out.extend(chunk);
+    }
+    out.push(0);
+    out
+}
+
+/// One part of a new object, as it stands in a group.
+#[derive(Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) base: u32,
+    pub(crate) opened_bytes: u32,
+    pub(crate) stage: u32,
 }
 
 pub(crate) struct Place {
