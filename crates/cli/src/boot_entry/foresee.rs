@@ -51,6 +51,14 @@ impl EntryArgs {
         })
     }
 
+    /// Why there would be no boot entry, if one is wanted.
+    pub(crate) fn no_entry_because(&self, common: &Common) -> anyhow::Result<Option<String>> {
+        if self.no_entry {
+            return Ok(None);
+        }
+        Ok(self.boot.find(common)?.reason().map(str::to_owned))
+    }
+
     /// Does it where there would be a boot entry; elsewhere it is `otherwise`.
     fn on_machine<T>(
         &self,

@@ -412,6 +412,11 @@ fn the_pre_flight_sees_what_an_adoption_would_fail_with() {
     assert_eq!(found("adopt --dry-run --unsigned"), [""; 0]);
     machine.sign();
     assert_eq!(found(&look), [""; 0]);
+    for (line, expected) in [("", true), ("--no-entry", false), (BOOT, false)] {
+        let looked = machine.run(&format!("adopt --dry-run --mode integrity {line}"));
+        let is_told = String::from_utf8_lossy(&looked.out).contains("no-boot-loader");
+        assert_eq!(is_told, expected, "{line}");
+    }
     machine.scratch.write("garbage", "garbage");
     assert_eq!(found(&format!("{look} --statement garbage")), ["statement"]);
     assert_eq!(found(&format!("{look} --keyset garbage")), ["keyset"]);

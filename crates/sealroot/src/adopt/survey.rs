@@ -66,6 +66,8 @@ pub enum FindingCode {
     RootDevice,
     /// Local changes to `/etc` clash with the release's.
     Etc,
+    /// No boot loader was found that reads boot entries.
+    NoBootLoader,
 }
 
 impl FindingCode {
@@ -87,6 +89,7 @@ impl FindingCode {
             Self::ModeNeedsVerity => "mode-needs-verity",
             Self::RootDevice => "root-device",
             Self::Etc => "etc",
+            Self::NoBootLoader => "no-boot-loader",
         }
     }
 }
@@ -134,14 +137,9 @@ impl Survey {
         Err(AdoptError::Blocked { reasons })
     }
 
-    /// Adds what the caller found to stand against it.
-    pub fn block(&mut self, code: FindingCode, text: String, way_out: Option<String>) {
-        self.findings.push(Finding {
-            code,
-            severity: Severity::Blocks,
-            text,
-            way_out,
-        });
+    /// Adds what the caller found.
+    pub fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
         self.findings.sort_by_key(|finding| finding.severity);
     }
 

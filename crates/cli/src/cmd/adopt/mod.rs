@@ -10,7 +10,8 @@ use std::process::{Command, Stdio};
 use anyhow::Context as _;
 use clap::Args;
 use sealroot::adopt::{
-    self, Adopted, Footprint, Request, Severity, Survey, Theirs, deployments_of_ostree,
+    self, Adopted, Finding, FindingCode, Footprint, Request, Severity, Survey, Theirs,
+    deployments_of_ostree,
 };
 use sealroot::entry::Places;
 use sealroot::import::{self, FoundStatement, ImportError};
@@ -292,7 +293,22 @@ impl Adopt {
             let refusal = refusal.map(|error| (code_of_refusal(common), error));
             let obstacles = self.obstacles(common, &repository, &target, &survey);
             for (code, error) in refusal.into_iter().chain(obstacles) {
-                survey.block(code, format!("{error:#}"), hint::of(&error));
+                survey.add(Finding {
+                    code,
+                    severity: Severity::Blocks,
+                    text: format!("{error:#}"),
+                    way_out: hint::of(&error),
+                });
+            }
+            if let Some(reason) = self.no_entry_because(common)? {
+                survey.add(Finding {
+                    code: FindingCode::NoBootLoader,
+                    severity: Severity::Warns,
+                    text: format!("no boot entry would be made: {reason}"),
+                    way_out: Some(
+                        "name the boot partition with --boot DIR and --boot-loader NAME".into(),
+                    ),
+                });
             }
             output.emit(&SurveyReport::new(&target, &path, &survey))?;
             return survey.check().map_err(Into::into);
@@ -371,6 +387,14 @@ impl Adopt {
             statement,
             document,
         })
+    }
+
+    /// Why nothing of it would be in the boot menu, though it should.
+    fn no_entry_because(&self, common: &Common) -> anyhow::Result<Option<String>> {
+        if self.unsigned {
+            return Ok(None);
+        }
+        self.entry.no_entry_because(common)
     }
 
     /// What the deployment will be for.
