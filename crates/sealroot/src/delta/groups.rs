@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use sealroot_delta::GroupWriter;
 use sealroot_format::limits;
 
-use super::compare::Compared;
+use super::compared::Compared;
 use super::error::DeltaError;
 use super::file::{self, Adjustment, GroupEntry, Part};
 

@@ -6,12 +6,13 @@
 //! trusted, and nothing of it is believed before that comparison.
 //!
 //! Rooms, each using only those before it: `file`, the parts of a delta; `text`, a tree as the text
-//! that is patched; `bases`, which old object a new one resembles; `compare`, what of the new release stands in
-//! the old one; `groups`, patches on their way into a file; [`make()`] and [`apply()`].
+//! that is patched; `bases`, which old object a new one resembles; `compared`, what of one byte string stands in
+//! another; `compare`, the same of releases; `groups`, patches on their way into a file; [`make()`] and [`apply()`].
 
 mod apply;
 mod bases;
 mod compare;
+mod compared;
 mod error;
 mod file;
 mod groups;
