@@ -11,6 +11,7 @@ use std::io::{self, Read, Seek as _, Write};
 use rayon::prelude::*;
 use sealroot::delta;
 use sealroot::monitor::{Monitor, Unit};
+use sealroot::release;
 use sealroot::store::Store;
 use sealroot_delta::number;
 use sealroot_format::codec::Cursor;
@@ -261,7 +262,7 @@ pub(crate) fn make(
         let (batch, later) = rest.split_at(batch_len(rest));
         rest = later;
         let compress = |(digest, size_bytes): &&(VerityDigest, u64)| {
-            let file = release.store.open_object(digest, *size_bytes)?;
+            let file = release::open_verified_object(release.store, digest, *size_bytes)?;
             let compressed = compress(&mut file.reader(), *size_bytes, level)?;
             monitor.advance(*size_bytes);
             Ok::<_, RemoteError>(compressed)

@@ -166,17 +166,19 @@ impl Fetcher {
     /// Waits before sources are asked again that failed.
     fn pause(&self, pause: Duration, failure: &SourceError) {
         if pause >= PAUSE_TO_TELL {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            if told.is_none_or(|told| told.elapsed() >= PAUSE_TO_TELL) {
-                *told = Some(Instant::now());
-                self.monitor.warn(format!(
-                    "{}: {failure}; asking again in {} s",
-                    self.location(),
-                    pause.as_secs()
-                ));
-            }
+            self.tell(failure, &format!("asking again in {} s", pause.as_secs()));
         }
         thread::sleep(pause);
+    }
+
+    /// Says what failed and what is done about it, unless that was done a moment ago.
+    fn tell(&self, failure: &SourceError, then: &str) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= PAUSE_TO_TELL) {
+            *told = Some(Instant::now());
+            let location = self.location();
+            self.monitor.warn(format!("{location}: {failure}; {then}"));
+        }
     }
 
     fn count(&self, bytes: u64) {
@@ -217,7 +219,7 @@ impl RangeReader<'_> {
         if let Some(answer) = self.open.take()
             && answer.came_bytes >= MIN_PROGRESS_BYTES
         {
-            self.failures.forget();
+            self.failures.forget(&failure);
             return Ok(());
         }
         self.failures.add(failure).map_err(io::Error::other)
@@ -291,10 +293,11 @@ impl<'f> Failures<'f> {
         &*self.fetcher.sources[self.source]
     }
 
-    /// Something came after all.
-    fn forget(&mut self) {
+    /// Something came after all. The rest is asked of the next source, which may be a better one.
+    fn forget(&mut self, failure: &SourceError) {
+        self.fetcher.tell(failure, "asking for the rest");
         *self = Self {
-            source: self.source,
+            source: (self.source + 1) % self.fetcher.sources.len(),
             ..Self::new(self.fetcher)
         };
     }

@@ -58,8 +58,8 @@ pub(crate) struct Publish {
     expires: u64,
 
     /// Offer no more than so many releases, the newest [default: all].
-    #[arg(long, value_name = "N")]
-    keep: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
+    keep: Option<u16>,
 
     /// The level of zstd for whole packs and objects.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = value_parser!(i32).range(1..=19))]
@@ -167,7 +167,7 @@ impl Publish {
             now: time::now(),
             lifetime_seconds: self.expires * SECONDS_OF_DAY,
             deltas: self.deltas,
-            keep: self.keep,
+            keep: self.keep.map(usize::from),
             level: self.level,
         };
         let open = || -> anyhow::Result<Box<dyn Destination>> {

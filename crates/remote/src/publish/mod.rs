@@ -7,6 +7,7 @@ mod bucket;
 mod destination;
 mod prune;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek as _};
@@ -18,6 +19,7 @@ use sealroot::monitor::Monitor;
 use sealroot::release;
 use sealroot::signer::Signer;
 use sealroot::store::Store;
+use sealroot_format::digest::Sha256Digest;
 use sealroot_format::limits;
 use sealroot_format::sign::{
     Channel, ChannelDelta, ChannelRelease, Keyset, RemoteFile, Role, Statement, Unverified,
@@ -168,6 +170,7 @@ fn put_channel(
         monitor,
         put: Mutex::new(Vec::new()),
     };
+    work.check_keyset(&keyset)?;
     let path = name.path();
     let most = limits::MAX_CHANNEL_BYTES as u64;
     let previous = destination.read(&path, most + 1)?;
@@ -185,16 +188,15 @@ fn put_channel(
             });
         }
     };
-    if let Some(release) = release {
-        work.add_release(&mut channel, release)?;
+    keep_newest(&mut channel, terms.keep);
+    match release {
+        Some(release) => {
+            work.mend(&mut channel, release.store)?;
+            work.add_release(&mut channel, release)?;
+        }
+        None => work.warn_of_damage(&channel)?,
     }
-    if let Some(keep) = terms.keep {
-        let surplus = channel.releases.len().saturating_sub(keep.max(1));
-        channel.releases.drain(..surplus);
-        let releases = channel.releases.clone();
-        let is_there = |index: u64| releases.iter().any(|release| release.index == index);
-        (channel.deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
-    }
+    keep_newest(&mut channel, terms.keep);
     channel.version += 1;
     channel.created = terms.now.max(channel.created);
     channel.expires = channel.created.saturating_add(terms.lifetime_seconds);
@@ -236,6 +238,16 @@ fn empty(name: &ChannelName) -> Channel {
         releases: Vec::new(),
         deltas: Vec::new(),
     }
+}
+
+/// Leaves out what is older.
+fn keep_newest(channel: &mut Channel, keep: Option<usize>) {
+    let keep = keep.unwrap_or(usize::MAX).max(1);
+    let surplus = channel.releases.len().saturating_sub(keep);
+    channel.releases.drain(..surplus);
+    let releases = channel.releases.clone();
+    let is_there = |index: u64| releases.iter().any(|release| release.index == index);
+    (channel.deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
 }
 
 fn check_signer(keyset: &Keyset, signer: &Signer) -> Result<(), RemoteError> {
@@ -307,24 +319,159 @@ impl Publishing<'_> {
         )))
     }
 
-    fn put_keyset(&self, keyset: &Keyset) -> Result<(), RemoteError> {
+    /// That devices which trust the keyset before will follow to this one.
+    fn check_keyset(&self, keyset: &Keyset) -> Result<(), RemoteError> {
         let version = keyset.version();
-        if let Some(before) = version.checked_sub(1).filter(|before| *before > 0)
-            && self.destination.size_of(&keyset_path(before))?.is_none()
-        {
+        let Some(before) = version.checked_sub(1).filter(|before| *before > 0) else {
+            return Ok(());
+        };
+        let path = keyset_path(before);
+        let most = limits::MAX_KEYSET_BYTES as u64;
+        let Some(older) = self.destination.read(&path, most)? else {
             self.monitor.warn(format!(
                 "keyset version {before} was never published here: devices that trust an older one than {version} cannot follow"
             ));
+            return Ok(());
+        };
+        let unusable = RemoteError::document(self.destination.location(), &path);
+        let older = Unverified::<Keyset>::parse(&older).map_err(&unusable)?;
+        let older = older.verify_first().map_err(&unusable)?;
+        let followed = self.vendor.keyset.verify_successor(&older);
+        followed.map(drop).map_err(|error| {
+            publish_error(format!(
+                "devices that trust keyset version {before} would refuse version {version}: {error}"
+            ))
+        })
+    }
+
+    /// Puts the keyset, or its further signatures.
+    fn put_keyset(&self, keyset: &Keyset) -> Result<(), RemoteError> {
+        let path = keyset_path(keyset.version());
+        let mut document = self.vendor.keyset.clone();
+        let most = limits::MAX_KEYSET_BYTES as u64;
+        let Some(there) = self.destination.read(&path, most + 1)? else {
+            let text = document.to_string();
+            return self.put(path, text.len() as u64, &mut text.as_bytes());
+        };
+        let same = Unverified::<Keyset>::parse(&there);
+        let merged = same.and_then(|same| document.merge(&same));
+        if merged.is_err() {
+            return Err(publish_error(format!(
+                "another keyset of version {} was published: devices may have it already",
+                keyset.version()
+            )));
         }
-        let text = self.vendor.keyset.to_string();
-        let path = keyset_path(version);
-        match self.destination.read(&path, text.len() as u64 + 1)? {
-            Some(there) if there == text.as_bytes() => Ok(()),
-            Some(_) => Err(publish_error(format!(
-                "another keyset of version {version} was published: devices have it already"
-            ))),
-            None => self.put(path, text.len() as u64, &mut text.as_bytes()),
+        let text = document.to_string();
+        if there != text.as_bytes() {
+            let destination = self.destination;
+            destination.replace(&path, Some(&there), text.as_bytes())?;
+            self.note(path, text.len() as u64);
         }
+        Ok(())
+    }
+
+    /// Publishes again what a channel leads to and is not there any more as it was published.
+    fn mend(&self, channel: &mut Channel, store: &Store) -> Result<(), RemoteError> {
+        let mut sizes = HashMap::new();
+        for at in 0..channel.releases.len() {
+            let Some(release) = channel.releases.get(at).copied() else {
+                break;
+            };
+            let has_statement = self.is_there(Kind::Statement, &release.statement)?;
+            if has_statement && self.is_whole(&release, &mut sizes)? {
+                continue;
+            }
+            let index = release.index;
+            self.monitor.warn(format!(
+                "release {index} is not there as it was published, and is published again"
+            ));
+            let Some((statement, document)) = statement(store, &release)? else {
+                return Err(publish_error(format!(
+                    "the store does not have release {index}: put its files back, or leave it out with --keep"
+                )));
+            };
+            let text = document.to_string();
+            if bundle::sha256(text.as_bytes()) != release.statement.head {
+                return Err(publish_error(format!(
+                    "the statement of release {index} has other signatures in the store than were published"
+                )));
+            }
+            if !has_statement {
+                let path = Kind::Statement.path(&release.statement);
+                self.put(path, text.len() as u64, &mut text.as_bytes())?;
+            }
+            let tree = release::check_pack(store, &statement)?;
+            let again = bundle::Release {
+                store,
+                statement: &statement,
+                tree: &tree,
+            };
+            let bundle = self.put_bundle(channel, &again)?;
+            sizes.clear();
+            if let Some(release) = channel.releases.get_mut(at) {
+                release.bundle = bundle;
+            }
+        }
+        let mut deltas = Vec::new();
+        for delta in &channel.deltas {
+            if self.is_there(Kind::Delta, &delta.file)? {
+                deltas.push(*delta);
+            } else {
+                let ChannelDelta { from, to, .. } = delta;
+                self.monitor.warn(format!(
+                    "the delta from {from} to {to} is not there any more, and is offered no more"
+                ));
+            }
+        }
+        channel.deltas = deltas;
+        Ok(())
+    }
+
+    fn warn_of_damage(&self, channel: &Channel) -> Result<(), RemoteError> {
+        let mut sizes = HashMap::new();
+        for release in &channel.releases {
+            if !self.is_there(Kind::Statement, &release.statement)?
+                || !self.is_whole(release, &mut sizes)?
+            {
+                self.monitor.warn(format!(
+                    "release {} is not there as it was published: publish it again",
+                    release.index
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a release's bundle is there, and those in which more of its objects lie, as far as their
+    /// lengths tell. `sizes` are those that were asked for.
+    fn is_whole(
+        &self,
+        release: &ChannelRelease,
+        sizes: &mut HashMap<String, Option<u64>>,
+    ) -> Result<bool, RemoteError> {
+        if !self.is_there(Kind::Bundle, &release.bundle)? {
+            return Ok(false);
+        }
+        let Some(head) = read_head(self.destination, &release.bundle)? else {
+            return Ok(false);
+        };
+        let mut ends: HashMap<Sha256Digest, u64> = HashMap::new();
+        for place in head.places(&release.bundle)? {
+            let end = ends.entry(place.bundle).or_default();
+            *end = place.start.saturating_add(place.size_bytes).max(*end);
+        }
+        for (bundle, end) in ends {
+            let path = Kind::Bundle.path_of(&bundle);
+            let size_bytes = match sizes.get(&path) {
+                Some(size_bytes) => *size_bytes,
+                None => self.destination.size_of(&path)?,
+            };
+            sizes.insert(path, size_bytes);
+            if size_bytes.is_none_or(|size_bytes| size_bytes < end) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     fn add_release(&self, channel: &mut Channel, release: &Release<'_>) -> Result<(), RemoteError> {
@@ -420,15 +567,11 @@ impl Publishing<'_> {
             .iter()
             .filter(|release| release.index < than.statement.index)
         {
-            let Some(statement) = statement(than.store, release)? else {
+            let Some((statement, _)) = statement(than.store, release)? else {
                 continue;
             };
             let tree = release::read_pack(than.store, &statement)?.tree;
             let Some(head) = read_head(self.destination, &release.bundle)? else {
-                let path = Kind::Bundle.path(&release.bundle);
-                self.monitor.warn(format!(
-                    "{path} is not what was published; its objects are published again"
-                ));
                 continue;
             };
             let places = head.places(&release.bundle)?;
@@ -455,7 +598,7 @@ impl Publishing<'_> {
             return Ok(());
         }
         let store = to.store;
-        let Some(statement) = statement(store, from)? else {
+        let Some((statement, _)) = statement(store, from)? else {
             self.monitor.warn(format!(
                 "the store does not have release {} any more: no delta from it",
                 from.index
@@ -519,7 +662,10 @@ impl Publishing<'_> {
 }
 
 /// The statement of a published release, if the store has it and its pack.
-fn statement(store: &Store, release: &ChannelRelease) -> Result<Option<Statement>, RemoteError> {
+fn statement(
+    store: &Store,
+    release: &ChannelRelease,
+) -> Result<Option<(Statement, Unverified<Statement>)>, RemoteError> {
     if store.open_pack(&release.pack).is_err() {
         return Ok(None);
     }
@@ -528,7 +674,7 @@ fn statement(store: &Store, release: &ChannelRelease) -> Result<Option<Statement
         if let Ok(statement) = Statement::parse(document.body())
             && statement.pack_digest == release.pack
         {
-            return Ok(Some(statement));
+            return Ok(Some((statement, document)));
         }
     }
     Ok(None)

@@ -35,7 +35,14 @@ pub fn prune(
 ) -> Result<Pruned, RemoteError> {
     let listed = destination.list()?;
     let mut live = BTreeSet::new();
-    for file in listed.iter().filter(|file| file.path.ends_with(".channel")) {
+    let channels: Vec<_> = (listed.iter())
+        .filter(|file| file.path.ends_with(".channel"))
+        .collect();
+    if channels.is_empty() && listed.iter().any(|file| Kind::is_path(&file.path)) {
+        let reason = "there is no channel, so everything would be removed".to_owned();
+        return Err(RemoteError::Publish { reason });
+    }
+    for file in channels {
         let most = limits::MAX_CHANNEL_BYTES as u64;
         let bytes = destination.read(&file.path, most + 1)?.unwrap_or_default();
         let unusable = RemoteError::document(destination.location(), &file.path);

@@ -6,12 +6,13 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use sealroot::monitor::{Silent, Warnings};
+use sealroot::store::VeritySupport;
 use sealroot_format::ErrorClass;
 use sealroot_remote::RemoteError;
 use sealroot_remote::publish::{Destination as _, DirectoryDestination, Terms, prune};
 use sha2::{Digest as _, Sha256};
 
-use crate::support::{LIFETIME, NOW, Place, fetcher, keyset};
+use crate::support::{CHANNEL, LIFETIME, NOW, Place, fetcher, keyset};
 
 fn files(place: &Place) -> BTreeSet<String> {
     let destination = DirectoryDestination::open(place.www()).expect("opened");
@@ -90,6 +91,124 @@ fn publishing_again_puts_the_channel_only() {
         place.publish(index, 2);
     }
     assert_eq!(files(&place), before);
+}
+
+/// That devices get each of these releases from nothing.
+fn assert_offered(place: &Place, indices: &[u64]) {
+    for index in indices {
+        let mut device = place.device();
+        device.pull(place.honest(), Some(*index)).expect("pulled");
+        device.assert_has(&place.find(*index).0);
+    }
+}
+
+// Rules: P10
+#[test]
+fn whatever_is_published_next_mends_what_was_lost() {
+    let is_no_channel = |path: &&String| !path.starts_with("channel");
+    let all = files(&Place::with_releases(3, 2));
+    for (number, lost) in all.iter().filter(is_no_channel).enumerate() {
+        let place = Place::with_releases(3, 2);
+        place.release(4);
+        let file = place.www().join(lost);
+        let is_gone = number % 2 == 0 || lost.starts_with("keyset");
+        if is_gone {
+            fs::remove_file(&file).expect("removed");
+        } else {
+            fs::write(&file, "short").expect("written");
+        }
+        let warnings = Warnings::default();
+        let other_level = Terms {
+            level: 5,
+            ..Place::terms(2)
+        };
+        let published = place.try_publish(4, &other_level, &warnings);
+        published.unwrap_or_else(|error| panic!("{lost}: {error}"));
+        assert!(
+            lost.starts_with("keyset") || !warnings.take().is_empty(),
+            "{lost}"
+        );
+        assert_offered(&place, &[1, 2, 3, 4]);
+        let mut device = place.device_with(3);
+        device.pull(place.honest(), Some(4)).expect("pulled");
+    }
+    let place = Place::with_releases(4, 2);
+
+    // What the store does not have cannot be made again, but left out.
+    let gone = place.find(1).0;
+    let pack = place
+        .path("vendor/pack")
+        .join(format!("{}.pack", gone.pack_digest));
+    fs::remove_file(pack).expect("removed");
+    let bundle = place.channel().releases[0].bundle.head;
+    fs::remove_file(place.www().join(format!("bundle/{bundle}.bundle"))).expect("removed");
+    let error = place
+        .try_publish(4, &Place::terms(2), &Silent)
+        .expect_err("refused");
+    let words = ["the store does not have release 1", "--keep"];
+    assert!(
+        words.iter().all(|word| error.to_string().contains(word)),
+        "{error}"
+    );
+    let fewer = Terms {
+        keep: Some(3),
+        ..Place::terms(2)
+    };
+    place.try_publish(4, &fewer, &Silent).expect("published");
+    assert_offered(&place, &[2, 3, 4]);
+}
+
+#[test]
+fn what_is_damaged_in_the_store_is_not_published() {
+    let place = Place::new();
+    place.release(1);
+    let is_large = |entry: &fs::DirEntry| entry.metadata().is_ok_and(|file| file.len() == 300_000);
+    let objects = fs::read_dir(place.path("vendor/objects")).expect("listed");
+    let mut files = objects
+        .flat_map(|shard| fs::read_dir(shard.expect("a shard").path()).expect("listed"))
+        .map(|file| file.expect("a file"));
+    let large = files.find(is_large).expect("a large object").path();
+    if place.store.verity() == VeritySupport::Kernel {
+        return;
+    }
+    let mut content = fs::read(&large).expect("read");
+    content[1000] ^= 1;
+    fs::write(&large, content).expect("written");
+    let error = place
+        .try_publish(1, &Place::terms(0), &Silent)
+        .expect_err("refused");
+    assert!(error.to_string().contains("fs-verity digest"), "{error}");
+}
+
+// Rules: P3, P10
+#[test]
+fn keysets_that_devices_would_refuse_are_not_published() {
+    let mut place = Place::with_releases(1, 0);
+    let next = |by: &[u8]| keyset(2, [11, 2, CHANNEL], by);
+    // Signed by its own root alone, and then by the one before too.
+    place.keyset = next(&[11]);
+    for error in [
+        place
+            .try_publish(1, &Place::terms(0), &Silent)
+            .expect_err("refused"),
+        place.renew(&Place::terms(0)).expect_err("refused"),
+    ] {
+        let said = error.to_string();
+        assert!(said.contains("would refuse version 2"), "{said}");
+    }
+    assert!(!place.www().join("keyset/2.keyset").exists());
+    place.keyset = next(&[11, 1]);
+    place.renew(&Place::terms(0)).expect("renewed");
+
+    // One that was put there without a signature gets it.
+    let path = place.www().join("keyset/2.keyset");
+    fs::write(&path, next(&[11]).to_string()).expect("written");
+    let renewed = place.renew(&Place::terms(0)).expect("renewed");
+    assert!(renewed.put.iter().any(|put| put.path == "keyset/2.keyset"));
+    assert_eq!(
+        fs::read_to_string(&path).expect("read"),
+        next(&[11, 1]).to_string()
+    );
 }
 
 #[test]
@@ -224,10 +343,10 @@ fn only_what_no_channel_leads_to_is_pruned() {
     removed.sort_unstable();
     // The bundle of release 1 has objects that releases 2 and 3 go on to name.
     assert_eq!(removed, ["delta", "delta", "statement"]);
-    drop(destination);
-    for index in [2, 3] {
-        let mut device = place.device();
-        device.pull(place.honest(), Some(index)).expect("pulled");
-        device.assert_has(&place.find(index).0);
-    }
+    assert_offered(&place, &[2, 3]);
+
+    // Without a channel nothing is known of what is needed.
+    fs::remove_file(place.channel_path()).expect("removed");
+    let error = prune(&destination, SystemTime::now() + 2 * day, day).expect_err("refused");
+    assert!(error.to_string().contains("there is no channel"), "{error}");
 }
