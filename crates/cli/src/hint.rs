@@ -313,6 +313,10 @@ fn of_release(error: &ReleaseError) -> Option<String> {
 fn of_remote(error: &RemoteError) -> Option<String> {
     let hint = match error {
         RemoteError::NoSpace { .. } => MAKE_ROOM,
+        RemoteError::Document { .. } => {
+            "what is there is not what the keyset's keys have signed: see that the address and the \
+             keyset are the right ones, or take another mirror with --from"
+        }
         RemoteError::Store(error)
         | RemoteError::Delta(DeltaError::Store(error))
         | RemoteError::Import(ImportError::Store(error)) => return of_store(error),

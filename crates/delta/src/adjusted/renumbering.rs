@@ -63,20 +63,16 @@ impl Renumbering {
         if *self == Self::default() {
             return;
         }
-        let changes: Vec<_> = btf::records(section)
-            .flat_map(|record| record.words())
-            .filter_map(|(at, refers)| {
-                let number = u32_at(section, at)?;
-                let shifts = match refers? {
-                    Refers::ToType => &self.types,
-                    Refers::ToName => &self.names,
-                };
-                let renumbered = shifts.apply(number);
-                (renumbered != number).then_some((at, renumbered))
-            })
-            .collect();
-        for (at, number) in changes {
-            put(section, at, number.to_le_bytes());
+        let old = section.to_vec();
+        for (at, refers) in btf::records(&old).flat_map(|record| record.words()) {
+            let shifts = match refers {
+                Some(Refers::ToType) => &self.types,
+                Some(Refers::ToName) => &self.names,
+                None => continue,
+            };
+            if let Some(number) = u32_at(&old, at) {
+                put(section, at, shifts.apply(number).to_le_bytes());
+            }
         }
     }
 }
