@@ -191,12 +191,26 @@ pub(crate) fn virtual_machines(filters: &[&str], environment: &[(&str, &str)]) -
     } else {
         filters
     };
+    let tests = || -> Result<Command> {
+        let mut tests = root_cargo()?;
+        // Of the workspace: what was built for all tests is what these need.
+        tests.args(["test", "--workspace", "--quiet", "--test", "vm", "--"]);
+        tests.arg("--ignored").args(filters);
+        Ok(tests)
+    };
+    println!(
+        "looking for tests in virtual machines; the first time they are built, which takes minutes"
+    );
+    let listed = output(tests()?.arg("--list"))?;
+    if !listed.lines().any(|line| line.ends_with(": test")) {
+        bail!(
+            "no test in virtual machines matches {}",
+            filters.join(" or ")
+        );
+    }
     told(
-        root_cargo()?
-            // Of the workspace: what was built for all tests is what these need.
-            .args(["test", "--workspace", "--quiet", "--test", "vm", "--"])
-            .args(["--ignored", "--nocapture", "--test-threads=2"])
-            .args(filters)
+        tests()?
+            .args(["--nocapture", "--test-threads=2"])
             .env("SEALROOT_REQUIRE", "all")
             .envs(environment.iter().copied()),
     )
