@@ -105,7 +105,7 @@ impl Scan<'_> {
         if found.is_of_code && !target.is_code {
             return None;
         }
-        let moved = self.moves.of_address(self.layout, address);
+        let moved = self.moves.of_place(self.layout, target.place_of(address));
         Some(moved.wrapping_sub(self.moves.of_place(self.layout, place)))
     }
 }

@@ -91,6 +91,13 @@ impl Section {
         self.address
             .wrapping_add(place.wrapping_sub(self.range.start))
     }
+
+    /// Where an address in it is.
+    pub(super) fn place_of(&self, address: u64) -> u64 {
+        self.range
+            .start
+            .wrapping_add(address.wrapping_sub(self.address))
+    }
 }
 
 /// Where the parts of a kernel lie in a form.
@@ -225,11 +232,9 @@ impl Layout {
         (offset <= length(&section.range)).then_some(section)
     }
 
-    /// Where in the form an address is.
-    pub(super) fn place_of(&self, address: u64) -> Option<u64> {
-        let section = self.section_of(address)?;
-        let offset = address.wrapping_sub(section.address);
-        Some(section.range.start.wrapping_add(offset))
+    /// Where in the form the kernel lies.
+    pub(super) fn content(&self) -> &Range<u64> {
+        &self.content
     }
 
     /// A place of the form, counted from where the kernel begins.

@@ -34,6 +34,7 @@ use std::ops::Range;
 use sealroot_format::erofs::ReadAt;
 
 use crate::adjusted::Renumbering;
+use crate::opened;
 use layout::Layout;
 
 pub use edit::Edit;
@@ -48,6 +49,19 @@ impl Kernel {
     /// if it is none that can be adjusted.
     pub fn find(form: &dyn ReadAt, content: Range<u64>) -> io::Result<Option<Self>> {
         Ok(Layout::read(form, content)?.map(Self))
+    }
+
+    /// The kernel in the opened form of an image; `None` if it is no such form, or none that can be adjusted.
+    pub fn in_form(form: &dyn ReadAt) -> io::Result<Option<Self>> {
+        match opened::image_content(form)? {
+            Some(content) => Self::find(form, content),
+            None => Ok(None),
+        }
+    }
+
+    /// Where in the form it lies.
+    pub fn content(&self) -> &Range<u64> {
+        self.0.content()
     }
 
     /// Has tables say addresses.

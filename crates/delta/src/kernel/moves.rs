@@ -62,8 +62,10 @@ impl ToldMoves {
 
     /// How far what has this address has moved; 0 if it is none of the kernel.
     pub(super) fn of_address(&self, layout: &Layout, address: u64) -> u32 {
-        let place = layout.place_of(address);
-        place.map_or(0, |place| self.of_place(layout, place))
+        let section = layout.section_of(address);
+        section.map_or(0, |section| {
+            self.of_place(layout, section.place_of(address))
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use super::edit::{Edit, WORD_BYTES, Words, read};
 use super::layout::{Layout, extended, low};
 use super::moves::ToldMoves;
 
-/// Gives each word of a table that and its own address.
+/// Changes each word of a table, to what comes of it and its own address.
 pub(super) fn change_tables(
     form: &mut dyn Edit,
     layout: &Layout,
@@ -27,11 +27,7 @@ pub(super) fn adjust_tables(
     layout: &Layout,
     moves: &ToldMoves,
 ) -> io::Result<()> {
-    let mut words = Words::of(form)?;
-    for (place, _) in layout.table_words() {
-        words.change(place, |word| adjusted(layout, moves, word))?;
-    }
-    words.write()
+    change_tables(form, layout, &|word, _| adjusted(layout, moves, word))
 }
 
 /// Adjusts the words that the kernel's relocations name, and these.
@@ -49,7 +45,7 @@ pub(super) fn adjust_relocations(
     let mut places: Vec<u64> = addresses
         .filter_map(|address| {
             let section = layout.section_of(address)?;
-            let place = layout.place_of(address)?;
+            let place = section.place_of(address);
             (place.checked_add(WORD_BYTES as u64)? <= section.range.end).then_some(place)
         })
         .collect();

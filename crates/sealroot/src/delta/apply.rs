@@ -473,10 +473,7 @@ const OF_KERNEL: &str = "what a kernel is patched from";
 
 /// The kernel in an opened form.
 fn kernel_of(form: &File) -> Result<Kernel, DeltaError> {
-    let read = DeltaError::io("read an opened object");
-    let content = opened::image_content(form).map_err(&read)?;
-    let kernel = content.map(|content| Kernel::find(form, content));
-    let kernel = kernel.transpose().map_err(&read)?.flatten();
+    let kernel = Kernel::in_form(form).map_err(DeltaError::io("read an opened object"))?;
     kernel.ok_or_else(|| invalid(OF_KERNEL, "the form of a kernel", "another"))
 }
 

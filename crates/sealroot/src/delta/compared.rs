@@ -127,17 +127,12 @@ fn adjust_kernel(
     renumbering: &Renumbering,
     covers: impl Fn(&[u8], &[u8]) -> Vec<Cover>,
 ) -> io::Result<Option<Vec<u8>>> {
-    let [of_old, of_new] = [&*old, &*new].map(|form| opened::image_content(form));
-    let (Some(of_old), Some(of_new)) = (of_old?, of_new?) else {
-        return Ok(None);
-    };
-    let kernel = Kernel::find(old, of_old.clone())?;
-    let (Some(kernel), Some(new_kernel)) = (kernel, Kernel::find(new, of_new.clone())?) else {
+    let (Some(kernel), Some(new_kernel)) = (Kernel::in_form(old)?, Kernel::in_form(new)?) else {
         return Ok(None);
     };
     kernel.straighten(old)?;
     new_kernel.straighten(new)?;
-    let moves = ToldMoves::of(&covers(old, new), &of_old, &of_new);
+    let moves = ToldMoves::of(&covers(old, new), kernel.content(), new_kernel.content());
     kernel.adjust(old, &moves, renumbering)?;
     Ok(Some(moves.encode()))
 }
