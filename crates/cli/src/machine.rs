@@ -17,6 +17,10 @@ use sealroot_format::policy::DeploymentName;
 use crate::args::Common;
 use crate::failure::Failure;
 
+/// A way out where none was found.
+pub(crate) const NAME_THE_BOOT_PARTITION: &str =
+    "name the boot partition with --boot DIR and --boot-loader NAME";
+
 /// Fewest digits that stand for a commit.
 const MIN_DIGITS: usize = 4;
 
@@ -109,7 +113,7 @@ impl BootPlace {
             Self::None(reason) => {
                 let message = format!("there are no boot entries to change: {reason}");
                 Err(Failure::new(ErrorClass::NotFound, message)
-                    .hint("name the boot partition with --boot DIR and --boot-loader NAME")
+                    .hint(NAME_THE_BOOT_PARTITION)
                     .into())
             }
         }

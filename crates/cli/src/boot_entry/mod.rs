@@ -26,7 +26,7 @@ use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
-use crate::machine::{BootArgs, BootPlace};
+use crate::machine::{BootArgs, BootPlace, NAME_THE_BOOT_PARTITION};
 use crate::output::Output;
 use crate::progress::Progress;
 use crate::time;
@@ -262,7 +262,7 @@ impl EntryArgs {
             Some(reason) if is_wanted => {
                 let message = format!("no boot entry can be made: {reason}");
                 Err(Failure::new(ErrorClass::NotFound, message)
-                    .hint("name the boot partition with --boot DIR and --boot-loader NAME")
+                    .hint(NAME_THE_BOOT_PARTITION)
                     .into())
             }
             _ => Ok(place),

@@ -17,12 +17,8 @@ impl Publishing<'_> {
     /// Publishes again what a channel leads to and is not there any more as it was published.
     pub(super) fn mend(&self, channel: &mut Channel, store: &Store) -> Result<(), RemoteError> {
         let mut sizes = HashMap::new();
-        for at in 0..channel.releases.len() {
-            let Some(release) = channel.releases.get(at).copied() else {
-                break;
-            };
-            let has_statement = self.is_there(Kind::Statement, &release.statement)?;
-            if has_statement && self.is_whole(&release, &mut sizes)? {
+        for (at, release) in channel.releases.clone().into_iter().enumerate() {
+            if self.is_whole(&release, &mut sizes)? {
                 continue;
             }
             let index = release.index;
@@ -40,7 +36,7 @@ impl Publishing<'_> {
                     "the statement of release {index} has other signatures in the store than were published"
                 )));
             }
-            if !has_statement {
+            if !self.is_there(Kind::Statement, &release.statement)? {
                 let path = Kind::Statement.path(&release.statement);
                 self.put(path, text.len() as u64, &mut text.as_bytes())?;
             }
@@ -50,11 +46,8 @@ impl Publishing<'_> {
                 statement: &statement,
                 tree: &tree,
             };
-            let bundle = self.put_bundle(channel, &again)?;
+            channel.releases[at].bundle = self.put_bundle(channel, &again)?;
             sizes.clear();
-            if let Some(release) = channel.releases.get_mut(at) {
-                release.bundle = bundle;
-            }
         }
         let mut deltas = Vec::new();
         for delta in &channel.deltas {
@@ -74,9 +67,7 @@ impl Publishing<'_> {
     pub(super) fn warn_of_damage(&self, channel: &Channel) -> Result<(), RemoteError> {
         let mut sizes = HashMap::new();
         for release in &channel.releases {
-            if !self.is_there(Kind::Statement, &release.statement)?
-                || !self.is_whole(release, &mut sizes)?
-            {
+            if !self.is_whole(release, &mut sizes)? {
                 self.monitor.warn(format!(
                     "release {} is not there as it was published: publish it again",
                     release.index
@@ -86,14 +77,16 @@ impl Publishing<'_> {
         Ok(())
     }
 
-    /// Whether a release's bundle is there, and those in which more of its objects lie, as far as their
+    /// Whether a release's statement and bundle are there, and those in which more of its objects lie, as far as their
     /// lengths tell. `sizes` are those that were asked for.
     fn is_whole(
         &self,
         release: &ChannelRelease,
         sizes: &mut HashMap<String, Option<u64>>,
     ) -> Result<bool, RemoteError> {
-        if !self.is_there(Kind::Bundle, &release.bundle)? {
+        if !self.is_there(Kind::Statement, &release.statement)?
+            || !self.is_there(Kind::Bundle, &release.bundle)?
+        {
             return Ok(false);
         }
         let Some(head) = read_head(self.destination, &release.bundle)? else {

@@ -29,6 +29,7 @@ use crate::cmd::build::threshold_parser;
 use crate::failure::Failure;
 use crate::files;
 use crate::hint;
+use crate::machine::NAME_THE_BOOT_PARTITION;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 
@@ -305,9 +306,7 @@ impl Adopt {
                     code: FindingCode::NoBootLoader,
                     severity: Severity::Warns,
                     text: format!("no boot entry would be made: {reason}"),
-                    way_out: Some(
-                        "name the boot partition with --boot DIR and --boot-loader NAME".into(),
-                    ),
+                    way_out: Some(NAME_THE_BOOT_PARTITION.into()),
                 });
             }
             output.emit(&SurveyReport::new(&target, &path, &survey))?;
