@@ -5,8 +5,10 @@
 #[cfg(feature = "object-store")]
 mod bucket;
 mod destination;
+mod keyset;
 mod mend;
 mod prune;
+mod trial;
 
 use std::fmt;
 use std::fs::File;
@@ -33,6 +35,7 @@ use crate::layout::{ChannelName, Kind, keyset_path};
 pub use bucket::BucketDestination;
 pub use destination::{Destination, DirectoryDestination, Listed};
 pub use prune::{Pruned, prune};
+pub use trial::Trial;
 
 /// The directory that somebody means by `place`, `file://` before it or not; `None` if it is the address
 /// of a bucket.
@@ -318,57 +321,6 @@ impl Publishing<'_> {
         )))
     }
 
-    /// That devices which trust the keyset before will follow to this one.
-    fn check_keyset(&self, keyset: &Keyset) -> Result<(), RemoteError> {
-        let version = keyset.version();
-        let Some(before) = version.checked_sub(1).filter(|before| *before > 0) else {
-            return Ok(());
-        };
-        let path = keyset_path(before);
-        let most = limits::MAX_KEYSET_BYTES as u64;
-        let Some(older) = self.destination.read(&path, most)? else {
-            self.monitor.warn(format!(
-                "keyset version {before} was never published here: devices that trust an older one than {version} cannot follow"
-            ));
-            return Ok(());
-        };
-        let unusable = RemoteError::document(self.destination.location(), &path);
-        let older = Unverified::<Keyset>::parse(&older).map_err(&unusable)?;
-        let older = older.verify_first().map_err(&unusable)?;
-        let followed = self.vendor.keyset.verify_successor(&older);
-        followed.map(drop).map_err(|error| {
-            publish_error(format!(
-                "devices that trust keyset version {before} would refuse version {version}: {error}"
-            ))
-        })
-    }
-
-    /// Puts the keyset, or its further signatures.
-    fn put_keyset(&self, keyset: &Keyset) -> Result<(), RemoteError> {
-        let path = keyset_path(keyset.version());
-        let mut document = self.vendor.keyset.clone();
-        let most = limits::MAX_KEYSET_BYTES as u64;
-        let Some(there) = self.destination.read(&path, most + 1)? else {
-            let text = document.to_string();
-            return self.put(path, text.len() as u64, &mut text.as_bytes());
-        };
-        let same = Unverified::<Keyset>::parse(&there);
-        let merged = same.and_then(|same| document.merge(&same));
-        if merged.is_err() {
-            return Err(publish_error(format!(
-                "another keyset of version {} was published: devices may have it already",
-                keyset.version()
-            )));
-        }
-        let text = document.to_string();
-        if there != text.as_bytes() {
-            let destination = self.destination;
-            destination.replace(&path, Some(&there), text.as_bytes())?;
-            self.note(path, text.len() as u64);
-        }
-        Ok(())
-    }
-
     fn add_release(&self, channel: &mut Channel, release: &Release<'_>) -> Result<(), RemoteError> {
         let Release {
             store,
@@ -596,38 +548,4 @@ fn refuse(error: impl fmt::Display) -> RemoteError {
 
 fn publish_error(reason: String) -> RemoteError {
     RemoteError::Publish { reason }
-}
-
-/// Publishes to nowhere: what would be put is only counted.
-#[derive(Debug)]
-pub struct Trial(pub Box<dyn Destination>);
-
-impl Destination for Trial {
-    fn location(&self) -> String {
-        self.0.location()
-    }
-
-    fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Vec<u8>>, RemoteError> {
-        self.0.read(path, max_bytes)
-    }
-
-    fn size_of(&self, path: &str) -> Result<Option<u64>, RemoteError> {
-        self.0.size_of(path)
-    }
-
-    fn put(&self, _path: &str, _content: &mut dyn Read) -> Result<(), RemoteError> {
-        Ok(())
-    }
-
-    fn replace(&self, _: &str, _: Option<&[u8]>, _: &[u8]) -> Result<(), RemoteError> {
-        Ok(())
-    }
-
-    fn list(&self) -> Result<Vec<Listed>, RemoteError> {
-        self.0.list()
-    }
-
-    fn remove(&self, _path: &str) -> Result<(), RemoteError> {
-        Ok(())
-    }
 }
