@@ -156,6 +156,12 @@ pub enum RemoteError {
         /// Its name.
         name: String,
     },
+    /// Where releases should have been published there is no channel.
+    #[error("there is no channel in {location}: nothing was published there, or it lies deeper")]
+    NothingPublished {
+        /// Where.
+        location: String,
+    },
     /// What is to be published does not fit what is there.
     #[error("cannot publish: {reason}")]
     Publish {
@@ -240,9 +246,10 @@ impl RemoteError {
             | Self::OtherRelease { .. } => ErrorClass::Untrusted,
             Self::Document { source, .. } => source.class(),
             Self::Bundle { .. } | Self::State { .. } => ErrorClass::Corrupt,
-            Self::NoRelease { .. } | Self::NoRemote { .. } | Self::NoChannel { .. } => {
-                ErrorClass::NotFound
-            }
+            Self::NoRelease { .. }
+            | Self::NoRemote { .. }
+            | Self::NoChannel { .. }
+            | Self::NothingPublished { .. } => ErrorClass::NotFound,
             Self::Publish { .. } => ErrorClass::Usage,
             Self::Conflict { .. } => ErrorClass::Busy,
             Self::Adopt(error) => error.class(),

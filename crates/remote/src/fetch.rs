@@ -272,7 +272,8 @@ struct Failures<'f> {
     fetcher: &'f Fetcher,
     source: usize,
     fruitless: u32,
-    missing: usize,
+    /// How many sources have said for good that they will not give it.
+    denied: usize,
     pause: Duration,
 }
 
@@ -282,7 +283,7 @@ impl<'f> Failures<'f> {
             fetcher,
             source: fetcher.first.load(Ordering::Relaxed) % fetcher.sources.len(),
             fruitless: 0,
-            missing: 0,
+            denied: 0,
             pause: fetcher.patience.pause,
         }
     }
@@ -308,8 +309,9 @@ impl<'f> Failures<'f> {
             sources, patience, ..
         } = self.fetcher;
         self.fruitless += 1;
-        self.missing += usize::from(matches!(failure, SourceError::NotFound { .. }));
-        if self.missing >= sources.len() || self.fruitless >= patience.attempts {
+        let is_final = failure.is_final() || !sources[self.source].may_change();
+        self.denied += usize::from(is_final);
+        if self.denied >= sources.len() || self.fruitless >= patience.attempts {
             return Err(RemoteError::Source {
                 location: sources[self.source].location(),
                 source: failure,
@@ -380,6 +382,46 @@ mod tests {
             let fetcher = fetcher.telling(Arc::<Warnings>::clone(&warnings));
             assert_eq!(fetcher.small("os", 10).expect("it comes"), b"");
             assert_eq!(warnings.take(), expected);
+        }
+    }
+    /// Denies, or has no more than it has.
+    struct Final(bool);
+
+    impl Source for Final {
+        fn location(&self) -> String {
+            "a place".into()
+        }
+
+        fn may_change(&self) -> bool {
+            self.0
+        }
+
+        fn open(&self, path: &str, _: u64, _: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+            if !self.0 {
+                return Ok(Box::new(&b"short"[..]));
+            }
+            Err(SourceError::Denied {
+                path: path.into(),
+                reason: "the server answers 403 Forbidden".into(),
+            })
+        }
+    }
+
+    #[test]
+    fn what_does_not_change_is_asked_once() {
+        for may_change in [true, false] {
+            let fetcher = Fetcher::new(
+                vec![Box::new(Final(may_change)), Box::new(Final(may_change))],
+                Patience {
+                    pause: Duration::from_secs(600),
+                    ..Patience::default()
+                },
+                None,
+            );
+            let mut content = Vec::new();
+            let read = fetcher.reader("os", 0, 100).read_to_end(&mut content);
+            read.expect_err("refused");
+            assert_eq!(fetcher.traffic().requests, 2);
         }
     }
 }

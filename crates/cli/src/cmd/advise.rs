@@ -14,8 +14,8 @@ use crate::target::TargetArgs;
 
 /// Say what in a tree makes updates large, and what to change.
 ///
-/// A delta has what differs inside of files. What is compressed differs as a whole. TARGET may be a
-/// directory too.
+/// A delta has what differs inside of files. What is compressed differs as a whole. Besides what TARGET may be
+/// elsewhere, it may be the directory of a tree here.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Advise {

@@ -9,15 +9,15 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use object_store::aws::AmazonS3Builder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::azure::MicrosoftAzureBuilder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{
-    Attribute, Attributes, BackoffConfig, Error, GetOptions, ObjectStore, ObjectStoreExt as _,
-    ObjectStoreScheme, PutMode, PutMultipartOptions, PutOptions, RetryConfig, UpdateVersion,
-    WriteMultipart,
+    Attribute, Attributes, BackoffConfig, ClientConfigKey, Error, GetOptions, ObjectStore,
+    ObjectStoreExt as _, ObjectStoreScheme, PutMode, PutMultipartOptions, PutOptions, RetryConfig,
+    UpdateVersion, WriteMultipart,
 };
 use tokio::runtime::{self, Runtime};
 
@@ -162,19 +162,31 @@ fn connect(
         ("pool_idle_timeout", POOL_IDLE_TIMEOUT),
     ];
     let settings = limits.iter().chain(settings);
-    macro_rules! build {
+    macro_rules! builder {
         ($builder:ty) => {{
             let mut builder = <$builder>::from_env().with_url(address).with_retry(retry);
             for (name, value) in settings {
                 builder = builder.with_config(name.to_ascii_lowercase().parse()?, *value);
             }
-            Box::new(builder.build()?) as Box<dyn ObjectStore>
+            builder
         }};
     }
-    let store = match scheme {
-        ObjectStoreScheme::AmazonS3 => build!(AmazonS3Builder),
-        ObjectStoreScheme::GoogleCloudStorage => build!(GoogleCloudStorageBuilder),
-        ObjectStoreScheme::MicrosoftAzure => build!(MicrosoftAzureBuilder),
+    let store: Box<dyn ObjectStore> = match scheme {
+        ObjectStoreScheme::AmazonS3 => {
+            let builder = builder!(AmazonS3Builder);
+            let value = |key| builder.get_config_value(&key).unwrap_or_default();
+            let endpoint = value(AmazonS3ConfigKey::Endpoint);
+            let allow_http = value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp));
+            if endpoint.starts_with("http://") && allow_http != "true" {
+                let reason = "AWS_ENDPOINT begins with http://: set AWS_ALLOW_HTTP=true too";
+                return Err(generic(reason.into()));
+            }
+            Box::new(builder.build()?)
+        }
+        ObjectStoreScheme::GoogleCloudStorage => {
+            Box::new(builder!(GoogleCloudStorageBuilder).build()?)
+        }
+        ObjectStoreScheme::MicrosoftAzure => Box::new(builder!(MicrosoftAzureBuilder).build()?),
         other => return Err(generic(format!("{other:?} is no bucket"))),
     };
     Ok((store, prefix))

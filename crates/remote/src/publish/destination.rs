@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::fs::{self, File};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::SystemTime;
 
 use tempfile::NamedTempFile;
@@ -57,35 +58,51 @@ pub trait Destination: Debug {
     fn remove(&self, path: &str) -> Result<(), RemoteError>;
 }
 
-/// A directory. Nobody else publishes to it while this is there.
+/// A directory, made with the first file. Nobody else publishes to it while this is there.
 #[derive(Debug)]
 pub struct DirectoryDestination {
     root: PathBuf,
-    _lock: File,
+    lock: OnceLock<File>,
 }
 
 impl DirectoryDestination {
-    /// Opens a directory to publish to, making it first if need be.
+    /// Opens a directory to publish to, which need not be there yet.
     pub fn open(root: &Path) -> Result<Self, RemoteError> {
-        let what = || format!("publish to {}", root.display());
-        fs::create_dir_all(root).map_err(RemoteError::io(what()))?;
-        let lock = File::create(root.join(LOCK_NAME)).map_err(RemoteError::io(what()))?;
+        let destination = Self {
+            root: root.into(),
+            lock: OnceLock::new(),
+        };
+        if root.is_dir() {
+            destination.lock()?;
+            let removed = remove_unfinished(root);
+            removed.map_err(RemoteError::io(destination.what()))?;
+        }
+        Ok(destination)
+    }
+
+    fn what(&self) -> String {
+        format!("publish to {}", self.root.display())
+    }
+
+    /// Makes sure that nobody else publishes here.
+    fn lock(&self) -> Result<(), RemoteError> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        let lock = File::create(self.root.join(LOCK_NAME));
+        let lock = lock.map_err(RemoteError::io(self.what()))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => {
-                return Err(RemoteError::Conflict {
-                    location: root.display().to_string(),
-                });
+                let location = self.location();
+                return Err(RemoteError::Conflict { location });
             }
-            Err(fs::TryLockError::Error(error)) => return Err(RemoteError::io(what())(error)),
+            Err(fs::TryLockError::Error(error)) => {
+                return Err(RemoteError::io(self.what())(error));
+            }
         }
-        let destination = Self {
-            root: root.into(),
-            _lock: lock,
-        };
-        let removed = remove_unfinished(root);
-        removed.map_err(RemoteError::io(what()))?;
-        Ok(destination)
+        self.lock.get_or_init(|| lock);
+        Ok(())
     }
 
     fn write(&self, path: &str, content: &mut dyn Read) -> io::Result<()> {
@@ -173,6 +190,8 @@ impl Destination for DirectoryDestination {
     }
 
     fn put(&self, path: &str, content: &mut dyn Read) -> Result<(), RemoteError> {
+        fs::create_dir_all(&self.root).map_err(RemoteError::io(self.what()))?;
+        self.lock()?;
         let target = self.root.join(path);
         let written = self.write(path, content);
         written.map_err(RemoteError::io(format!("write {}", target.display())))

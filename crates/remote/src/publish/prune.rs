@@ -38,9 +38,9 @@ pub fn prune(
     let channels: Vec<_> = (listed.iter())
         .filter(|file| file.path.ends_with(".channel"))
         .collect();
-    if channels.is_empty() && listed.iter().any(|file| Kind::is_path(&file.path)) {
-        let reason = "there is no channel, so everything would be removed".to_owned();
-        return Err(RemoteError::Publish { reason });
+    if channels.is_empty() {
+        let location = destination.location();
+        return Err(RemoteError::NothingPublished { location });
     }
     for file in channels {
         let most = limits::MAX_CHANNEL_BYTES as u64;

@@ -38,6 +38,10 @@ impl Source for DirectorySource {
         self.root.display().to_string()
     }
 
+    fn may_change(&self) -> bool {
+        false
+    }
+
     fn open(&self, path: &str, start: u64, len: u64) -> Result<Box<dyn Read + Send>, SourceError> {
         let opened = self.open_regular(path).and_then(|mut file| {
             file.seek(SeekFrom::Start(start))?;
@@ -49,7 +53,7 @@ impl Source for DirectorySource {
                 let path = self.root.join(path).display().to_string();
                 Err(SourceError::NotFound { path })
             }
-            Err(error) => Err(SourceError::Refused {
+            Err(error) => Err(SourceError::Denied {
                 path: self.root.join(path).display().to_string(),
                 reason: error.to_string(),
             }),

@@ -103,6 +103,10 @@ impl Source for HttpSource {
             StatusCode::NOT_FOUND | StatusCode::GONE => {
                 return Err(SourceError::NotFound { path: url });
             }
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let reason = format!("the server answers {status}");
+                return Err(SourceError::Denied { path: url, reason });
+            }
             status if status.is_server_error() || is_for_later(status) => {
                 return Err(unavailable(format!("the server answers {status}")));
             }

@@ -22,6 +22,11 @@ pub trait Source: Send + Sync {
 
     /// Bytes of the file at `path` from `start` on, up to `len` of them.
     fn open(&self, path: &str, start: u64, len: u64) -> Result<Box<dyn Read + Send>, SourceError>;
+
+    /// Whether it may give later what it does not give now.
+    fn may_change(&self) -> bool {
+        true
+    }
 }
 
 /// Why a source did not give a file.
@@ -32,6 +37,14 @@ pub enum SourceError {
     NotFound {
         /// Where it should be.
         path: String,
+    },
+    /// It does not let us have it, however often it is asked.
+    #[error("cannot get {path}: {reason}")]
+    Denied {
+        /// What was asked for.
+        path: String,
+        /// Why not.
+        reason: String,
     },
     /// It may give it later.
     #[error("cannot get {path}: {reason}")]
@@ -56,9 +69,14 @@ impl SourceError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::Unavailable { .. } => ErrorClass::Io,
+            Self::Unavailable { .. } | Self::Denied { .. } => ErrorClass::Io,
             Self::Refused { .. } => ErrorClass::Usage,
         }
+    }
+
+    /// Whether asking again is in vain.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::NotFound { .. } | Self::Denied { .. })
     }
 }
 
