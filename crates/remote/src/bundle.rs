@@ -42,8 +42,15 @@ pub(crate) struct Place {
     pub(crate) bundle: Sha256Digest,
     /// From where in the file.
     pub(crate) start: u64,
-    /// How many bytes.
+    /// How many bytes. Its end is no more than can be told.
     pub(crate) size_bytes: u64,
+}
+
+impl Place {
+    /// Up to where.
+    pub(crate) fn end(&self) -> u64 {
+        self.start + self.size_bytes
+    }
 }
 
 /// What the head of a bundle says.
@@ -87,6 +94,7 @@ impl Head {
             Some(Piece {
                 size_bytes: cursor.u32()?.into(),
                 sha256: Sha256Digest::from_bytes(cursor.array()?),
+                is_wanted: true,
             })
         };
         let mut head = Self {
@@ -254,6 +262,7 @@ pub(crate) fn make(
         frames.push(Piece {
             size_bytes: frame.len() as u64,
             sha256: sha256(&frame),
+            is_wanted: true,
         });
     }
     let mut sizes = HashMap::new();

@@ -9,7 +9,7 @@ use sealroot::monitor::Monitor;
 use sealroot::store::{StoreError, Transaction};
 use sealroot_format::digest::{Sha256Digest, VerityDigest};
 
-use crate::bundle;
+use crate::bundle::{self, Place};
 use crate::error::RemoteError;
 use crate::fetch::{self, Fetcher};
 use crate::layout::Kind;
@@ -31,10 +31,8 @@ pub(crate) struct Missing {
     pub(crate) digest: VerityDigest,
     /// Its length.
     pub(crate) size_bytes: u64,
-    /// The bundle that has it, compressed, and where.
-    pub(crate) bundle: Sha256Digest,
-    pub(crate) start: u64,
-    pub(crate) end: u64,
+    /// Where it lies, compressed.
+    pub(crate) place: Place,
 }
 
 /// What fetches objects into a store.
@@ -47,7 +45,7 @@ pub(crate) struct ObjectFetcher<'o> {
 impl ObjectFetcher<'_> {
     /// Fetches all of them, several ranges at a time.
     pub(crate) fn fetch(&self, missing: Vec<Missing>) -> Result<(), RemoteError> {
-        let ranges = Mutex::new(ranges(missing).into_iter());
+        let ranges = Mutex::new(ranges(missing, |object| object.place).into_iter());
         let failure = Mutex::new(None);
         let lock = || failure.lock().unwrap_or_else(PoisonError::into_inner);
         let work = || {
@@ -76,8 +74,8 @@ impl ObjectFetcher<'_> {
     }
 
     /// Fetches a range; of another source, as far as it is not what it should be.
-    fn fetch_range(&self, range: &Range) -> Result<(), RemoteError> {
-        let mut objects = &range.objects[..];
+    fn fetch_range(&self, range: &Range<Missing>) -> Result<(), RemoteError> {
+        let mut objects = &range.items[..];
         let mut mismatches = 0;
         loop {
             let fetched = self.fetch_in_order(range, &mut objects);
@@ -92,23 +90,28 @@ impl ObjectFetcher<'_> {
     }
 
     /// Fetches objects of a range, and takes each that is there off the list.
-    fn fetch_in_order(&self, range: &Range, objects: &mut &[Missing]) -> Result<(), RemoteError> {
+    fn fetch_in_order(
+        &self,
+        range: &Range<Missing>,
+        objects: &mut &[Missing],
+    ) -> Result<(), RemoteError> {
         let Some(first) = objects.first() else {
             return Ok(());
         };
         let path = Kind::Bundle.path_of(&range.bundle);
-        let mut at = first.start;
+        let mut at = first.place.start;
         let mut reader = self.fetcher.reader(&path, at, range.end);
         while let Some((object, rest)) = objects.split_first() {
-            read_to_end((&mut reader).take(object.start - at))?;
+            let place = object.place;
+            read_to_end((&mut reader).take(place.start - at))?;
             let mut frame = Told {
-                reader: (&mut reader).take(object.end - object.start),
+                reader: (&mut reader).take(place.size_bytes),
                 monitor: self.monitor,
             };
             let added = add_object(self.transaction, object, &mut frame);
             added.map_err(|error| self.about_object(error, &path, object))?;
             read_to_end(frame)?;
-            at = object.end;
+            at = place.end();
             *objects = rest;
         }
         Ok(())
@@ -169,40 +172,50 @@ fn read_to_end(mut reader: impl Read) -> Result<(), RemoteError> {
         .map_err(|error| fetch::cause(error, "fetch an object"))
 }
 
-/// A piece of a bundle, and the objects in it.
-#[derive(Debug)]
-struct Range {
-    bundle: Sha256Digest,
-    end: u64,
-    objects: Vec<Missing>,
+/// How many bytes come, if what lies in these places is fetched.
+pub(crate) fn fetched_bytes(places: Vec<Place>) -> u64 {
+    let ranges = ranges(places, |place| *place);
+    ranges.iter().map(|range| range.end - range.start).sum()
 }
 
-/// Puts objects that lie near one another into ranges.
-fn ranges(mut missing: Vec<Missing>) -> Vec<Range> {
-    missing.sort_unstable_by_key(|object| (object.bundle, object.start));
-    let gaps = missing.iter().zip(missing.iter().skip(1));
-    let gaps = gaps.filter(|(before, after)| before.bundle == after.bundle);
-    let mut gaps: Vec<u64> = gaps
-        .map(|(before, after)| after.start.saturating_sub(before.end))
+/// A piece of a bundle, and what is wanted of it.
+#[derive(Debug)]
+struct Range<T> {
+    bundle: Sha256Digest,
+    start: u64,
+    end: u64,
+    items: Vec<T>,
+}
+
+/// Puts what lies near one another into ranges.
+fn ranges<T>(mut items: Vec<T>, place: impl Fn(&T) -> Place) -> Vec<Range<T>> {
+    items.sort_unstable_by_key(|item| (place(item).bundle, place(item).start));
+    let pairs = items.iter().zip(items.iter().skip(1));
+    let pairs = pairs.map(|(before, after)| (place(before), place(after)));
+    let pairs = pairs.filter(|(before, after)| before.bundle == after.bundle);
+    let mut gaps: Vec<u64> = pairs
+        .map(|(before, after)| after.start.saturating_sub(before.end()))
         .collect();
     gaps.sort_unstable_by(|one, other| other.cmp(one));
     let widest = gaps.get(MAX_RANGES).copied().unwrap_or_default();
     let gap_bytes = widest.max(MAX_GAP_BYTES);
-    let mut ranges: Vec<Range> = Vec::new();
-    for object in missing {
+    let mut ranges: Vec<Range<T>> = Vec::new();
+    for item in items {
+        let place = place(&item);
         match ranges.last_mut() {
             Some(range)
-                if range.bundle == object.bundle
-                    && object.start >= range.end
-                    && object.start - range.end <= gap_bytes =>
+                if range.bundle == place.bundle
+                    && place.start >= range.end
+                    && place.start - range.end <= gap_bytes =>
             {
-                range.end = object.end;
-                range.objects.push(object);
+                range.end = place.end();
+                range.items.push(item);
             }
             _ => ranges.push(Range {
-                bundle: object.bundle,
-                end: object.end,
-                objects: vec![object],
+                bundle: place.bundle,
+                start: place.start,
+                end: place.end(),
+                items: vec![item],
             }),
         }
     }

@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 
 use sealroot::monitor::Monitor;
 use sealroot::store::{Store, StoreIo as _};
@@ -31,6 +32,8 @@ pub struct Piece {
     pub size_bytes: u64,
     /// Its SHA-256.
     pub sha256: Sha256Digest,
+    /// Whether it is to come.
+    pub is_wanted: bool,
 }
 
 /// Reads the head of a file: what it says, and the pieces behind it.
@@ -47,22 +50,25 @@ pub struct Fetch<'f> {
     pub kind: Kind,
     /// Which.
     pub file: RemoteFile,
+    /// Whether all of it is wanted, and asked for at once. Else the head is, and then what is wanted behind it.
+    pub is_whole: bool,
     /// What is written beside it before it is used up, bytes, as far as it is known.
     pub beside_bytes: u64,
 }
 
-/// A head and the pieces behind it, complete and checked.
+/// A head and the pieces behind it that were wanted, complete and checked.
 #[derive(Debug)]
 pub struct Complete<H> {
     /// What the head says.
     pub head: H,
-    /// The whole, from its beginning.
+    /// The head, and the pieces one behind another.
     pub content: File,
 }
 
 impl Fetch<'_> {
-    /// Fetches a head and all pieces that it names. They are the whole file, or, for a bundle, what
-    /// comes before its objects.
+    /// Fetches a head and the wanted of the pieces that it names, which are the whole file, or, for a bundle, what
+    /// comes before its objects. What was kept of them before is not fetched again, as long as no other pieces before it
+    /// are wanted.
     pub fn complete<H>(
         &self,
         read_head: &ReadHead<'_, H>,
@@ -74,25 +80,26 @@ impl Fetch<'_> {
         }
         let mut part = self.store.open_part(&self.file.head)?;
         let mut checker = Checker::new(self, read_head);
-        let mut at = self.check_present(&mut part, &mut checker, monitor)?;
+        checker.take_present(&mut part, monitor)?;
         let mut mismatches = 0;
         let path = self.kind.path(&self.file);
         let mut buffer = vec![0; PIECE_BYTES];
-        while let Some(end) = checker.end(self.kind) {
-            check_space(self.store, self.needed_bytes(at, end))?;
-            let mut reader = self.fetcher.reader(&path, at, end);
-            while at < end {
+        while let Some(Range { start, end }) = checker.next() {
+            let needed_bytes = (end - start).saturating_add(self.beside_bytes);
+            check_space(self.store, needed_bytes)?;
+            let mut reader = self.fetcher.reader(&path, start, end);
+            let mut left_bytes = end - start;
+            while left_bytes > 0 {
                 let read = reader.read(&mut buffer);
                 let read = read.map_err(|error| fetch::cause(error, "fetch"))?;
                 let bytes = &buffer[..read];
                 let keep = RemoteError::io("keep what was fetched");
                 let kept = part.write_all(bytes).map_err(keep);
-                kept.map_err(|error| error.needing(self.store, self.needed_bytes(at, end)))?;
-                at += read as u64;
+                kept.map_err(|error| error.needing(self.store, needed_bytes))?;
+                left_bytes -= read as u64;
                 monitor.advance(read as u64);
                 if let Err(mismatch) = checker.take(bytes) {
-                    at = checker.back_to_good();
-                    cut(&mut part, at)?;
+                    cut(&mut part, checker.back_to_good())?;
                     self.fetcher.blame();
                     mismatches += 1;
                     if mismatches >= MAX_MISMATCHES {
@@ -111,42 +118,9 @@ impl Fetch<'_> {
         Ok(Complete { head, content })
     }
 
-    /// What is still to be written.
-    fn needed_bytes(&self, at: u64, end: u64) -> u64 {
-        (end - at).saturating_add(self.beside_bytes)
-    }
-
     /// Forgets what was kept, which is not needed any more.
     pub fn forget(&self) -> Result<(), RemoteError> {
         Ok(self.store.remove_part(&self.file.head)?)
-    }
-
-    /// How much of what is there is right; all else is cut off.
-    fn check_present<H>(
-        &self,
-        part: &mut File,
-        checker: &mut Checker<'_, H>,
-        monitor: &dyn Monitor,
-    ) -> Result<u64, RemoteError> {
-        let failed = || RemoteError::io("read what was fetched before");
-        let mut buffer = vec![0; PIECE_BYTES];
-        let mut at = 0;
-        loop {
-            let len = checker.end(self.kind).map_or(0, |end| end - at);
-            let len = usize::try_from(len).unwrap_or(usize::MAX).min(PIECE_BYTES);
-            let read = part.read(&mut buffer[..len]).map_err(failed())?;
-            if read == 0 {
-                break;
-            }
-            monitor.advance(read as u64);
-            if checker.take(&buffer[..read]).is_err() {
-                at = checker.back_to_good();
-                break;
-            }
-            at += read as u64;
-        }
-        cut(part, at)?;
-        Ok(at)
     }
 
     pub(crate) fn mismatch(
@@ -187,8 +161,8 @@ struct Checker<'c, H> {
     read_head: &'c ReadHead<'c, H>,
     /// As much of the head as has come.
     head: Vec<u8>,
-    /// What it says, and the pieces that have not come; `None` before it has.
-    known: Option<(H, VecDeque<Piece>)>,
+    /// What it says, and the wanted pieces that have not come, with where they begin; `None` before it has.
+    known: Option<(H, VecDeque<(u64, Piece)>)>,
     hasher: Sha256,
     /// How much of the present piece has come.
     come_bytes: u64,
@@ -209,18 +183,48 @@ impl<'c, H> Checker<'c, H> {
         }
     }
 
-    /// Up to where bytes are still to come; `None` if nothing is. Of a file that is wanted whole all is
-    /// asked for at once.
-    fn end(&self, kind: Kind) -> Option<u64> {
-        match &self.known {
-            None if kind == Kind::Bundle => Some(self.fetch.file.head_bytes),
-            None => Some(self.fetch.file.size_bytes),
-            Some((_, pieces)) if pieces.is_empty() => None,
-            Some((_, pieces)) => {
-                let left: u64 = pieces.iter().map(|piece| piece.size_bytes).sum();
-                Some(self.good_bytes + left)
+    /// Takes what is there and right; all else is cut off.
+    fn take_present(&mut self, part: &mut File, monitor: &dyn Monitor) -> Result<(), RemoteError> {
+        let failed = || RemoteError::io("read what was fetched before");
+        let mut buffer = vec![0; PIECE_BYTES];
+        let mut at = 0;
+        loop {
+            let len = self.next().map_or(0, |range| range.end - range.start);
+            let len = usize::try_from(len).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let read = part.read(&mut buffer[..len]).map_err(failed())?;
+            if read == 0 {
+                break;
             }
+            monitor.advance(read as u64);
+            if self.take(&buffer[..read]).is_err() {
+                at = self.back_to_good();
+                break;
+            }
+            at += read as u64;
         }
+        cut(part, at)
+    }
+
+    /// Which bytes of the file are to come next; `None` if none are.
+    fn next(&self) -> Option<Range<u64>> {
+        let file = &self.fetch.file;
+        let Some((_, pieces)) = &self.known else {
+            let end = if self.fetch.is_whole {
+                file.size_bytes
+            } else {
+                file.head_bytes
+            };
+            return Some(self.come_bytes..end);
+        };
+        let (first, _) = pieces.front()?;
+        let mut end = *first;
+        for (start, piece) in pieces {
+            if *start != end {
+                break;
+            }
+            end += piece.size_bytes;
+        }
+        Some(first + self.come_bytes..end)
     }
 
     /// Goes back to the end of the last piece that was right; where that is.
@@ -240,9 +244,10 @@ impl<'c, H> Checker<'c, H> {
                 None => Piece {
                     size_bytes: file.head_bytes,
                     sha256: file.head,
+                    is_wanted: true,
                 },
                 Some((_, pieces)) => match pieces.front() {
-                    Some(piece) => *piece,
+                    Some((_, piece)) => *piece,
                     None => return Err(self.fetch.mismatch("its end", &self.good_bytes, &"more")),
                 },
             };
@@ -282,21 +287,27 @@ impl<'c, H> Checker<'c, H> {
         Ok(())
     }
 
-    fn read_head(&mut self) -> Result<(H, VecDeque<Piece>), RemoteError> {
+    fn read_head(&mut self) -> Result<(H, VecDeque<(u64, Piece)>), RemoteError> {
         let (head, pieces) = (self.read_head)(&std::mem::take(&mut self.head))?;
-        let add = |sum: u64, piece: &Piece| sum.checked_add(piece.size_bytes);
-        let total = pieces.iter().try_fold(self.fetch.file.head_bytes, add);
-        let (signed, total) = (self.fetch.file.size_bytes, total.unwrap_or(u64::MAX));
+        let file = &self.fetch.file;
+        let mut end = file.head_bytes;
+        let mut wanted = VecDeque::new();
+        for piece in pieces {
+            let start = end;
+            end = end.saturating_add(piece.size_bytes);
+            // One that is empty would never end.
+            if piece.is_wanted && piece.size_bytes > 0 {
+                wanted.push_back((start, piece));
+            }
+        }
         let fits = match self.fetch.kind {
-            Kind::Bundle => total <= signed,
-            Kind::Statement | Kind::Delta => total == signed,
+            Kind::Bundle => end <= file.size_bytes,
+            Kind::Statement | Kind::Delta => end == file.size_bytes,
         };
         if fits {
-            // One that is empty would never end.
-            let pieces = pieces.into_iter().filter(|piece| piece.size_bytes > 0);
-            Ok((head, pieces.collect()))
+            Ok((head, wanted))
         } else {
-            Err(self.fetch.mismatch("length", &signed, &total))
+            Err(self.fetch.mismatch("length", &file.size_bytes, &end))
         }
     }
 }

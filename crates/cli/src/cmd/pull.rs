@@ -37,7 +37,7 @@ pub(crate) struct Pull {
     #[command(flatten)]
     from: FromRemote,
 
-    /// Say what would be fetched, and fetch only the channel.
+    /// Say what would be fetched, and fetch only what is needed to know it.
     #[arg(long)]
     plan: bool,
 }
@@ -200,7 +200,8 @@ impl Pull {
         }
         let progress = Arc::new(Progress::new(output));
         let (remote, fetcher) = self.from.refresh(&store, &progress)?;
-        let plan = Puller::new(&store, &remote, &fetcher, None).plan(self.from.index)?;
+        let puller = Puller::new(&store, &remote, &fetcher, None);
+        let plan = puller.foresee(&puller.plan(self.from.index)?, &Silent)?;
         output.emit(&PlanReport {
             remote: remote.name.to_string(),
             index: plan.release.index,

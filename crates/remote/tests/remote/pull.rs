@@ -3,10 +3,12 @@
 
 use std::fs;
 
+use sealroot::monitor::Silent;
 use sealroot_remote::plan::Step;
+use sealroot_testkit::content::bytes;
 use sealroot_testkit::http_server::{Answer, HttpRequest, HttpServer};
 
-use crate::support::{Place, fetcher, http};
+use crate::support::{CHANNEL, Place, ROOT, fetcher, http, keyset};
 
 /// The requests for content, in the order in which they came.
 fn asked(server: &HttpServer) -> Vec<HttpRequest> {
@@ -80,6 +82,79 @@ fn releases_are_skipped_by_chains_and_by_bundles() {
     assert_eq!(pulled.objects.added_objects, 4);
     device.assert_has(&place.find(4).0);
     device.assert_clean();
+}
+
+/// A vendor whose releases 1 to 3 each have a kernel that has nothing of the one before it.
+fn with_kernels() -> Place {
+    let place = Place::new();
+    for index in 1..=3 {
+        let tree = tempfile::tempdir().expect("a directory");
+        let write = |name: &str, content: Vec<u8>| {
+            fs::write(tree.path().join(name), content).expect("written");
+        };
+        write("vmlinuz", bytes(index, KERNEL_BYTES));
+        write("same", bytes(10, 20_000));
+        let mut other = bytes(11, 200_000);
+        other[0] = u8::try_from(index).expect("small");
+        write("other", other);
+        place.release_tree(tree.path(), index, "stable");
+        place.publish(index, 1);
+    }
+    place
+}
+
+const KERNEL_BYTES: usize = 1_500_000;
+
+// Rules: P5, P7
+#[test]
+fn of_a_chain_comes_what_the_last_release_needs() {
+    let place = with_kernels();
+    for kept_bytes in [0, 150, 1000, 4000] {
+        let mut device = place.device_with(1);
+        if kept_bytes > 0 {
+            let server = HttpServer::serve(place.www(), move |request| {
+                if request.path.starts_with("delta") {
+                    Answer::CutAfter(kept_bytes)
+                } else {
+                    Answer::Honest
+                }
+            });
+            let server = server.expect("a server");
+            let pulled = device.pull(vec![http(&server.url())], None);
+            pulled.expect_err("interrupted");
+        }
+        let server = HttpServer::serve(place.www(), |_| Answer::Honest).expect("a server");
+        let fetcher = fetcher(vec![http(&server.url())]);
+        let pulled = device.pull_by(&fetcher, None).expect("pulled");
+        assert_eq!(pulled.plan.steps.len(), 2);
+        assert!(fetcher.traffic().bytes < KERNEL_BYTES as u64 + 20_000);
+        let requests = server.requests();
+        assert!(requests.len() <= 8, "{requests:?}");
+        let is_single = |request: &HttpRequest| request.range.is_some();
+        assert!(requests.iter().all(is_single));
+        device.assert_has(&place.find(3).0);
+        assert!(!device.has_pack(&place.find(2).0));
+        device.assert_clean();
+    }
+}
+
+#[test]
+fn a_chain_that_does_not_do_is_replaced_by_bundles() {
+    let place = with_kernels();
+    for delta in place.channel().deltas {
+        let head = delta.file.head;
+        let path = place.www().join(format!("delta/{head}.delta"));
+        let right = fs::read(&path).expect("read");
+        for wrong in [Vec::new(), vec![0; right.len()], right[..100].to_vec()] {
+            fs::write(&path, wrong).expect("written");
+            let mut device = place.device_with(1);
+            let pulled = device.pull(place.honest(), None).expect("pulled");
+            assert!(matches!(pulled.plan.steps[..], [Step::Bundle { .. }]));
+            device.assert_has(&place.find(3).0);
+            assert_eq!(device.store.list_parts().expect("listed"), []);
+        }
+        fs::write(&path, right).expect("written");
+    }
 }
 
 #[test]
@@ -237,4 +312,61 @@ fn a_release_with_missing_objects_is_made_whole_again() {
     assert_eq!(pulled.plan.steps.len(), 1);
     device.assert_has(&place.find(1).0);
     assert!(pulled.objects.added_objects >= 1);
+}
+
+#[test]
+fn a_release_that_keys_of_before_signed_is_still_a_base() {
+    let mut place = Place::with_releases(1, 0);
+    let mut device = place.device_with(1);
+    place.keyset = keyset(2, [ROOT, 22, CHANNEL], &[ROOT]);
+    place.release_key = 22;
+    place.release(2);
+    place.publish(2, 1);
+    let pulled = device.pull(place.honest(), None).expect("pulled");
+    assert!(matches!(pulled.plan.steps[..], [Step::Delta(_)]));
+    device.assert_has(&place.find(2).0);
+    device.assert_clean();
+}
+
+#[test]
+fn signatures_by_new_keys_come_without_the_release() {
+    let mut place = Place::with_releases(1, 0);
+    let mut device = place.device_with(1);
+    place.keyset = keyset(2, [ROOT, 22, CHANNEL], &[ROOT]);
+    place.release_key = 22;
+    place.sign_again(1);
+    place.publish(1, 0);
+    let server = HttpServer::serve(place.www(), |_| Answer::Honest).expect("a server");
+    let pulled = device.pull(vec![http(&server.url())], None);
+    let pulled = pulled.expect("pulled");
+    assert_eq!(pulled.plan.steps, []);
+    assert_eq!(asked(&server), []);
+    let commit = pulled.statement.commit;
+    let new = place.keyset.verify_first().expect("a keyset");
+    sealroot::release::verify_statement(&device.store, &new, commit, None).expect("verified");
+    device.assert_clean();
+}
+
+#[test]
+fn what_bundles_bring_at_most_is_told_before() {
+    let place = Place::with_releases(4, 0);
+    for (has, index) in [(None, 4), (Some(1), 4), (Some(3), 4), (None, 1)] {
+        let mut device = match has {
+            Some(has) => place.device_with(has),
+            None => place.device(),
+        };
+        let plan = device.plan(&place, Some(index));
+        let fetcher = fetcher(place.honest());
+        let foreseen = device.puller(&fetcher).foresee(&plan, &Silent);
+        let most_bytes = foreseen.expect("foreseen").bytes();
+        let told = fetcher.traffic().bytes;
+        let pulled = device.pull_by(&fetcher, Some(index)).expect("pulled");
+        let statement_bytes = pulled.plan.release.statement.size_bytes;
+        let channel_bytes = fs::read(place.channel_path()).expect("read").len() as u64;
+        // The head came before, and is kept.
+        let came = fetcher.traffic().bytes - channel_bytes - statement_bytes;
+        assert!(told < 10_000, "{told}");
+        assert_eq!(came, most_bytes, "{has:?} to {index}");
+        device.assert_clean();
+    }
 }

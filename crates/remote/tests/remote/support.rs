@@ -71,6 +71,8 @@ pub(crate) struct Place {
     pub(crate) keyset: Unverified<Keyset>,
     /// The key that signs channels.
     pub(crate) channel_key: u8,
+    /// The key that signs releases.
+    pub(crate) release_key: u8,
 }
 
 impl Place {
@@ -83,6 +85,7 @@ impl Place {
             store,
             keyset: keyset(1, [ROOT, RELEASE, CHANNEL], &[ROOT]),
             channel_key: CHANNEL,
+            release_key: RELEASE,
         }
     }
 
@@ -164,16 +167,28 @@ impl Place {
             threshold_bytes: 4096,
         };
         let built = build::build(&self.store, origin, &wanted, &Silent).expect("built");
-        let statement = built.statement;
-        let document = signed(&statement, &[RELEASE]);
+        let document = signed(&built.statement, &[self.release_key]);
+        self.write_statement(&built.statement, &document);
+        let keyset = self.keyset.verify_first().expect("a keyset");
+        document.verify(&keyset).expect("verified")
+    }
+
+    /// Adds a signature by the release key of today to a release.
+    pub(crate) fn sign_again(&self, index: u64) {
+        let (statement, mut document) = self.read(index);
+        let key = secret(self.release_key);
+        let signature = key.sign(document.message());
+        document.add(key.public(), signature).expect("added");
+        self.write_statement(&statement, &document);
+    }
+
+    fn write_statement(&self, statement: &Statement, document: &Unverified<Statement>) {
         let transaction = self.store.begin(&Silent).expect("begun");
         let text = document.to_string();
         transaction
             .write_statement(&statement.commit, &statement.stream, text.as_bytes())
             .expect("written");
         transaction.finish().expect("finished");
-        let keyset = self.keyset.verify_first().expect("a keyset");
-        document.verify(&keyset).expect("verified")
     }
 
     pub(crate) fn terms(deltas: usize) -> Terms {
@@ -188,11 +203,17 @@ impl Place {
 
     pub(crate) fn find(&self, index: u64) -> (Verified<Statement>, Unverified<Statement>) {
         let keyset = self.keyset.verify_first().expect("a keyset");
+        let (_, document) = self.read(index);
+        (document.verify(&keyset).expect("verified"), document)
+    }
+
+    fn read(&self, index: u64) -> (Statement, Unverified<Statement>) {
         let statements = self.store.list_statements().expect("listed").into_iter();
         let mut found = statements.map(|(commit, stream): (CommitId, _)| {
             let (_, document) =
                 release::read_statement(&self.store, commit, Some(&stream)).expect("read");
-            (document.verify(&keyset).expect("verified"), document)
+            let statement = Statement::parse(document.body()).expect("a statement");
+            (statement, document)
         });
         let found = found.find(|(statement, _)| statement.index == index);
         found.expect("a release")

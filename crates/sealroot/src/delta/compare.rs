@@ -34,12 +34,13 @@ pub(super) enum Compares<'c> {
 }
 
 impl Compares<'_> {
-    /// The number of what it is compared with.
-    pub(super) fn base_number(&self) -> Option<u32> {
+    /// The number of what it is patched from, given how they compare.
+    pub(super) fn base_number(&self, compared: &Compared) -> Option<u32> {
         match self {
             Self::Renumbering => None,
             Self::Text => Some(TEXT_BASE),
             Self::Small => Some(SMALL_BASE),
+            Self::Object(_) if compared.old.is_empty() => None,
             Self::Object(pair) => {
                 let number = u32::try_from(pair.base?.0).ok()?;
                 number.checked_add(FIRST_OBJECT_BASE)
@@ -161,7 +162,8 @@ impl Pair {
         };
         let opened = Compared::opened(&old, &new, renumbering);
         let opened = opened.map_err(DeltaError::io("open an object"))?;
-        Ok(opened.unwrap_or_else(|| Compared::adjusted(old, new, renumbering)))
+        let compared = opened.unwrap_or_else(|| Compared::adjusted(old, new, renumbering));
+        Ok(compared.or_anew())
     }
 
     /// What the two say about how numbers have changed.

@@ -20,6 +20,9 @@ const PART_BYTES: usize = 4 << 20;
 /// suffix array takes five times as much.
 const WINDOW_BYTES: usize = 80 << 20;
 
+/// A new object of which less than this part stands in the old one is not patched from it.
+const LEAST_SHARE: usize = 16;
+
 /// Two byte strings, and what of the new one stands in the old one.
 pub(super) struct Compared {
     pub(super) old: Vec<u8>,
@@ -116,6 +119,18 @@ impl Compared {
             is_opened: false,
             moves: None,
         }
+    }
+}
+
+impl Compared {
+    /// From nothing, if next to nothing of the new one stands in the old one: so nobody needs the old one for it.
+    pub(super) fn or_anew(self) -> Self {
+        let covers = self.pieces.iter().flat_map(|piece| &piece.covers);
+        let covered: usize = covers.map(|cover| cover.len_bytes).sum();
+        if self.is_opened || covered >= self.new.len() / LEAST_SHARE {
+            return self;
+        }
+        Self::new(Vec::new(), self.new)
     }
 }
 

@@ -3,6 +3,7 @@
 //! (docs/format/delta.md 1, 2).
 
 use std::io::{self, Read, Write};
+use std::ops::RangeInclusive;
 
 use lzma_rust2::{Lzma2Options, Lzma2Reader, Lzma2Writer};
 use sealroot_delta::adjusted::{MAX_RENUMBERING_BYTES, Stage};
@@ -20,7 +21,10 @@ const MAGIC: [u8; 16] = *b"sealroot delta 1";
 const FIXED_BYTES: usize = 16 + 2 * 32 + 4 + 8 + 4;
 
 /// Length of a group's place in the table.
-const ENTRY_BYTES: usize = 4 + 4 + 32;
+const ENTRY_BYTES: usize = 4 + 4 + 2 * 4 + 32;
+
+/// Stands for no object.
+const NO_OBJECT: u32 = u32::MAX;
 
 /// What a delta says before its groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +43,54 @@ pub(super) struct Header {
 pub(super) struct GroupEntry {
     encoded_bytes: u32,
     decoded_bytes: u32,
+    /// The numbers of the first and the last new object that it has parts of.
+    pub(super) objects: Option<RangeInclusive<u32>>,
     encoded_sha256: Sha256Digest,
 }
 
 impl GroupEntry {
     pub(super) fn encoded_bytes(&self) -> u64 {
         self.encoded_bytes.into()
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        let ends = |objects: &RangeInclusive<u32>| (*objects.start(), *objects.end());
+        let (first, last) = self.objects.as_ref().map_or((NO_OBJECT, NO_OBJECT), ends);
+        for number in [self.encoded_bytes, self.decoded_bytes, first, last] {
+            out.extend(number.to_le_bytes());
+        }
+        out.extend(self.encoded_sha256.as_bytes());
+    }
+
+    fn read(input: &mut dyn Read) -> Result<Self, DeltaError> {
+        let mut entry = [0; ENTRY_BYTES];
+        read_exact(input, &mut entry, "the table of groups")?;
+        let mut cursor = Cursor::new(&entry);
+        let short = || invalid("the table of groups", "all of it", "less");
+        let mut number = || cursor.u32().ok_or_else(short);
+        let (encoded_bytes, decoded_bytes) = (number()?, number()?);
+        let objects = match (number()?, number()?) {
+            (NO_OBJECT, NO_OBJECT) => None,
+            (first, last) if first <= last && last != NO_OBJECT => Some(first..=last),
+            (first, last) => {
+                let found = format_args!("{first} to {last}");
+                return Err(invalid(
+                    "the objects of a group",
+                    "the first, the last",
+                    found,
+                ));
+            }
+        };
+        let most = limits::MAX_DELTA_GROUP_BYTES;
+        at_most("length of a group", encoded_bytes.into(), most)?;
+        at_most("size of a group", decoded_bytes.into(), most)?;
+        let encoded_sha256 = Sha256Digest::from_bytes(cursor.array().ok_or_else(short)?);
+        Ok(Self {
+            encoded_bytes,
+            decoded_bytes,
+            objects,
+            encoded_sha256,
+        })
     }
 }
 
@@ -58,9 +104,7 @@ impl Header {
         let count = u32::try_from(self.groups.len()).expect("bounded by MAX_DELTA_GROUPS");
         out.extend(count.to_le_bytes());
         for group in &self.groups {
-            out.extend(group.encoded_bytes.to_le_bytes());
-            out.extend(group.decoded_bytes.to_le_bytes());
-            out.extend(group.encoded_sha256.as_bytes());
+            group.encode(&mut out);
         }
         out
     }
@@ -91,21 +135,8 @@ impl Header {
             limits::MAX_DELTA_TEXT_BYTES,
         )?;
         at_most("number of groups", count.into(), limits::MAX_DELTA_GROUPS)?;
-        let mut groups = Vec::new();
-        for _ in 0..count {
-            let mut entry = [0; ENTRY_BYTES];
-            read_exact(input, &mut entry, "the table of groups")?;
-            let mut cursor = Cursor::new(&entry);
-            let group = GroupEntry {
-                encoded_bytes: cursor.u32().ok_or_else(short)?,
-                decoded_bytes: cursor.u32().ok_or_else(short)?,
-                encoded_sha256: Sha256Digest::from_bytes(cursor.array().ok_or_else(short)?),
-            };
-            let most = limits::MAX_DELTA_GROUP_BYTES;
-            at_most("length of a group", group.encoded_bytes.into(), most)?;
-            at_most("size of a group", group.decoded_bytes.into(), most)?;
-            groups.push(group);
-        }
+        let groups = (0..count).map(|_| GroupEntry::read(input));
+        let groups = groups.collect::<Result<_, _>>()?;
         Ok(Self {
             from,
             to,
@@ -123,8 +154,19 @@ pub struct Outline {
     pub from: VerityDigest,
     /// The pack of the new release.
     pub to: VerityDigest,
-    /// The groups: the length of each in the file, bytes, and its SHA-256.
-    pub groups: Vec<(u64, Sha256Digest)>,
+    /// The groups, one behind another.
+    pub groups: Vec<Group>,
+}
+
+/// A group of a delta, as its head has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its length in the file, bytes.
+    pub size_bytes: u64,
+    /// SHA-256 of its bytes in the file.
+    pub sha256: Sha256Digest,
+    /// The new objects that it has parts of, by their numbers. Other groups make the pack.
+    pub objects: Option<RangeInclusive<u32>>,
 }
 
 impl Outline {
@@ -135,18 +177,20 @@ impl Outline {
         if !rest.is_empty() {
             return Err(invalid("the header", "its end", "more"));
         }
-        let groups = header.groups.iter();
+        let groups = header.groups.into_iter().map(|group| Group {
+            size_bytes: group.encoded_bytes.into(),
+            sha256: group.encoded_sha256,
+            objects: group.objects,
+        });
         Ok(Self {
             from: header.from,
             to: header.to,
-            groups: groups
-                .map(|group| (group.encoded_bytes.into(), group.encoded_sha256))
-                .collect(),
+            groups: groups.collect(),
         })
     }
 }
 
-/// A group, compressed, with its place in the table.
+/// A group, compressed, with its place in the table but for the objects.
 pub(super) fn compress(group: &[u8]) -> io::Result<(GroupEntry, Vec<u8>)> {
     let mut options = Lzma2Options::with_preset(9);
     options.lzma_options.dict_size = dictionary_bytes(group.len())?;
@@ -157,6 +201,7 @@ pub(super) fn compress(group: &[u8]) -> io::Result<(GroupEntry, Vec<u8>)> {
     let entry = GroupEntry {
         encoded_bytes: length(&encoded)?,
         decoded_bytes: length(group)?,
+        objects: None,
         encoded_sha256: Sha256Digest::from_bytes(Sha256::digest(&encoded).into()),
     };
     Ok((entry, encoded))
@@ -164,12 +209,7 @@ pub(super) fn compress(group: &[u8]) -> io::Result<(GroupEntry, Vec<u8>)> {
 
 /// Reads the next group, which is compared with its place in the table before it is decompressed.
 pub(super) fn read_group(input: &mut dyn Read, entry: &GroupEntry) -> Result<Vec<u8>, DeltaError> {
-    let mut encoded = vec![0; entry.encoded_bytes as usize];
-    read_exact(input, &mut encoded, "a group")?;
-    let found = Sha256Digest::from_bytes(Sha256::digest(&encoded).into());
-    if found != entry.encoded_sha256 {
-        return Err(invalid("SHA-256 of a group", entry.encoded_sha256, found));
-    }
+    let encoded = read_encoded(input, entry)?;
     let decompress = || {
         let decoded_bytes = entry.decoded_bytes as usize;
         let dictionary = dictionary_bytes(decoded_bytes)?;
@@ -182,6 +222,41 @@ pub(super) fn read_group(input: &mut dyn Read, entry: &GroupEntry) -> Result<Vec
         io::Result::Ok(group)
     };
     decompress().map_err(|error| invalid("a group", "LZMA2 of the size in the table", error))
+}
+
+/// The parts of the next group; its patches are not decompressed.
+pub(super) fn read_parts(
+    input: &mut dyn Read,
+    entry: &GroupEntry,
+) -> Result<Vec<Part>, DeltaError> {
+    let encoded = read_encoded(input, entry)?;
+    let decompress = || {
+        let dictionary = dictionary_bytes(entry.decoded_bytes as usize)?;
+        let mut reader = Lzma2Reader::new(&encoded[..], dictionary, None);
+        let mut table = vec![0; COUNT_BYTES];
+        reader.read_exact(&mut table)?;
+        let count = Cursor::new(&table).u32().unwrap_or_default();
+        let table_bytes = u64::from(count).saturating_mul(PART_BYTES as u64);
+        let most = table_bytes.min(entry.decoded_bytes.into());
+        reader.take(most).read_to_end(&mut table)?;
+        io::Result::Ok(table)
+    };
+    let table = decompress().map_err(|error| invalid("a group", "LZMA2", error))?;
+    parts(&mut Cursor::new(&table)).ok_or_else(no_parts)
+}
+
+fn read_encoded(input: &mut dyn Read, entry: &GroupEntry) -> Result<Vec<u8>, DeltaError> {
+    let mut encoded = vec![0; entry.encoded_bytes as usize];
+    read_exact(input, &mut encoded, "a group")?;
+    let found = Sha256Digest::from_bytes(Sha256::digest(&encoded).into());
+    if found != entry.encoded_sha256 {
+        return Err(invalid("SHA-256 of a group", entry.encoded_sha256, found));
+    }
+    Ok(encoded)
+}
+
+fn no_parts() -> DeltaError {
+    invalid("a group", "all of its parts", "less, or others")
 }
 
 /// All of a group: it is never larger than the memory it takes anyway.
@@ -267,6 +342,9 @@ pub(super) const TEXT_BASE: u32 = 0;
 pub(super) const SMALL_BASE: u32 = 1;
 pub(super) const FIRST_OBJECT_BASE: u32 = 2;
 
+/// Length of the number of parts.
+const COUNT_BYTES: usize = 4;
+
 /// Length of a part's entry in a group.
 const PART_BYTES: usize = 4 * COLUMNS;
 const COLUMNS: usize = 4;
@@ -300,7 +378,7 @@ pub(super) fn encode_group(parts: &[Part], patches: GroupWriter) -> Vec<u8> {
 pub(super) fn open_group(group: Vec<u8>) -> Result<(Vec<Part>, GroupReader), DeltaError> {
     let mut cursor = Cursor::new(&group);
     let parts = parts(&mut cursor);
-    let parts = parts.ok_or_else(|| invalid("a group", "all of its parts", "less, or others"))?;
+    let parts = parts.ok_or_else(no_parts)?;
     let start = cursor.offset_bytes();
     Ok((parts, GroupReader::open(group, start)?))
 }

@@ -45,10 +45,12 @@ pub fn make<I: StoreIo>(
     let mut groups = Groups::new(scratch);
     let mut groups_of_pack = 0;
     let releases = Releases::new(from, to, monitor);
+    let mut next_object = 0_u32;
     let new = releases.compare(&mut |part, compared| {
-        groups.add(part.base_number(), compared)?;
+        let object = matches!(part, Compares::Object(_)).then_some(next_object);
+        next_object += u32::from(object.is_some());
+        groups.add(object, part.base_number(compared), compared)?;
         if let Compares::Small = part {
-            // What the pack takes is then known.
             groups.end_group()?;
             groups_of_pack = groups.count();
         }

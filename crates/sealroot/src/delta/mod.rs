@@ -7,16 +7,20 @@
 //!
 //! Rooms, each using only those before it: `file`, the parts of a delta; `text`, a tree as the text
 //! that is patched; `bases`, which old object a new one resembles; `compared`, what of one byte string stands in
-//! another; `compare`, the same of releases; `groups`, patches on their way into a file; [`make()`] and [`apply()`].
+//! another; `compare`, the same of releases; `groups`, patches on their way into a file; [`make()`]; `old`, what is
+//! patched; `patches`, the parts applied one after another; [`apply()`]; `chain`, several deltas at once.
 
 mod apply;
 mod bases;
+mod chain;
 mod compare;
 mod compared;
 mod error;
 mod file;
 mod groups;
 mod make;
+mod old;
+mod patches;
 mod text;
 
 use sealroot_format::digest::VerityDigest;
@@ -25,8 +29,9 @@ use sealroot_format::tree::Tree;
 use crate::store::{KernelIo, Store, StoreIo};
 
 pub use apply::apply;
+pub use chain::{Needed, apply_partly, sketch};
 pub use error::DeltaError;
-pub use file::Outline;
+pub use file::{Group, Outline};
 pub use make::{Costs, Made, costs, make};
 
 /// A release that a store has whole.

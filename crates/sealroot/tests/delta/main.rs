@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 mod adjusted;
+mod chain;
 mod hostile;
 mod kernel;
 #[path = "../../../delta/tests/module/mod.rs"]
@@ -23,6 +24,7 @@ fn every_rule_has_a_test() {
     });
     let tests = [
         include_str!("adjusted.rs"),
+        include_str!("chain.rs"),
         include_str!("hostile.rs"),
         include_str!("kernel.rs"),
         include_str!("round_trip.rs"),

@@ -33,7 +33,7 @@ pub(crate) struct Released {
 }
 
 impl Released {
-    fn as_release<'r>(&'r self, store: &'r Store) -> Release<'r> {
+    pub(crate) fn as_release<'r>(&'r self, store: &'r Store) -> Release<'r> {
         Release {
             store,
             pack: self.statement.pack_digest,
@@ -44,7 +44,7 @@ impl Released {
 
 /// Where the table of groups begins in a delta, and the length of an entry of it.
 pub(crate) const TABLE: usize = 16 + 2 * 32 + 4 + 8 + 4;
-pub(crate) const ENTRY: usize = 40;
+pub(crate) const ENTRY: usize = 48;
 
 /// A device with an old release, and the delta to the new one.
 pub(crate) struct Update {
@@ -96,8 +96,9 @@ impl Update {
         let of_pack = TABLE + 2 * ENTRY..TABLE + 2 * ENTRY + self.field(TABLE);
         let encoded = stored(&group);
         let mut delta = right[..TABLE + ENTRY].to_vec();
-        for len in [encoded.len(), group.len()] {
-            delta.extend(short(len).to_le_bytes());
+        let only_object = 0;
+        for number in [encoded.len(), group.len(), only_object, only_object] {
+            delta.extend(short(number).to_le_bytes());
         }
         delta.extend(Sha256::digest(&encoded));
         delta.extend(&right[of_pack]);
@@ -239,7 +240,7 @@ impl Place {
     }
 }
 
-fn verified(statement: &Statement) -> Verified<Statement> {
+pub(crate) fn verified(statement: &Statement) -> Verified<Statement> {
     let key = SecretKey::from_seed(&[1; 32]).expect("a key");
     let role = || RoleKeys::new(1, [key.public().id()]);
     let keyset = Keyset::new(1, [role(), role(), role()], [*key.public()]).expect("a keyset");
