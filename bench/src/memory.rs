@@ -97,13 +97,24 @@ fn pack_bytes(store: &Path) -> Result<u64> {
     anyhow::bail!("there is no pack in {}", store.display())
 }
 
-/// The most memory that a run of a command held, by a process that has no other child.
+/// The most memory that a run of a command held.
 fn peak_bytes(command: &Command) -> Result<u64> {
-    let mut measuring = Command::new(std::env::current_exe()?);
-    measuring.arg("peak").arg(command.get_program());
-    let found = output(measuring.args(command.get_args()))?;
-    let last = found.lines().next_back().context("no figure")?;
-    Ok(last.parse::<u64>()? * 1024)
+    Ok(peak_in(&output(&mut watched(command)?)?)?.0)
+}
+
+/// The command that runs this one, and then says how much memory it held: a process that has no other child.
+pub(crate) fn watched(command: &Command) -> Result<Command> {
+    let mut watching = Command::new(std::env::current_exe()?);
+    watching.arg("peak").arg(command.get_program());
+    watching.args(command.get_args());
+    Ok(watching)
+}
+
+/// The most memory that a [watched] command held, bytes, and what it wrote itself.
+pub(crate) fn peak_in(found: &str) -> Result<(u64, &str)> {
+    let (written, last) = found.trim_end().rsplit_once('\n').unwrap_or(("", found));
+    let kib: u64 = last.trim_end().parse().context("no figure")?;
+    Ok((kib * 1024, written))
 }
 
 /// Bytes in MiB, with one decimal.
@@ -118,11 +129,14 @@ pub(crate) struct Peak {
     command: Vec<String>,
 }
 
-/// Runs a command; the last line is the most memory it held, in KiB.
+/// Runs a command; behind what it writes comes a line with the most memory it held, in KiB.
 #[expect(clippy::print_stdout, reason = "this is what was asked for")]
 pub(crate) fn peak(options: &Peak) -> Result<()> {
     let (program, arguments) = options.command.split_first().context("no command")?;
-    output(Command::new(program).args(arguments))?;
-    println!("{}", getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss());
+    let written = output(Command::new(program).args(arguments))?;
+    println!(
+        "{written}\n{}",
+        getrusage(UsageWho::RUSAGE_CHILDREN)?.max_rss()
+    );
     Ok(())
 }

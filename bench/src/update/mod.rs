@@ -17,6 +17,7 @@ use sealroot_testkit::need;
 
 use self::ostree::OsTree;
 use crate::measure::{Contestant, Run, hardlinked, measure, run_once};
+use crate::memory::{mib, peak_in, watched};
 use crate::report::{Limit, Report, ms};
 use crate::setting::Setting;
 use crate::vendor::{QUICKLY, Traffic, Vendor, json, number, traffic};
@@ -78,6 +79,9 @@ const UPDATES: [Update; 3] = [
 
 /// Requests of an update with a delta: channel, statement, and the delta's head and rest.
 const MOST_REQUESTS: u64 = 4;
+
+/// What making a delta may hold resident.
+const MAX_MAKING_BYTES: u64 = 1 << 30;
 
 const ROUNDS: usize = 3;
 
@@ -171,6 +175,9 @@ fn one(
     let Traffic { bytes, requests } = traffic(&pulled)?;
     let is_met = requests <= MOST_REQUESTS;
     report.bar(format!("{name}: requests"), requests, MOST_REQUESTS, is_met);
+    let (peak, most) = (ours.making_peak_bytes, MAX_MAKING_BYTES);
+    let what = format!("{name}: memory to make");
+    report.bar(what, mib(peak), mib(most), peak <= most);
     let cpu = |run: &Run| run.user + run.system;
     let making = cpu(&ours.making);
     let mut row = [
@@ -222,6 +229,7 @@ struct Ours<'s> {
     new: String,
     pack_bytes: u64,
     making: Run,
+    making_peak_bytes: u64,
 }
 
 impl<'s> Ours<'s> {
@@ -234,9 +242,12 @@ impl<'s> Ours<'s> {
         json(&mut vendor.pull(&device))?;
         let new = vendor.release(&trees.join("new"), 2)?;
         let measured = scratch.join("measured.delta");
-        let (making, made) = run_once(&mut vendor.delta(&old, &new, &measured))?;
+        let mut make = watched(&vendor.delta(&old, &new, &measured))?;
+        let (making, made) = run_once(&mut make)?;
+        let (making_peak_bytes, made) = peak_in(&made)?;
         Ok(Self {
-            pack_bytes: number(&serde_json::from_str(&made)?, "pack_bytes")?,
+            pack_bytes: number(&serde_json::from_str(made)?, "pack_bytes")?,
+            making_peak_bytes,
             old_objects,
             vendor,
             device,
