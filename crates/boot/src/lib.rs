@@ -20,7 +20,7 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::policy::Layer;
+use sealroot_format::policy::{Layer, ReleaseNumbers};
 
 mod boot;
 mod console;
@@ -58,6 +58,8 @@ pub fn mount_pack(
 ) -> Result<OwnedFd, Refusal> {
     let release = release::Release {
         pack,
+        // No floor is asked for here.
+        numbers: ReleaseNumbers { index: 0, epoch: 0 },
         deployment: None,
         stated: None,
     };

@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a boot will do, decided from the policy and the facts alone: no effects, no rights needed.
 
-use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    DeploymentName, EtcMode, Layer, Mode, Policy, RootDevice, SecureBoot, Var,
+    DeploymentName, EtcMode, Layer, Mode, PinnedPack, Policy, RootDevice, SecureBoot, Var,
 };
 
 use crate::facts::{Facts, FirmwareState};
@@ -14,7 +13,7 @@ use crate::refusal::{Code, Refusal};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
     /// The pack the policy names, and nothing else is asked.
-    Pinned(VerityDigest),
+    Pinned(PinnedPack),
     /// A deployment named on the command line; its statement must verify, and name the policy's
     /// pack where the policy names one.
     Deployment(DeploymentName),

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest};
 use sealroot_format::limits::MAX_SIGN_FILE_BYTES;
-use sealroot_format::policy::{DeploymentName, Error as PolicyError, Policy};
+use sealroot_format::policy::{DeploymentName, Error as PolicyError, Policy, ReleaseNumbers};
 use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
 
 use crate::plan::Choice;
@@ -19,6 +19,8 @@ use crate::sysroot::open_file_beneath;
 pub(crate) struct Release {
     /// The pack.
     pub pack: VerityDigest,
+    /// Which release: as its verified statement says, or the policy that names the pack.
+    pub numbers: ReleaseNumbers,
     /// The deployment, where one was named.
     pub deployment: Option<DeploymentName>,
     /// What its verified statement says, where one was asked for.
@@ -31,8 +33,6 @@ pub(crate) struct Stated {
     pub commit: CommitId,
     pub tree_digest: TreeDigest,
     pub pack_size_bytes: u64,
-    pub index: u64,
-    pub epoch: u64,
     /// The text itself, for the record of this boot.
     pub text: String,
 }
@@ -49,7 +49,8 @@ pub(crate) fn choose(
     let name = match choice {
         Choice::Pinned(pack) => {
             return Ok(Release {
-                pack,
+                pack: pack.digest,
+                numbers: pack.release,
                 deployment: None,
                 stated: None,
             });
@@ -96,13 +97,15 @@ fn judge(
         })?;
     Ok(Release {
         pack: statement.pack_digest,
+        numbers: ReleaseNumbers {
+            index: statement.index,
+            epoch: statement.epoch,
+        },
         deployment: Some(name),
         stated: Some(Stated {
             commit: statement.commit,
             tree_digest: statement.tree_digest,
             pack_size_bytes: statement.pack_size_bytes,
-            index: statement.index,
-            epoch: statement.epoch,
             text: statement.to_string(),
         }),
     })
@@ -164,7 +167,9 @@ mod tests {
     }
 
     fn policy(pack: Option<VerityDigest>, epoch_floor: u64) -> Policy {
-        let pack = pack.map_or("-".to_owned(), |pack| format!("sha256:4096:{pack}"));
+        let pack = pack.map_or("-\nrelease-index -\nrelease-epoch -".to_owned(), |pack| {
+            format!("sha256:4096:{pack}\nrelease-index 9\nrelease-epoch 5")
+        });
         let text = format!(
             "sealroot policy 1\nmode verity\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\n\
              etc transient\nvar volatile\npack {pack}\nos test\nvariant -\nstream stable\n\
@@ -196,6 +201,7 @@ mod tests {
             let stated = release.stated.expect("there is a statement");
             assert_eq!(stated.tree_digest, statement.tree_digest);
             assert_eq!(stated.pack_size_bytes, 4096);
+            assert_eq!((release.numbers.index, release.numbers.epoch), (9, 5));
         }
     }
 

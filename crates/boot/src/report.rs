@@ -59,16 +59,8 @@ fn booted(plan: &BootPlan, release: &Release) -> String {
         or_null(deployment.map(|name| name.serial.to_string())),
         ",",
     );
-    field(
-        "index",
-        or_null(stated.map(|stated| stated.index.to_string())),
-        ",",
-    );
-    field(
-        "epoch",
-        or_null(stated.map(|stated| stated.epoch.to_string())),
-        ",",
-    );
+    field("index", release.numbers.index.to_string(), ",");
+    field("epoch", release.numbers.epoch.to_string(), ",");
     field(
         "statement",
         or_null(stated.map(|stated| string(&stated.text))),

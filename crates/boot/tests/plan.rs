@@ -25,6 +25,8 @@ root LABEL=root
 etc transient
 var volatile
 pack {PACK}
+release-index 7
+release-epoch 2
 os test
 variant -
 stream stable
@@ -103,7 +105,10 @@ fn a_sealed_boot_is_sealed_for_no_other_reason_than_all() {
     let sealed = planned(&[], &facts());
     assert_eq!(sealed.mode, Mode::Sealed);
     assert_eq!(sealed.enforcement, Enforcement::Kernel);
-    assert!(matches!(sealed.choice, Choice::Pinned(_)));
+    let Choice::Pinned(pack) = sealed.choice else {
+        panic!("expected the pinned pack, found {:?}", sealed.choice);
+    };
+    assert_eq!((pack.release.index, pack.release.epoch), (7, 2));
     assert!(!sealed.var_may_execute);
     assert_eq!(sealed.insecure, Vec::<String>::new());
 }
@@ -226,6 +231,8 @@ fn no_token_more_or_less_passes_where_the_line_is_fixed() {
 fn a_policy_without_a_pack_needs_one_deployment_named() {
     let open = [
         ("pack", "-"),
+        ("release-index", "-"),
+        ("release-epoch", "-"),
         ("allow-insecure-boot", "yes"),
         ("cmdline", "-"),
     ];

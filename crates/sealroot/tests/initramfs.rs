@@ -18,6 +18,8 @@ root LABEL=root
 etc transient
 var volatile
 pack -
+release-index -
+release-epoch -
 os test
 variant -
 stream stable

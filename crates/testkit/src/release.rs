@@ -322,7 +322,7 @@ fn policy(mode: Mode, layer: Layer) -> String {
     };
     format!(
         "sealroot policy 1\nmode {mode}\nlayer {layer}\ntmpfs-percent {percent}\n\
-         root LABEL={LABEL}\netc transient\nvar stateroot=test\npack -\nos test\nvariant -\n\
+         root LABEL={LABEL}\netc transient\nvar stateroot=test\npack -\nrelease-index -\nrelease-epoch -\nos test\nvariant -\n\
          stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n"
     )
 }

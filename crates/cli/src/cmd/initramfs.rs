@@ -10,7 +10,8 @@ use clap::{Args, ValueEnum};
 use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, Layer, MemoryPercent, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, Layer, MemoryPercent, PinnedPack, Policy, ReleaseNumbers, RootDevice, SecureBoot,
+    Var,
 };
 use sealroot_format::sign::Name;
 use sealroot_format::{ErrorClass, limits};
@@ -94,8 +95,17 @@ struct PolicyChoices {
     stateroot: Option<Name>,
 
     /// The only pack that may boot; without it, any release that the keyset's keys signed.
-    #[arg(long, value_name = "DIGEST", value_parser = parse_digest)]
+    #[arg(long, value_name = "DIGEST", value_parser = parse_digest,
+          requires_all = ["release_index", "release_epoch"])]
     pack: Option<VerityDigest>,
+
+    /// The index of the release that this pack is of.
+    #[arg(long, value_name = "N", requires = "pack")]
+    release_index: Option<u64>,
+
+    /// The security epoch of the release that this pack is of.
+    #[arg(long, value_name = "N", requires = "pack")]
+    release_epoch: Option<u64>,
 
     /// The OS a release must be of.
     #[arg(long, value_name = "NAME", required_unless_present = "policy")]
@@ -169,13 +179,23 @@ impl PolicyChoices {
             root: self.root.clone().ok_or_else(|| missing("--root"))?,
             etc: self.etc.into(),
             var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
-            pack: self.pack,
+            pack: self.pinned(),
             os: self.os.clone().ok_or_else(|| missing("--os"))?,
             variant: self.variant.clone(),
             stream: self.stream.clone().ok_or_else(|| missing("--stream"))?,
             arch: self.arch.clone().ok_or_else(|| missing("--arch"))?,
             epoch_floor: self.epoch_floor,
             secure_boot,
+        })
+    }
+
+    fn pinned(&self) -> Option<PinnedPack> {
+        Some(PinnedPack {
+            digest: self.pack?,
+            release: ReleaseNumbers {
+                index: self.release_index?,
+                epoch: self.release_epoch?,
+            },
         })
     }
 }

@@ -13,9 +13,9 @@ impl Policy {
     /// Checks that a verified release is for this machine and not too old.
     ///
     /// A signature says that the vendor made a release, not that it belongs here: os, variant,
-    /// stream and arch must be the policy's, the epoch not below the floor, the pack and the
-    /// deployment's commit the named ones where one is named, and the kernel that the tree has
-    /// modules for must be the running one (`uname -r`).
+    /// stream and arch must be the policy's, the epoch not below the floor, the pack with its
+    /// release's numbers and the deployment's commit the named ones where one is named, and the
+    /// kernel that the tree has modules for must be the running one (`uname -r`).
     pub fn check_release(
         &self,
         statement: &Verified<Statement>,
@@ -32,8 +32,10 @@ impl Policy {
         same("stream", &self.stream, &statement.stream)?;
         same("arch", &self.arch, &statement.arch)?;
         if let Some(pack) = &self.pack {
-            let (expected, found) = (Tagged(pack), Tagged(&statement.pack_digest));
+            let (expected, found) = (Tagged(&pack.digest), Tagged(&statement.pack_digest));
             same("pack-digest", &expected.to_string(), &found.to_string())?;
+            same("index", &pack.release.index, &statement.index)?;
+            same("epoch", &pack.release.epoch, &statement.epoch)?;
         }
         if let Some(deployment) = deployment {
             same("commit", &deployment.commit, &statement.commit)?;

@@ -148,7 +148,7 @@ impl Policy {
     }
 
     fn needed(&self, named: Option<DeploymentName>) -> Result<Option<DeploymentName>, Error> {
-        match (named, self.pack) {
+        match (named, &self.pack) {
             (None, None) => Err(Error::NoDeployment),
             _ => Ok(named),
         }

@@ -270,7 +270,7 @@ pub struct Policy {
     pub var: Var,
     /// The one pack that may be booted. Without it the deployment is named on the command line,
     /// and its release statement must verify against the keyset of the initramfs.
-    pub pack: Option<VerityDigest>,
+    pub pack: Option<PinnedPack>,
     /// The OS a statement must be for.
     pub os: Name,
     /// The variant a statement must be for; `None` is the statement without one, not any.
@@ -283,6 +283,24 @@ pub struct Policy {
     pub epoch_floor: u64,
     /// Whether the firmware must have verified what was started.
     pub secure_boot: SecureBoot,
+}
+
+/// A pack that a policy names, and which release it is of: no statement is asked for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PinnedPack {
+    /// The pack.
+    pub digest: VerityDigest,
+    /// The numbers of its release.
+    pub release: ReleaseNumbers,
+}
+
+/// Which release of its stream, and how old it may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReleaseNumbers {
+    /// Counts the releases of a stream.
+    pub index: u64,
+    /// Rises only when older releases must no longer boot.
+    pub epoch: u64,
 }
 
 /// Names one deployment of a store: `<commit>.<serial>`.

@@ -4,7 +4,8 @@
 use std::fmt;
 
 use super::{
-    CommandLine, Error, EtcMode, Layer, MemoryPercent, Mode, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, Error, EtcMode, Layer, MemoryPercent, Mode, PinnedPack, Policy, ReleaseNumbers,
+    RootDevice, SecureBoot, Var,
 };
 use crate::{
     limits,
@@ -29,7 +30,7 @@ impl Policy {
             })?,
             etc: (lines.field("etc")?).parse(EtcMode::EXPECTED, EtcMode::accept)?,
             var: (lines.field("var")?).parse("volatile or stateroot=NAME", parse_var)?,
-            pack: (lines.field("pack")?).optional(Tagged::EXPECTED, Tagged::parse)?,
+            pack: parse_pack(&mut lines)?,
             os: lines.field("os")?.name()?,
             variant: (lines.field("variant")?).optional(Name::EXPECTED, Name::accept)?,
             stream: lines.field("stream")?.name()?,
@@ -39,7 +40,37 @@ impl Policy {
         };
         lines.end()?;
         check_etc(&policy)?;
+        check_pinned(&policy)?;
         Ok(policy)
+    }
+}
+
+/// policy.md P14: a pack is named with the numbers of its release.
+fn parse_pack(lines: &mut Lines<'_>) -> Result<Option<PinnedPack>, Error> {
+    let digest = (lines.field("pack")?).optional(Tagged::EXPECTED, Tagged::parse)?;
+    let index = (lines.field("release-index")?).optional(text::NUMBER, text::number)?;
+    let epoch = (lines.field("release-epoch")?).optional(text::NUMBER, text::number)?;
+    match (digest, index, epoch) {
+        (None, None, None) => Ok(None),
+        (Some(digest), Some(index), Some(epoch)) => Ok(Some(PinnedPack {
+            digest,
+            release: ReleaseNumbers { index, epoch },
+        })),
+        _ => Err(Error::Contradiction {
+            fields: "pack, release-index and release-epoch",
+            reason: "a pack is named with the index and the epoch of its release, or none of them is",
+        }),
+    }
+}
+
+/// policy.md P15: what the policy names must be what it lets boot.
+fn check_pinned(policy: &Policy) -> Result<(), Error> {
+    match &policy.pack {
+        Some(pack) if pack.release.epoch < policy.epoch_floor => Err(Error::Contradiction {
+            fields: "release-epoch and epoch-floor",
+            reason: "the release of the pack is below the floor, so nothing would boot",
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -164,7 +195,10 @@ impl fmt::Display for Policy {
             SecureBoot::Required(_) => "no",
             SecureBoot::NotRequired(_) => "yes",
         };
-        let pack = self.pack.as_ref().map(Tagged);
+        let pack = self.pack.as_ref().map(|pack| Tagged(&pack.digest));
+        let release = self.pack.as_ref().map(|pack| &pack.release);
+        let index = OrNone(release.map(|release| &release.index));
+        let epoch = OrNone(release.map(|release| &release.epoch));
         writeln!(f, "sealroot policy {VERSION}")?;
         writeln!(f, "mode {}", self.mode)?;
         writeln!(f, "layer {layer}")?;
@@ -173,6 +207,8 @@ impl fmt::Display for Policy {
         writeln!(f, "etc {}", self.etc)?;
         writeln!(f, "var {}", self.var)?;
         writeln!(f, "pack {}", OrNone(pack.as_ref()))?;
+        writeln!(f, "release-index {index}")?;
+        writeln!(f, "release-epoch {epoch}")?;
         writeln!(f, "os {}", self.os)?;
         writeln!(f, "variant {}", OrNone(self.variant.as_ref()))?;
         writeln!(f, "stream {}", self.stream)?;

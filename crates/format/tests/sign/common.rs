@@ -4,7 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     digest::{CommitId, Sha256Digest, TreeDigest, VerityDigest},
-    policy::{EtcMode, Layer, Mode, Policy, SecureBoot, Var},
+    policy::{EtcMode, Layer, Mode, PinnedPack, Policy, ReleaseNumbers, SecureBoot, Var},
     sign::{
         Channel, ChannelDelta, ChannelRelease, Document, Keyset, RemoteFile, RoleKeys, Statement,
         Unverified, Verified, secret::SecretKey,
@@ -66,7 +66,13 @@ pub(crate) fn golden_policy() -> Policy {
             .unwrap(),
         etc: EtcMode::Transient,
         var: Var::Stateroot("debian".parse().unwrap()),
-        pack: Some(statement.pack_digest),
+        pack: Some(PinnedPack {
+            digest: statement.pack_digest,
+            release: ReleaseNumbers {
+                index: statement.index,
+                epoch: statement.epoch,
+            },
+        }),
         os: statement.os,
         variant: statement.variant,
         stream: statement.stream,

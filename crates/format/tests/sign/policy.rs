@@ -10,8 +10,8 @@ use sealroot_format::{
     ErrorClass,
     digest::{CommitId, VerityDigest},
     policy::{
-        CommandLine, DeploymentName, Error, Layer, MemoryPercent, Mode, Policy, RootDevice,
-        SecureBoot, Var, deployment_on,
+        CommandLine, DeploymentName, Error, Layer, MemoryPercent, Mode, PinnedPack, Policy,
+        ReleaseNumbers, RootDevice, SecureBoot, Var, deployment_on,
     },
     sign::{Statement, Verified},
 };
@@ -62,7 +62,9 @@ fn every_legal_value_reads_back() {
         ("var stateroot=debian", "var volatile"),
         ("var stateroot=debian", "var stateroot=volatile"),
         ("variant -", "variant server"),
-        ("epoch-floor 3", "epoch-floor 18446744073709551615"),
+        ("release-index 42", "release-index 0"),
+        ("release-epoch 3", "release-epoch 18446744073709551615"),
+        ("epoch-floor 3", "epoch-floor 0"),
         ("allow-insecure-boot no", "allow-insecure-boot yes"),
     ] {
         let policy = replaced(from, to).unwrap_or_else(|error| panic!("{to}: {error}"));
@@ -128,6 +130,9 @@ fn illegal_values_are_refused() {
         ("stream stable", "stream -"),
         ("arch x86_64", "arch -"),
         ("arch x86_64", "arch any of"),
+        ("release-index 42", "release-index -1"),
+        ("release-index 42", "release-index 18446744073709551616"),
+        ("release-epoch 3", "release-epoch 03"),
         ("epoch-floor 3", "epoch-floor -"),
         ("epoch-floor 3", "epoch-floor +3"),
         ("epoch-floor 3", "epoch-floor 18446744073709551616"),
@@ -189,6 +194,31 @@ fn an_allowlist_needs_a_place_where_files_are_kept() {
     let error = Policy::parse(forgotten.as_bytes()).unwrap_err().to_string();
     assert!(
         error.starts_with("policy: etc and var: the files of"),
+        "{error}"
+    );
+}
+
+// Rules: P14, P15
+#[test]
+fn a_pinned_pack_is_named_with_its_release_and_not_below_the_floor() {
+    let golden = golden_policy().to_string();
+    let digest = golden_policy().pack.unwrap().digest;
+    let pack = format!("pack sha256:4096:{digest}");
+    for missing in [&*pack, "release-index 42", "release-epoch 3"] {
+        let key = missing.split(' ').next().unwrap();
+        let error = replaced(missing, &format!("{key} -")).unwrap_err();
+        assert!(error.to_string().contains("release-index"), "{error}");
+    }
+    let unpinned = golden
+        .replace(&pack, "pack -")
+        .replace("release-index 42", "release-index -")
+        .replace("release-epoch 3", "release-epoch -");
+    assert_eq!(Policy::parse(unpinned.as_bytes()).unwrap().pack, None);
+    let error = replaced("release-epoch 3", "release-epoch 2").unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("policy: release-epoch and epoch-floor: the release"),
         "{error}"
     );
 }
@@ -410,7 +440,13 @@ fn release(edit: impl Fn(&mut Statement)) -> (Verified<Statement>, Policy) {
     let mut statement = golden_statement();
     edit(&mut statement);
     let policy = Policy {
-        pack: Some(statement.pack_digest),
+        pack: Some(PinnedPack {
+            digest: statement.pack_digest,
+            release: ReleaseNumbers {
+                index: statement.index,
+                epoch: statement.epoch,
+            },
+        }),
         os: statement.os.clone(),
         variant: statement.variant.clone(),
         stream: statement.stream.clone(),
@@ -433,6 +469,8 @@ fn only_the_release_a_policy_is_for_passes() {
         release(|s| s.stream = "debug".parse().unwrap()),
         release(|s| s.arch = "aarch64".parse().unwrap()),
         release(|s| s.pack_digest = VerityDigest::from_bytes([0xfb; 32])),
+        release(|s| s.index = 43),
+        release(|s| s.epoch = 4),
     ];
     let kernel = "6.12.57+deb12-amd64";
     for (row, (_, policy)) in releases.iter().enumerate() {
@@ -453,7 +491,11 @@ fn only_the_release_a_policy_is_for_passes() {
 // Rules: P8, P9
 #[test]
 fn kernel_epoch_and_commit_are_checked() {
-    let (statement, policy) = release(|_| ());
+    let (statement, pinned) = release(|_| ());
+    let policy = Policy {
+        pack: None,
+        ..pinned
+    };
     let kernel = "6.12.57+deb12-amd64";
     let field = |result: Result<(), Error>| match result {
         Err(Error::OtherRelease { field, .. }) => field,

@@ -180,7 +180,8 @@ fn boot_plan(mode: &str, layer: &str) -> Result<BootPlan> {
     let policy = format!(
         "sealroot policy 1\nmode {mode}\nlayer {layer}\ntmpfs-percent {percent}\nroot LABEL=x\n\
           etc transient\nvar volatile\npack sha256:4096:\
-          0000000000000000000000000000000000000000000000000000000000000000\nos test\nvariant -\n\
+          0000000000000000000000000000000000000000000000000000000000000000\n\
+          release-index 0\nrelease-epoch 0\nos test\nvariant -\n\
           stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n",
     );
     let policy = Policy::parse(policy.as_bytes())?;
