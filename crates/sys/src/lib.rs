@@ -10,6 +10,7 @@
     reason = "this crate is where the unsafe calls to the kernel live"
 )]
 
+pub mod efivar;
 pub mod erofs;
 pub mod journal;
 pub mod lock;
@@ -18,4 +19,5 @@ pub mod memory;
 pub mod mount;
 pub mod overlay;
 pub mod process;
+pub mod tpm;
 pub mod verity;
