@@ -19,8 +19,8 @@ use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::release::Release;
 use crate::root::Store;
 use crate::{
-    device, kept, layer, modules, objects, overlay, pack, plan, release, report, root, state,
-    switch, sysroot, system,
+    device, floor, kept, layer, measure, modules, objects, overlay, pack, plan, release, report,
+    root, state, switch, sysroot, system,
 };
 
 /// Where the verified root is until it is `/`.
@@ -69,9 +69,11 @@ fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
     let physical = root::mount(&device)?;
     let store = Store::open(physical.as_fd())?;
     let release = release::choose(plan.choice, &policy, &keyset, store.as_fd(), &facts.kernel)?;
+    let floor = floor::check(&policy, release.numbers)?;
     let root = verified_root(&plan, &release, &store, &physical, place)?;
     let init = switch::find_init(root.as_fd())?;
-    report::write(&plan, &release)?;
+    let event = measure::extend(&policy, &release, floor)?;
+    report::write(&plan, &release, &policy, floor, event.as_deref())?;
     announce(&plan, &release);
     state::move_physical(root.as_fd(), physical.as_fd())?;
     Ok(VerifiedRoot { root, init })

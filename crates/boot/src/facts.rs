@@ -72,7 +72,7 @@ impl Facts {
 }
 
 /// A kernel filesystem looked at without giving it a place.
-fn glance(filesystem: &str) -> Option<OwnedFd> {
+pub(crate) fn glance(filesystem: &str) -> Option<OwnedFd> {
     let context = FsContext::open(filesystem).ok()?;
     context.create_mount(MountAttrFlags::MOUNT_ATTR_RDONLY).ok()
 }

@@ -34,8 +34,10 @@ pub enum Code {
     Statement,
     /// The statement is of another OS, architecture or stream than the policy's.
     Release,
-    /// The statement's epoch is below the policy's floor.
+    /// The release's epoch, or its index, is below the floor.
     Epoch,
+    /// A floor that the policy says is kept is not there, or is none.
+    Floor,
     /// The pack is missing, of the wrong size, or not the one that was signed.
     Pack,
     /// An object is missing or not the one the pack names.
@@ -54,6 +56,8 @@ pub enum Code {
     State,
     /// The verified root has no init, or it cannot be started.
     Init,
+    /// The TPM that the policy names does not take what is booted.
+    Measure,
     /// The boot program itself failed.
     Internal,
 }
@@ -74,6 +78,7 @@ impl Code {
         Self::Statement,
         Self::Release,
         Self::Epoch,
+        Self::Floor,
         Self::Pack,
         Self::Object,
         Self::Metadata,
@@ -83,6 +88,7 @@ impl Code {
         Self::Tree,
         Self::State,
         Self::Init,
+        Self::Measure,
         Self::Internal,
     ];
 
@@ -102,6 +108,7 @@ impl Code {
             Self::Statement => "statement",
             Self::Release => "release",
             Self::Epoch => "epoch",
+            Self::Floor => "floor",
             Self::Pack => "pack",
             Self::Object => "object",
             Self::Metadata => "metadata",
@@ -111,6 +118,7 @@ impl Code {
             Self::Tree => "tree",
             Self::State => "state",
             Self::Init => "init",
+            Self::Measure => "measure",
             Self::Internal => "internal",
         }
     }

@@ -173,7 +173,8 @@ mod tests {
         let text = format!(
             "sealroot policy 1\nmode verity\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\n\
              etc transient\nvar volatile\npack {pack}\nos test\nvariant -\nstream stable\n\
-             arch x86_64\nepoch-floor {epoch_floor}\nallow-insecure-boot yes\ncmdline -\n"
+             arch x86_64\nepoch-floor {epoch_floor}\n\
+             floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot yes\ncmdline -\n"
         );
         Policy::parse(text.as_bytes()).expect("a policy")
     }

@@ -8,7 +8,9 @@ use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 
-use sealroot_format::policy::{EtcMode, Layer, Mode};
+use sealroot_format::floor::Floor;
+use sealroot_format::measure;
+use sealroot_format::policy::{EtcMode, Layer, Mode, Policy};
 
 use crate::plan::{BootPlan, EtcPlan};
 use crate::refusal::{Code, OrRefuse as _, Refusal};
@@ -18,8 +20,44 @@ const DIRECTORY: &str = "/run/sealroot";
 const FILE: &str = "/run/sealroot/booted.json";
 
 /// Writes the record of this boot.
-pub(crate) fn write(plan: &BootPlan, release: &Release) -> Result<(), Refusal> {
-    write_file(&booted(plan, release)).or_refuse(Code::System, FILE, "to be written")
+///
+/// `event` is what the TPM was told of it, if it was.
+pub(crate) fn write(
+    plan: &BootPlan,
+    release: &Release,
+    policy: &Policy,
+    floor: Floor,
+    event: Option<&str>,
+) -> Result<(), Refusal> {
+    let kept = kept_floor(policy, floor);
+    let measured = event.map_or_else(|| "null".to_owned(), measured);
+    write_file(&booted(plan, release, &kept, &measured)).or_refuse(
+        Code::System,
+        FILE,
+        "to be written",
+    )
+}
+
+/// The floor, and where the policy says that it is kept.
+fn kept_floor(policy: &Policy, floor: Floor) -> String {
+    let store = policy.floor_store;
+    let base = store.tpm.map_or("null".to_owned(), |base| base.to_string());
+    format!(
+        "{{\"epoch\": {}, \"index\": {}, \"on\": \"{}\", \"efi\": {}, \"tpm_base\": {base}}}",
+        floor.epoch,
+        floor.index,
+        policy.floor_on.as_str(),
+        store.efi
+    )
+}
+
+fn measured(event: &str) -> String {
+    format!(
+        "{{\"pcr\": {}, \"digest\": \"{}\", \"event\": {}}}",
+        measure::PCR,
+        measure::digest(event),
+        string(event)
+    )
 }
 
 fn write_file(text: &str) -> io::Result<()> {
@@ -33,7 +71,7 @@ fn write_file(text: &str) -> io::Result<()> {
 }
 
 /// The record: one JSON object with these keys, in this order; what is not known is null.
-fn booted(plan: &BootPlan, release: &Release) -> String {
+fn booted(plan: &BootPlan, release: &Release, kept_floor: &str, measured: &str) -> String {
     let stated = release.stated.as_ref();
     let deployment = release.deployment;
     let mut json = String::from("{\n");
@@ -61,6 +99,8 @@ fn booted(plan: &BootPlan, release: &Release) -> String {
     );
     field("index", release.numbers.index.to_string(), ",");
     field("epoch", release.numbers.epoch.to_string(), ",");
+    field("floor", kept_floor.to_owned(), ",");
+    field("measured", measured.to_owned(), ",");
     field(
         "statement",
         or_null(stated.map(|stated| string(&stated.text))),

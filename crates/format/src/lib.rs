@@ -12,7 +12,9 @@
 //! * [`pack`]: the pack, an EROFS image with overlayfs redirects for the large files;
 //! * [`sign`]: release statements, keys, keysets and signatures;
 //! * [`policy`]: what the boot program is told to do, by the initramfs alone;
-//! * [`kept`]: the files of `/etc` that a machine may keep.
+//! * [`kept`]: the files of `/etc` that a machine may keep;
+//! * [`floor`]: the oldest release that a machine still boots;
+//! * [`measure`]: what a boot says of itself to the TPM.
 //!
 //! Nothing here trusts its input: outside bytes never panic, allocate by claim or loop.
 
@@ -22,9 +24,11 @@ pub mod class;
 pub mod codec;
 pub mod digest;
 pub mod erofs;
+pub mod floor;
 pub mod hex;
 pub mod kept;
 pub mod limits;
+pub mod measure;
 pub mod pack;
 pub mod policy;
 pub mod sign;

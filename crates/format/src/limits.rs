@@ -197,3 +197,16 @@ pub const MAX_INITRAMFS_WINDOW_BYTES: u64 = 128 << 20;
 
 /// Most members of all archives of an initramfs.
 pub const MAX_INITRAMFS_MEMBERS: u32 = 1_000_000;
+
+/// Highest epoch of a floor that is kept outside of the initramfs: epochs are few, and with
+/// [`MAX_FLOOR_INDEX`] it makes a time that UEFI takes.
+pub const MAX_FLOOR_EPOCH: u64 = (1 << 10) - 1;
+
+/// Highest index of such a floor: dates like 20261129 fit.
+pub const MAX_FLOOR_INDEX: u64 = (1 << 27) - 1;
+
+/// Longest text of a floor, bytes.
+pub const MAX_FLOOR_BYTES: usize = 128;
+
+/// Longest signed update of a floor, bytes: one signature with a chain of certificates.
+pub const MAX_FLOOR_UPDATE_BYTES: usize = 64 * 1024;

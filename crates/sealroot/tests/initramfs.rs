@@ -25,6 +25,9 @@ variant -
 stream stable
 arch x86_64
 epoch-floor 0
+floor-on epoch
+floor-store -
+tpm-base -
 allow-insecure-boot yes
 cmdline -
 ";

@@ -280,6 +280,24 @@ impl Release {
         Ok(path)
     }
 
+    /// An initramfs whose policy is another, made of the usual one.
+    pub fn initramfs_with_policy(
+        &self,
+        kernel: &GuestKernel,
+        name: &str,
+        change: impl FnOnce(&str) -> String,
+    ) -> Result<PathBuf> {
+        let path = self.directory.path().join(format!("initramfs-{name}"));
+        let keyset = fs::read(self.directory.path().join("test.keyset"))?;
+        build_initramfs(
+            &path,
+            kernel,
+            &keyset,
+            &change(&policy(self.mode, Layer::Erofs)),
+        )?;
+        Ok(path)
+    }
+
     /// The tree that it was built from.
     pub fn tree(&self) -> PathBuf {
         self.directory.path().join(TREE)
@@ -323,7 +341,8 @@ fn policy(mode: Mode, layer: Layer) -> String {
     format!(
         "sealroot policy 1\nmode {mode}\nlayer {layer}\ntmpfs-percent {percent}\n\
          root LABEL={LABEL}\netc transient\nvar stateroot=test\npack -\nrelease-index -\nrelease-epoch -\nos test\nvariant -\n\
-         stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n"
+         stream stable\narch x86_64\nepoch-floor 0\n\
+         floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot yes\ncmdline -\n"
     )
 }
 

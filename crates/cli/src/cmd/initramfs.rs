@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, Layer, MemoryPercent, PinnedPack, Policy, ReleaseNumbers, RootDevice, SecureBoot,
-    Var,
+    CommandLine, FloorOn, FloorStore, Layer, MemoryPercent, PinnedPack, Policy, ReleaseNumbers,
+    RootDevice, SecureBoot, Var,
 };
 use sealroot_format::sign::Name;
 use sealroot_format::{ErrorClass, limits};
@@ -127,6 +127,18 @@ struct PolicyChoices {
     #[arg(long, value_name = "N", default_value_t = 0)]
     epoch_floor: u64,
 
+    /// A floor is kept in the firmware too, and must be there (`floor enrol`).
+    #[arg(long)]
+    floor_efi: bool,
+
+    /// A floor is kept in the TPM too, and must be there: a counter that shows BASE at epoch 0.
+    #[arg(long, value_name = "BASE")]
+    floor_tpm: Option<u64>,
+
+    /// The floor in the firmware is on the index too: no release below it boots.
+    #[arg(long, requires = "floor_efi")]
+    floor_on_index: bool,
+
     /// Boot without Secure Boot too. The system is then NOT SEALED and says so.
     #[arg(long)]
     allow_insecure_boot: bool,
@@ -185,6 +197,15 @@ impl PolicyChoices {
             stream: self.stream.clone().ok_or_else(|| missing("--stream"))?,
             arch: self.arch.clone().ok_or_else(|| missing("--arch"))?,
             epoch_floor: self.epoch_floor,
+            floor_on: if self.floor_on_index {
+                FloorOn::Index
+            } else {
+                FloorOn::Epoch
+            },
+            floor_store: FloorStore {
+                efi: self.floor_efi,
+                tpm: self.floor_tpm,
+            },
             secure_boot,
         })
     }

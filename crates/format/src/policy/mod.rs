@@ -17,6 +17,7 @@
 
 mod check;
 mod cmdline;
+mod floor;
 mod parse;
 
 use std::{fmt, str::FromStr};
@@ -28,6 +29,7 @@ use crate::{
 };
 
 pub use cmdline::{CommandLine, deployment_on};
+pub use floor::{FloorOn, FloorStore};
 
 /// Where the policy is inside the initramfs.
 pub const POLICY_PATH: &str = "etc/sealroot/policy";
@@ -279,8 +281,12 @@ pub struct Policy {
     pub stream: Name,
     /// The architecture a statement must be for.
     pub arch: Name,
-    /// The lowest epoch a statement may have.
+    /// The lowest epoch a release may have.
     pub epoch_floor: u64,
+    /// Which floor the machine keeps besides.
+    pub floor_on: FloorOn,
+    /// Where it keeps it.
+    pub floor_store: FloorStore,
     /// Whether the firmware must have verified what was started.
     pub secure_boot: SecureBoot,
 }

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use super::{
-    CommandLine, Error, EtcMode, Layer, MemoryPercent, Mode, PinnedPack, Policy, ReleaseNumbers,
-    RootDevice, SecureBoot, Var,
+    CommandLine, Error, EtcMode, FloorStore, Layer, MemoryPercent, Mode, PinnedPack, Policy,
+    ReleaseNumbers, RootDevice, SecureBoot, Var, floor,
 };
 use crate::{
     limits,
@@ -36,11 +36,14 @@ impl Policy {
             stream: lines.field("stream")?.name()?,
             arch: lines.field("arch")?.name()?,
             epoch_floor: lines.field("epoch-floor")?.number()?,
+            floor_on: floor::parse_on(&mut lines)?,
+            floor_store: FloorStore::parse(&mut lines)?,
             secure_boot: parse_secure_boot(&mut lines)?,
         };
         lines.end()?;
         check_etc(&policy)?;
         check_pinned(&policy)?;
+        floor::check(&policy)?;
         Ok(policy)
     }
 }
@@ -214,6 +217,7 @@ impl fmt::Display for Policy {
         writeln!(f, "stream {}", self.stream)?;
         writeln!(f, "arch {}", self.arch)?;
         writeln!(f, "epoch-floor {}", self.epoch_floor)?;
+        floor::write(self, f)?;
         writeln!(f, "allow-insecure-boot {insecure}")?;
         writeln!(f, "cmdline {}", OrNone(self.secure_boot.command_line()))
     }

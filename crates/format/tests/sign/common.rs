@@ -4,7 +4,10 @@
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     digest::{CommitId, Sha256Digest, TreeDigest, VerityDigest},
-    policy::{EtcMode, Layer, Mode, PinnedPack, Policy, ReleaseNumbers, SecureBoot, Var},
+    policy::{
+        EtcMode, FloorOn, FloorStore, Layer, Mode, PinnedPack, Policy, ReleaseNumbers, SecureBoot,
+        Var,
+    },
     sign::{
         Channel, ChannelDelta, ChannelRelease, Document, Keyset, RemoteFile, RoleKeys, Statement,
         Unverified, Verified, secret::SecretKey,
@@ -78,6 +81,11 @@ pub(crate) fn golden_policy() -> Policy {
         stream: statement.stream,
         arch: statement.arch,
         epoch_floor: 3,
+        floor_on: FloorOn::Index,
+        floor_store: FloorStore {
+            efi: true,
+            tpm: Some(4096),
+        },
         secure_boot: SecureBoot::Required("console=ttyS0 lockdown=integrity".parse().unwrap()),
     }
 }

@@ -8,6 +8,7 @@ use crate::common::{
     golden_channel, golden_keyset, golden_policy, golden_statement, key, signed, trusted,
 };
 use sealroot_format::{
+    floor::Floor,
     policy::Policy,
     sign::{
         Channel, Keyset, Statement, Unverified, parse_public_keys, secret::SecretKey,
@@ -73,6 +74,17 @@ fn policy() {
     let text = golden("policy", "policy.md");
     assert_eq!(Policy::parse(text.as_bytes()).unwrap(), golden_policy());
     assert_eq!(golden_policy().to_string(), text);
+}
+
+#[test]
+fn floor() {
+    let text = golden("floor", "floor.md");
+    let floor = Floor {
+        epoch: 3,
+        index: 42,
+    };
+    assert_eq!(Floor::parse(text.as_bytes()), Ok(floor));
+    assert_eq!(floor.to_string(), text);
 }
 
 #[test]

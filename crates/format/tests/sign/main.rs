@@ -6,6 +6,7 @@
 
 mod channel;
 mod common;
+mod floor;
 mod golden;
 mod keys;
 mod keyset;

@@ -10,8 +10,8 @@ use sealroot_format::{
     ErrorClass,
     digest::{CommitId, VerityDigest},
     policy::{
-        CommandLine, DeploymentName, Error, Layer, MemoryPercent, Mode, PinnedPack, Policy,
-        ReleaseNumbers, RootDevice, SecureBoot, Var, deployment_on,
+        CommandLine, DeploymentName, Error, FloorOn, FloorStore, Layer, MemoryPercent, Mode,
+        PinnedPack, Policy, ReleaseNumbers, RootDevice, SecureBoot, Var, deployment_on,
     },
     sign::{Statement, Verified},
 };
@@ -65,6 +65,20 @@ fn every_legal_value_reads_back() {
         ("release-index 42", "release-index 0"),
         ("release-epoch 3", "release-epoch 18446744073709551615"),
         ("epoch-floor 3", "epoch-floor 0"),
+        ("floor-on index", "floor-on epoch"),
+        (
+            "floor-store efi,tpm\ntpm-base 4096",
+            "floor-store efi\ntpm-base -",
+        ),
+        (
+            "floor-on index\nfloor-store efi,tpm",
+            "floor-on epoch\nfloor-store tpm",
+        ),
+        (
+            "floor-on index\nfloor-store efi,tpm\ntpm-base 4096",
+            "floor-on epoch\nfloor-store -\ntpm-base -",
+        ),
+        ("tpm-base 4096", "tpm-base 0"),
         ("allow-insecure-boot no", "allow-insecure-boot yes"),
     ] {
         let policy = replaced(from, to).unwrap_or_else(|error| panic!("{to}: {error}"));
@@ -134,6 +148,16 @@ fn illegal_values_are_refused() {
         ("release-index 42", "release-index 18446744073709551616"),
         ("release-epoch 3", "release-epoch 03"),
         ("epoch-floor 3", "epoch-floor -"),
+        ("floor-on index", "floor-on -"),
+        ("floor-on index", "floor-on strict"),
+        ("floor-store efi,tpm", "floor-store tpm,efi"),
+        ("floor-store efi,tpm", "floor-store efi,"),
+        ("floor-store efi,tpm", "floor-store efi, tpm"),
+        ("floor-store efi,tpm", "floor-store efi"),
+        ("floor-store efi,tpm", "floor-store -"),
+        ("floor-store efi,tpm", "floor-store tpm"),
+        ("tpm-base 4096", "tpm-base -"),
+        ("tpm-base 4096", "tpm-base 0x10"),
         ("epoch-floor 3", "epoch-floor +3"),
         ("epoch-floor 3", "epoch-floor 18446744073709551616"),
         ("allow-insecure-boot no", "allow-insecure-boot maybe"),
@@ -221,6 +245,22 @@ fn a_pinned_pack_is_named_with_its_release_and_not_below_the_floor() {
             .starts_with("policy: release-epoch and epoch-floor: the release"),
         "{error}"
     );
+}
+
+// Rules: P16, P17
+#[test]
+fn a_floor_is_kept_where_it_fits() {
+    let policy = golden_policy();
+    assert_eq!(policy.floor_on, FloorOn::Index);
+    let store = FloorStore {
+        efi: true,
+        tpm: Some(4096),
+    };
+    assert_eq!(policy.floor_store, store);
+    let error = replaced("tpm-base 4096", "tpm-base -").unwrap_err();
+    assert!(error.to_string().contains("tpm-base: a counter"), "{error}");
+    let error = replaced("floor-store efi,tpm", "floor-store tpm").unwrap_err();
+    assert!(error.to_string().contains("floor-on and"), "{error}");
 }
 
 // Rules: P1, P6

@@ -3,8 +3,9 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 17] = [
     "tests/sign/channel.rs",
+    "tests/sign/floor.rs",
     "tests/sign/keys.rs",
     "tests/sign/keyset.rs",
     "tests/sign/policy.rs",
@@ -16,11 +17,19 @@ const SOURCES: [&str; 14] = [
     "../sealroot/tests/ostree/publish_crash.rs",
     "../remote/src/trust.rs",
     "../remote/tests/remote/channel.rs",
+    "../boot/src/floor.rs",
+    "../sys/src/tpm/counter.rs",
     "../testkit/tests/vm/etc.rs",
     "../testkit/tests/vm/etc_allowlist.rs",
 ];
 
-const PAGES: [&str; 4] = ["statement.md", "channel.md", "keyset.md", "policy.md"];
+const PAGES: [&str; 5] = [
+    "statement.md",
+    "channel.md",
+    "keyset.md",
+    "policy.md",
+    "floor.md",
+];
 
 fn read(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);

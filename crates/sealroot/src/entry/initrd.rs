@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 
 use sealroot_format::ErrorClass;
 use sealroot_format::erofs::ReadAt;
-use sealroot_format::policy::{self, EtcMode, Layer, Mode, Policy, RootDevice, SecureBoot, Var};
+use sealroot_format::policy::{
+    self, EtcMode, FloorOn, FloorStore, Layer, Mode, Policy, RootDevice, SecureBoot, Var,
+};
 use sealroot_format::sign::{Name, Statement, Verified};
 
 use crate::initramfs::{self, ModuleRequest, ScanError};
@@ -91,6 +93,8 @@ impl MachinePolicy {
             stream: statement.stream.clone(),
             arch: statement.arch.clone(),
             epoch_floor: self.epoch_floor,
+            floor_on: FloorOn::Epoch,
+            floor_store: FloorStore::default(),
             secure_boot: SecureBoot::NotRequired(None),
         }
     }

@@ -151,7 +151,8 @@ fn policy_text(os: &str) -> String {
     format!(
         "sealroot policy 1\nmode sealed\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\n\
          etc transient\nvar volatile\npack -\nrelease-index -\nrelease-epoch -\nos {os}\nvariant -\nstream stable\narch x86_64\n\
-         epoch-floor 0\nallow-insecure-boot no\ncmdline quiet\n"
+         epoch-floor 0\n\
+         floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot no\ncmdline quiet\n"
     )
 }
 

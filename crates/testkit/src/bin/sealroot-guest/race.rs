@@ -182,7 +182,8 @@ fn boot_plan(mode: &str, layer: &str) -> Result<BootPlan> {
           etc transient\nvar volatile\npack sha256:4096:\
           0000000000000000000000000000000000000000000000000000000000000000\n\
           release-index 0\nrelease-epoch 0\nos test\nvariant -\n\
-          stream stable\narch x86_64\nepoch-floor 0\nallow-insecure-boot yes\ncmdline -\n",
+          stream stable\narch x86_64\nepoch-floor 0\n\
+         floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot yes\ncmdline -\n",
     );
     let policy = Policy::parse(policy.as_bytes())?;
     let facts = Facts {
