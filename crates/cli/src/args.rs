@@ -263,6 +263,11 @@ pub(crate) enum Command {
     Prune(cmd::prune::Prune),
     /// Show releases and deployments, and whether this system is sealed.
     Status(cmd::status::Status),
+    /// Print what this boot has told the TPM, for who verifies a quote of it.
+    Attest(cmd::attest::Attest),
+    /// Keep older releases from booting: floors in the firmware and in the TPM.
+    #[command(subcommand)]
+    Floor(cmd::floor::FloorCommand),
     /// Check the store for damage.
     Check(cmd::check::Check),
     /// Show what was changed in /etc, take changes back, and keep single files.

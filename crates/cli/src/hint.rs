@@ -12,6 +12,7 @@ use sealroot::delta::DeltaError;
 use sealroot::deploy::DeployError;
 use sealroot::entry::{EntryError, InitrdError};
 use sealroot::etc::EtcError;
+use sealroot::floor::FloorError;
 use sealroot::import::{ImportError, RefusedStatement};
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
@@ -73,6 +74,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_build,
         of_deploy,
         of_etc,
+        of_floor,
         of_import,
         of_keys,
         of_machine,
@@ -205,6 +207,21 @@ fn of_etc(error: &EtcError) -> Option<String> {
         EtcError::Deploy(error) => of_deploy(error),
         EtcError::Release(error) => of_release(error),
         EtcError::Source(error) => of_source(error),
+        _ => None,
+    }
+}
+
+fn of_floor(error: &FloorError) -> Option<String> {
+    match error {
+        FloorError::NoVariable => Some(
+            "`sealroot floor enrol --update FILE` makes it, with an update of the owner's".into(),
+        ),
+        FloorError::Tpm(error) if error.is_missing_counter() => {
+            Some("`sealroot floor enrol --tpm-base N` makes it, with the base of the policy".into())
+        }
+        FloorError::NotSigned { .. } => {
+            Some("key and certificate belong together, both in PEM; see what openssl says".into())
+        }
         _ => None,
     }
 }

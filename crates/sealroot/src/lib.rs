@@ -23,6 +23,7 @@
 //! * [`etc`]: `/etc` from one release to the next;
 //! * [`adopt`]: a commit of OSTree on this machine taken over in place, and the way back;
 //! * [`activate`]: a deployment made what boots next, with its `/etc`, initramfs and entry;
+//! * [`floor`]: the oldest release that this machine boots, kept out of the disk's reach;
 //! * [`check`]: a whole store looked over;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
 
@@ -38,6 +39,7 @@ pub mod deploy;
 pub mod diff;
 pub mod entry;
 pub mod etc;
+pub mod floor;
 pub mod import;
 pub mod initramfs;
 pub mod input;

@@ -3,6 +3,7 @@
 
 pub(crate) mod adopt;
 pub(crate) mod advise;
+pub(crate) mod attest;
 pub(crate) mod bless;
 pub(crate) mod build;
 pub(crate) mod cat;
@@ -13,6 +14,7 @@ pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod etc;
 pub(crate) mod finalize;
+pub(crate) mod floor;
 pub(crate) mod image;
 pub(crate) mod import;
 pub(crate) mod initramfs;
@@ -69,6 +71,8 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Unpin(unpin) => unpin.run(common, output),
         Command::Prune(prune) => prune.run(common, output),
         Command::Status(status) => status.run(common, output),
+        Command::Attest(attest) => attest.run(output),
+        Command::Floor(floor) => floor.run(common, output),
         Command::Check(check) => check.run(common, output),
         Command::Etc(etc) => etc.run(common, output),
         Command::Ls(ls) => ls.run(common, output),

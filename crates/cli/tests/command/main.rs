@@ -10,6 +10,7 @@ mod damage;
 mod disk;
 mod entries;
 mod etc;
+mod floor;
 mod guard;
 mod help;
 mod json;

@@ -61,6 +61,8 @@ pub fn default_modules() -> Vec<ModuleRequest> {
     let where_present = [
         "crc32c_generic",
         "efivarfs",
+        "tpm_crb",
+        "tpm_tis",
         "virtio_pci",
         "virtio_blk",
         "virtio_scsi",

@@ -111,6 +111,15 @@ fn running<I: StoreIo>(
     }))
 }
 
+/// The deployments that entries of ours boot, in the order of the menu.
+pub fn deployments_of_entries<B: BootIo>(
+    boot: &Boot<B>,
+) -> Result<Vec<DeploymentName>, MachineError> {
+    let entries = boot.entries()?;
+    let ours = entries.ours().map(|(_, ours)| ours.text.deployment);
+    Ok(ours.collect())
+}
+
 /// Makes what was the default before the default again. What was staged is so no more.
 pub fn rollback<I: StoreIo, B: BootIo>(
     store: &Store<I>,

@@ -2,8 +2,9 @@
 //! `booted.json`: what the boot program says of this boot (docs/design/boot.md).
 
 use sealroot_format::digest::{CommitId, VerityDigest};
+use sealroot_format::floor::Floor;
 use sealroot_format::limits::MAX_BOOTED_RECORD_BYTES;
-use sealroot_format::policy::DeploymentName;
+use sealroot_format::policy::{DeploymentName, FloorOn, FloorStore, ReleaseNumbers};
 use serde::Deserialize;
 
 use super::MachineError;
@@ -24,6 +25,25 @@ pub struct Booted {
     pub etc: Option<String>,
     /// What speaks against calling this boot sealed.
     pub insecure: Vec<String>,
+    /// Which release it is; older boot programs do not always say.
+    pub release: Option<ReleaseNumbers>,
+    /// The floor that it was held against; older boot programs do not say.
+    pub floor: Option<BootedFloor>,
+    /// The text that the TPM was told of it, if it was.
+    pub event: Option<String>,
+    /// The text of its verified statement, where one was asked for.
+    pub statement: Option<String>,
+}
+
+/// A floor as a boot found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootedFloor {
+    /// What the release was held against.
+    pub floor: Floor,
+    /// Which of its numbers count.
+    pub on: FloorOn,
+    /// Where the policy says it is kept, besides itself.
+    pub store: FloorStore,
 }
 
 /// As the boot program writes it. It may get more keys.
@@ -38,6 +58,41 @@ struct Raw {
     pack: String,
     commit: Option<String>,
     serial: Option<u32>,
+    index: Option<u64>,
+    epoch: Option<u64>,
+    floor: Option<RawFloor>,
+    measured: Option<RawMeasured>,
+    statement: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RawFloor {
+    epoch: u64,
+    index: u64,
+    on: String,
+    efi: bool,
+    tpm_base: Option<u64>,
+}
+
+#[derive(Deserialize)]
+struct RawMeasured {
+    event: String,
+}
+
+impl RawFloor {
+    fn into_floor(self) -> Result<BootedFloor, String> {
+        let Self { epoch, index, .. } = self;
+        let on = [FloorOn::Epoch, FloorOn::Index];
+        let on = on.into_iter().find(|on| on.as_str() == self.on);
+        Ok(BootedFloor {
+            floor: Floor { epoch, index },
+            on: on.ok_or_else(|| format!("floor: expected epoch or index, found {:?}", self.on))?,
+            store: FloorStore {
+                efi: self.efi,
+                tpm: self.tpm_base,
+            },
+        })
+    }
 }
 
 impl Booted {
@@ -90,6 +145,11 @@ impl Booted {
             layer: raw.layer,
             etc: raw.etc,
             insecure: raw.insecure,
+            release: (raw.index.zip(raw.epoch))
+                .map(|(index, epoch)| ReleaseNumbers { index, epoch }),
+            floor: raw.floor.map(RawFloor::into_floor).transpose()?,
+            event: raw.measured.map(|measured| measured.event),
+            statement: raw.statement,
         })
     }
 }
@@ -120,10 +180,34 @@ mod tests {
                 layer: "erofs".into(),
                 etc: None,
                 insecure: vec!["no Secure Boot".into()],
+                release: Some(ReleaseNumbers { index: 1, epoch: 0 }),
+                floor: None,
+                event: None,
+                statement: Some("x".into()),
             }
         );
         let without = Booted::parse(record("null").as_bytes()).expect("a record");
         assert_eq!(without.deployment, None);
+    }
+
+    #[test]
+    fn the_floor_and_the_event_are_read() {
+        let further = "\"floor\": {\"epoch\": 2, \"index\": 7, \"on\": \"index\", \"efi\": true, \
+                       \"tpm_base\": 64}, \"measured\": {\"pcr\": 15, \"event\": \"e\\n\"}, ";
+        let text = record("3").replacen("\"commit\"", &format!("{further}\"commit\""), 1);
+        let booted = Booted::parse(text.as_bytes()).expect("a record");
+        let expected = BootedFloor {
+            floor: Floor { epoch: 2, index: 7 },
+            on: FloorOn::Index,
+            store: FloorStore {
+                efi: true,
+                tpm: Some(64),
+            },
+        };
+        assert_eq!(booted.floor, Some(expected));
+        assert_eq!(booted.event.as_deref(), Some("e\n"));
+        let odd = text.replace("\"on\": \"index\"", "\"on\": \"both\"");
+        Booted::parse(odd.as_bytes()).expect_err("no such floor");
     }
 
     #[test]

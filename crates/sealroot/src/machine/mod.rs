@@ -20,8 +20,11 @@ mod scan;
 mod stateroot;
 mod writable;
 
-pub use boot::{Blessed, arguments, bless, change_arguments, kept_entries, make_default, rollback};
-pub use booted::Booted;
+pub use boot::{
+    Blessed, arguments, bless, change_arguments, deployments_of_entries, kept_entries,
+    make_default, rollback,
+};
+pub use booted::{Booted, BootedFloor};
 pub use choices::BootChoices;
 pub use error::MachineError;
 pub use mounts::{LiveMount, MountRecord, record_mount};

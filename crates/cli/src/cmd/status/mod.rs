@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `sealroot status`
 
+mod floor;
 mod report;
 
 use std::cmp::Reverse;
@@ -21,6 +22,7 @@ use crate::failure::class_of;
 use crate::machine::BootArgs;
 use crate::output::{Output, counted};
 
+use floor::FloorStatus;
 use report::{BootReport, DeploymentReport, ReleaseReport, StatusReport};
 
 /// Secure Boot proves nothing as long as the firmware trusts others' keys too.
@@ -76,6 +78,8 @@ impl Status {
             sealed: not_sealed_because.is_empty(),
             not_sealed_because,
             migration: entries.as_ref().map(migration),
+            floor: (Booted::read(&runtime).ok().flatten())
+                .and_then(|booted| FloorStatus::of(&booted)),
             booted,
             boot_entries: BootReport {
                 location: place

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::floor::FloorStatus;
+
 use crate::output::{Report, printable};
 
 #[derive(Serialize)]
@@ -14,6 +16,8 @@ pub(super) struct StatusReport {
     /// `legacy`, `dual`, `sealed-only`; null where no boot entries were found.
     pub(super) migration: Option<&'static str>,
     pub(super) booted: Option<serde_json::Value>,
+    /// What this boot was held against; null where it does not say.
+    pub(super) floor: Option<FloorStatus>,
     pub(super) boot_entries: BootReport,
     pub(super) keyset: Option<String>,
     pub(super) releases: Vec<ReleaseReport>,
@@ -127,6 +131,9 @@ impl Report for StatusReport {
         let etc = (self.booted.as_ref()).and_then(|booted| booted.get("etc")?.as_str());
         if let Some(mode) = etc {
             writeln!(out, "etc {}", printable(mode))?;
+        }
+        if let Some(floor) = &self.floor {
+            floor.write_text(out)?;
         }
         match (&self.migration, &self.boot_entries.problem) {
             (Some(state), _) => writeln!(out, "migration: {state}")?,
