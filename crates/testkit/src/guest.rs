@@ -20,7 +20,7 @@ use crate::cpio::Archive;
 use crate::disk::succeed;
 use crate::kernel::GuestKernel;
 use crate::manifest::Manifest;
-use crate::vm::{Vm, VmOutcome};
+use crate::vm::{Firmware, Tpm, Vm, VmOutcome};
 
 /// Where a worker finds its job.
 pub const JOB_PATH: &str = "/job.json";
@@ -89,6 +89,9 @@ pub struct ProbeReport {
     pub etc_files: BTreeMap<String, String>,
     /// What the boot program left in `/run/sealroot/booted.json`.
     pub booted: Option<String>,
+    /// PCR 15 of the bank SHA-256, in hex, where there is a TPM.
+    #[serde(default)]
+    pub pcr_15: Option<String>,
     /// The root once more, after the [`ProbeJob`] and with empty caches.
     pub manifest_after_job: Option<Manifest>,
 }
@@ -144,6 +147,7 @@ pub struct Worker {
     job: Job,
     memory_mib: u32,
     processors: u32,
+    firmware: Option<(Firmware, Tpm)>,
     disks: Vec<WorkerDisk>,
 }
 
@@ -173,6 +177,7 @@ impl Worker {
             job: Job::default(),
             memory_mib: 512,
             processors: 1,
+            firmware: None,
             disks: Vec::new(),
         };
         worker.add_file("init", &Program::Guest.build()?)?;
@@ -217,6 +222,11 @@ impl Worker {
         self.memory_mib = memory_mib;
     }
 
+    /// Gives the guest this firmware and this TPM.
+    pub fn firmware(&mut self, firmware: &Firmware, tpm: &Tpm) {
+        self.firmware = Some((firmware.clone(), tpm.clone()));
+    }
+
     /// Processors of the guest.
     pub const fn processors(&mut self, processors: u32) {
         self.processors = processors;
@@ -240,6 +250,9 @@ impl Worker {
             .initramfs(&initramfs)
             .memory_mib(self.memory_mib)
             .processors(self.processors);
+        if let Some((firmware, tpm)) = &self.firmware {
+            vm = vm.firmware(firmware).tpm(tpm);
+        }
         for disk in &self.disks {
             vm = match &disk.log {
                 None => vm.disk(&disk.serial, &disk.image),

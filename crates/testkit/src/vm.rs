@@ -10,11 +10,13 @@ mod abort;
 mod drive;
 mod firmware;
 mod slot;
+mod start;
+mod tpm;
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -27,6 +29,8 @@ pub use drive::LOG_SECTOR_BYTES;
 use drive::{DiskUse, Writes};
 pub use firmware::Firmware;
 use slot::Slot;
+use start::Start;
+pub use tpm::Tpm;
 
 use crate::kernel::GuestKernel;
 use crate::need;
@@ -38,24 +42,13 @@ pub const REPORT_PORT: &str = "org.sealroot.report";
 #[derive(Clone, Debug)]
 pub struct Vm {
     start: Start,
+    tpm: Option<Tpm>,
     memory_mib: u32,
     processors: u32,
     disks: Vec<DiskUse>,
     stop_at: Vec<String>,
     power_cut: Option<(String, Delay)>,
     echo: bool,
-}
-
-/// What a machine runs first.
-#[derive(Clone, Debug)]
-enum Start {
-    Kernel {
-        kernel: GuestKernel,
-        initramfs: Option<PathBuf>,
-        cmdline: String,
-    },
-    /// Which looks for a boot loader on the disks, in their order.
-    Firmware(Firmware),
 }
 
 /// How long after something a machine is killed.
@@ -118,6 +111,7 @@ impl Vm {
             kernel: kernel.clone(),
             initramfs: None,
             cmdline: "console=ttyS0 panic=-1 loglevel=5 no_timer_check".into(),
+            firmware: None,
         })
     }
 
@@ -129,6 +123,7 @@ impl Vm {
     const fn start(start: Start) -> Self {
         Self {
             start,
+            tpm: None,
             memory_mib: 512,
             processors: 1,
             disks: Vec::new(),
@@ -163,6 +158,23 @@ impl Vm {
             cmdline.push(' ');
             cmdline.push_str(text);
         }
+        self
+    }
+
+    /// UEFI firmware for a machine that is given its kernel: its variables are there, and nothing
+    /// of what is started is verified.
+    #[must_use]
+    pub fn firmware(mut self, of: &Firmware) -> Self {
+        if let Start::Kernel { firmware, .. } = &mut self.start {
+            *firmware = Some(of.clone());
+        }
+        self
+    }
+
+    /// The TPM of the machine.
+    #[must_use]
+    pub fn tpm(mut self, tpm: &Tpm) -> Self {
+        self.tpm = Some(tpm.clone());
         self
     }
 
@@ -235,8 +247,14 @@ impl Vm {
         let report = directory.path().join("report");
         let errors = directory.path().join("errors");
         let started = Instant::now();
+        let mut command = self.command(&report)?;
+        let socket = directory.path().join("tpm");
+        let tpm = self.tpm.as_ref();
+        let _tpm = tpm
+            .map(|tpm| tpm.add_to(&mut command, &socket))
+            .transpose()?;
         let mut machine = Machine(
-            self.command(&report)?
+            command
                 .stdin(Stdio::null())
                 .stdout(Stdio::piped())
                 .stderr(fs::File::create(&errors)?)
@@ -356,26 +374,6 @@ impl Vm {
         }
         self.start.add_to(&mut command)?;
         Ok(command)
-    }
-}
-
-impl Start {
-    fn add_to(&self, command: &mut Command) -> Result<()> {
-        match self {
-            Self::Kernel {
-                kernel,
-                initramfs,
-                cmdline,
-            } => {
-                command.arg("-kernel").arg(kernel.image()?);
-                command.args(["-append", cmdline]);
-                if let Some(initramfs) = initramfs {
-                    command.arg("-initrd").arg(initramfs);
-                }
-                Ok(())
-            }
-            Self::Firmware(firmware) => firmware.add_to(command),
-        }
     }
 }
 

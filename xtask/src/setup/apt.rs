@@ -25,7 +25,7 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 20] = [
+const TEST_PACKAGES: [&str; 21] = [
     "acl",
     "attr",
     "binutils",
@@ -45,6 +45,7 @@ const TEST_PACKAGES: [&str; 20] = [
     "pkg-config",
     "python3-venv",
     "strace",
+    "swtpm",
     "systemd-boot",
 ];
 

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 mod entries;
+mod floor;
 mod machine;
 mod probe;
 mod race;
@@ -67,6 +68,10 @@ fn main() -> Result<()> {
         ["boot-entries", directory, loader, changes] => {
             entries::change(directory, loader, changes.parse()?)
         }
+        ["mount-variables"] => floor::mount_variables(),
+        ["destroy-counter"] => floor::destroy_counter(false),
+        ["replace-counter"] => floor::destroy_counter(true),
+        ["refused", command @ ..] => floor::refused(command),
         ["answer"] => worker::answer(&QUESTIONS),
         ["release", tree, sysroot, mode] => release::make(tree, sysroot, mode),
         ["install", from, to, "verity"] => verity::install(Path::new(from), Path::new(to), true),

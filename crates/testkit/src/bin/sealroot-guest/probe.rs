@@ -30,6 +30,7 @@ pub(crate) fn run() -> Result<()> {
         etc: read_etc()?,
         etc_files: etc_files::read(Path::new("/etc"))?,
         booted: fs::read_to_string("/run/sealroot/booted.json").ok(),
+        pcr_15: fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/15").ok(),
         manifest_after_job: None,
     };
     if let Some(disk) = machine::find_disk(PROBE_JOB_DISK) {
