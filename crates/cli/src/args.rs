@@ -38,6 +38,7 @@ The whole way, from a directory to something that boots:
   sealroot --sysroot /mnt --keyset vendor.keyset verify COMMIT
   sealroot --sysroot /mnt --keyset vendor.keyset deploy COMMIT
   sealroot initramfs --help                       # what the machine boots with
+  sealroot uki build --help                       # that in one image that firmware verifies
 
 Exit codes, and their classes in JSON:
   0                done
@@ -284,4 +285,7 @@ pub(crate) enum Command {
     Unpack(cmd::unpack::Unpack),
     /// Make the initramfs that verifies and mounts the root.
     Initramfs(cmd::initramfs::Initramfs),
+    /// Make, sign and show unified kernel images: what firmware verifies and starts.
+    #[command(subcommand)]
+    Uki(cmd::uki::Uki),
 }

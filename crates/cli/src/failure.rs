@@ -131,6 +131,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         sealroot::signer::Error,
         sealroot::source::SourceError,
         sealroot::store::StoreError,
+        sealroot::uki::UkiError,
         sealroot::unpack::UnpackError,
         sealroot_remote::RemoteError,
         sealroot_remote::source::SourceError,

@@ -20,6 +20,7 @@ use sealroot::mount::MountError;
 use sealroot::release::ReleaseError;
 use sealroot::source::SourceError;
 use sealroot::store::{CONFIG_NAME, StoreDir, StoreError};
+use sealroot::uki::UkiError;
 use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
@@ -84,6 +85,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_sign,
         of_source,
         of_store,
+        of_uki,
         of_unpack
     );
     None
@@ -447,6 +449,27 @@ const MAKE_ROOM: &str = "make room and do the same again: what is in the store a
 
 const NO_STORE: &str = "name the store with --store DIR, or its sysroot with --sysroot DIR; \
                         `sealroot adopt` makes one where OSTree is, `sealroot build` anywhere";
+
+fn of_uki(error: &UkiError) -> Option<String> {
+    Some(match error {
+        UkiError::NotSealed { .. } => "all that a key has signed boots wherever that key is \
+            trusted; --sign-unsealed signs it all the same"
+            .into(),
+        UkiError::Signed => "sign the image as `sealroot uki build` made it".into(),
+        UkiError::Credential { .. } => {
+            "`openssl pkey` and `openssl x509` make PEM of other forms; \
+            a key that may not be in a file signs with --signer COMMAND"
+                .into()
+        }
+        UkiError::ForeignSignature { .. } => {
+            "name the certificate of the very key that signs with --certificate".into()
+        }
+        UkiError::Secret { .. } => "find out how it got there: what has been in an image is no \
+            secret any more"
+            .into(),
+        _ => return None,
+    })
+}
 
 fn of_unpack(error: &UnpackError) -> Option<String> {
     match error {

@@ -210,3 +210,19 @@ pub const MAX_FLOOR_BYTES: usize = 128;
 
 /// Longest signed update of a floor, bytes: one signature with a chain of certificates.
 pub const MAX_FLOOR_UPDATE_BYTES: usize = 64 * 1024;
+
+/// Largest EFI stub, bytes: systemd's has about 100 KiB. Read whole.
+pub const MAX_EFI_STUB_BYTES: usize = 4 << 20;
+
+/// Most sections of an EFI application that is looked into.
+pub const MAX_EFI_SECTIONS: usize = 96;
+
+/// Largest table of signatures of an EFI application, bytes: hundreds of signatures.
+pub const MAX_EFI_SIGNATURES_BYTES: usize = 1 << 20;
+
+/// Longest command line of a unified kernel image, bytes. Kernels keep 2048 with a NUL and cut off
+/// the rest, and then nothing boots.
+pub const MAX_UKI_CMDLINE_BYTES: usize = 2047;
+
+/// Largest `os-release` of a unified kernel image, bytes. Boot loaders read it whole.
+pub const MAX_OS_RELEASE_BYTES: usize = 64 * 1024;

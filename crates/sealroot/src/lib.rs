@@ -25,7 +25,8 @@
 //! * [`activate`]: a deployment made what boots next, with its `/etc`, initramfs and entry;
 //! * [`floor`]: the oldest release that this machine boots, kept out of the disk's reach;
 //! * [`check`]: a whole store looked over;
-//! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy.
+//! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy;
+//! * [`uki`]: that, a kernel and its command line in one image that firmware verifies.
 
 #![forbid(unsafe_code)]
 
@@ -55,4 +56,5 @@ pub mod signer;
 pub mod source;
 pub mod spool;
 pub mod store;
+pub mod uki;
 pub mod unpack;

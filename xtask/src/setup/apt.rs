@@ -25,7 +25,7 @@ const DEMO_PACKAGES: [&str; 8] = [
 ];
 
 /// Tools that the tests drive besides, and what building these needs.
-const TEST_PACKAGES: [&str; 21] = [
+const TEST_PACKAGES: [&str; 23] = [
     "acl",
     "attr",
     "binutils",
@@ -44,9 +44,11 @@ const TEST_PACKAGES: [&str; 21] = [
     "ovmf",
     "pkg-config",
     "python3-venv",
+    "sbsigntool",
     "strace",
     "swtpm",
     "systemd-boot",
+    "systemd-boot-efi",
 ];
 
 /// What the benches compare with besides.

@@ -68,6 +68,39 @@ Examples:
 The kernel is then started with the deployment to boot on its command line:
   sealroot=<commit>.<serial>";
 
+/// Where a floor is kept that images must not be below, besides in the image itself.
+#[derive(Debug, Args)]
+pub(crate) struct FloorChoices {
+    /// A floor is kept in the firmware too, and must be there (`floor enrol`).
+    #[arg(long)]
+    floor_efi: bool,
+
+    /// A floor is kept in the TPM too, and must be there: a counter that shows BASE at epoch 0.
+    #[arg(long, value_name = "BASE")]
+    floor_tpm: Option<u64>,
+
+    /// The floor in the firmware is on the index too: no release below it boots.
+    #[arg(long, requires = "floor_efi")]
+    floor_on_index: bool,
+}
+
+impl FloorChoices {
+    pub(crate) fn on(&self) -> FloorOn {
+        if self.floor_on_index {
+            FloorOn::Index
+        } else {
+            FloorOn::Epoch
+        }
+    }
+
+    pub(crate) fn store(&self) -> FloorStore {
+        FloorStore {
+            efi: self.floor_efi,
+            tpm: self.floor_tpm,
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 struct PolicyChoices {
     /// What is enforced.
@@ -127,17 +160,8 @@ struct PolicyChoices {
     #[arg(long, value_name = "N", default_value_t = 0)]
     epoch_floor: u64,
 
-    /// A floor is kept in the firmware too, and must be there (`floor enrol`).
-    #[arg(long)]
-    floor_efi: bool,
-
-    /// A floor is kept in the TPM too, and must be there: a counter that shows BASE at epoch 0.
-    #[arg(long, value_name = "BASE")]
-    floor_tpm: Option<u64>,
-
-    /// The floor in the firmware is on the index too: no release below it boots.
-    #[arg(long, requires = "floor_efi")]
-    floor_on_index: bool,
+    #[command(flatten)]
+    floor: FloorChoices,
 
     /// Boot without Secure Boot too. The system is then NOT SEALED and says so.
     #[arg(long)]
@@ -148,12 +172,28 @@ struct PolicyChoices {
     cmdline: Option<CommandLine>,
 }
 
+/// How the pack becomes the top layer.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum LayerChoice {
+pub(crate) enum LayerChoice {
     /// The pack is mounted as it is.
     Erofs,
     /// The pack is unpacked into memory.
     Tmpfs,
+}
+
+impl LayerChoice {
+    /// The layer, which takes at most so much of the memory if it is one in memory.
+    pub(crate) fn layer(self, tmpfs_percent: u8) -> anyhow::Result<Layer> {
+        match self {
+            Self::Erofs => Ok(Layer::Erofs),
+            Self::Tmpfs => {
+                let percent = MemoryPercent::new(tmpfs_percent).ok_or_else(|| {
+                    Failure::new(ErrorClass::Usage, "--tmpfs-percent is not from 1 to 25")
+                })?;
+                Ok(Layer::Tmpfs(percent))
+            }
+        }
+    }
 }
 
 fn parse_digest(text: &str) -> Result<VerityDigest, String> {
@@ -165,14 +205,7 @@ impl PolicyChoices {
     fn policy(&self) -> anyhow::Result<Policy> {
         let missing =
             |option: &str| Failure::new(ErrorClass::Usage, format!("{option} is missing"));
-        let layer = match self.layer {
-            LayerChoice::Erofs => Layer::Erofs,
-            LayerChoice::Tmpfs => {
-                Layer::Tmpfs(MemoryPercent::new(self.tmpfs_percent).ok_or_else(|| {
-                    Failure::new(ErrorClass::Usage, "--tmpfs-percent is not from 1 to 25")
-                })?)
-            }
-        };
+        let layer = self.layer.layer(self.tmpfs_percent)?;
         let secure_boot = match (self.allow_insecure_boot, &self.cmdline) {
             (true, line) => SecureBoot::NotRequired(line.clone()),
             (false, Some(line)) => SecureBoot::Required(line.clone()),
@@ -197,15 +230,8 @@ impl PolicyChoices {
             stream: self.stream.clone().ok_or_else(|| missing("--stream"))?,
             arch: self.arch.clone().ok_or_else(|| missing("--arch"))?,
             epoch_floor: self.epoch_floor,
-            floor_on: if self.floor_on_index {
-                FloorOn::Index
-            } else {
-                FloorOn::Epoch
-            },
-            floor_store: FloorStore {
-                efi: self.floor_efi,
-                tpm: self.floor_tpm,
-            },
+            floor_on: self.floor.on(),
+            floor_store: self.floor.store(),
             secure_boot,
         })
     }
@@ -275,16 +301,8 @@ impl Initramfs {
             ));
         }
 
-        let mut modules = initramfs::default_modules();
-        modules.extend(
-            self.extra_modules
-                .iter()
-                .map(|name| ModuleRequest::required(name)),
-        );
-        let boot_program = match &self.boot_program {
-            Some(path) => path.clone(),
-            None => find_boot_program()?,
-        };
+        let modules = requested_modules(&self.extra_modules);
+        let boot_program = find_boot_program(self.boot_program.as_deref())?;
         let options = initramfs::Options {
             kernel_modules: &self.modules,
             boot_program: &boot_program,
@@ -316,15 +334,28 @@ fn old_kernel(modules: &Path) -> Option<String> {
     (version < (6, 6)).then(|| release.to_owned())
 }
 
-fn find_boot_program() -> anyhow::Result<PathBuf> {
-    initramfs::installed_boot_program().ok_or_else(|| {
-        let program = initramfs::BOOT_PROGRAM;
-        let message = format!("the boot program {program} was not found");
-        Failure::new(ErrorClass::NotFound, message)
-            .hint(
-                "`cargo xtask dist` in sealroot's sources makes it; name it with \
+/// The modules that are carried anyway, and those that were named.
+pub(crate) fn requested_modules(named: &[String]) -> Vec<ModuleRequest> {
+    let named = named.iter().map(|name| ModuleRequest::required(name));
+    initramfs::default_modules()
+        .into_iter()
+        .chain(named)
+        .collect()
+}
+
+/// The boot program that was named, else the one that is installed.
+pub(crate) fn find_boot_program(named: Option<&Path>) -> anyhow::Result<PathBuf> {
+    let found = named.map(Path::to_owned);
+    found
+        .or_else(initramfs::installed_boot_program)
+        .ok_or_else(|| {
+            let program = initramfs::BOOT_PROGRAM;
+            let message = format!("the boot program {program} was not found");
+            Failure::new(ErrorClass::NotFound, message)
+                .hint(
+                    "`cargo xtask dist` in sealroot's sources makes it; name it with \
                  --boot-program FILE",
-            )
-            .into()
-    })
+                )
+                .into()
+        })
 }

@@ -32,6 +32,7 @@ pub(crate) mod rollback;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod switch;
+pub(crate) mod uki;
 pub(crate) mod undeploy;
 pub(crate) mod unpack;
 pub(crate) mod upgrade;
@@ -81,5 +82,6 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Mount(mount) => mount.run(common, output),
         Command::Unpack(unpack) => unpack.run(common, output),
         Command::Initramfs(initramfs) => initramfs.run(common, output),
+        Command::Uki(uki) => uki.run(common, output),
     }
 }

@@ -58,6 +58,7 @@ fn the_first_help_shows_the_whole_way_and_the_exit_codes() {
         "verify COMMIT",
         "deploy COMMIT",
         "initramfs",
+        "uki build",
     ] {
         assert!(help.contains(word), "{word}");
     }

@@ -26,4 +26,5 @@ mod remote;
 mod rights;
 mod support;
 mod trees;
+mod uki;
 mod way;

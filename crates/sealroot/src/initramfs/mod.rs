@@ -25,6 +25,7 @@ const MAX_BOOT_PROGRAM_BYTES: usize = 64 << 20;
 pub const BOOT_PROGRAM: &str = "sealroot-boot";
 
 pub use modules::{ModuleFiles, ModuleRequest, default_modules};
+pub(crate) use scan::INIT_PATH;
 pub use scan::{Carried, PROGRAM_PATH, ScanError, scan};
 
 /// What goes into an initramfs.

@@ -16,9 +16,10 @@ use sealroot_format::limits::{
 };
 use sealroot_format::policy::{KEYSET_PATH, POLICY_PATH};
 
-/// Where the boot program is in an initramfs of systemd; where it is all there is, it is `init`.
+/// Where the boot program is in an initramfs of systemd.
 pub const PROGRAM_PATH: &str = "usr/lib/sealroot/sealroot-boot";
-pub(super) const INIT_PATH: &str = "init";
+/// Where it is where it is all there is.
+pub(crate) const INIT_PATH: &str = "init";
 
 const INPUT_BUFFER_BYTES: usize = 64 * 1024;
 const HEADER_BYTES: usize = 110;

@@ -184,6 +184,22 @@ impl ReadAt for ReleaseFile<'_> {
 }
 
 impl ReleaseFile<'_> {
+    /// All of it.
+    ///
+    /// # Errors
+    ///
+    /// Besides those of reading it, [`io::ErrorKind::FileTooLarge`] if it has more than
+    /// `max_bytes`.
+    pub fn read(&self, max_bytes: u64) -> io::Result<Vec<u8>> {
+        let size_bytes = self.size_bytes()?;
+        if size_bytes > max_bytes {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut content = vec![0; usize::try_from(size_bytes).unwrap_or_default()];
+        self.read_exact_at(&mut content, 0)?;
+        Ok(content)
+    }
+
     /// Reads it from its beginning.
     pub fn reader(&self) -> impl io::Read + '_ {
         Sequential {
@@ -220,13 +236,6 @@ impl ModuleFiles for ReleaseKernel<'_> {
     fn read(&self, path: &str) -> io::Result<Vec<u8>> {
         let path = format!("{KERNELS}/{}/{path}", self.version);
         let file = self.files.open(&path).map_err(io::Error::other)?;
-        let file = file.ok_or(io::ErrorKind::NotFound)?;
-        let size_bytes = file.size_bytes()?;
-        if size_bytes > MAX_MODULE_BYTES {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let mut content = vec![0; usize::try_from(size_bytes).unwrap_or_default()];
-        file.read_exact_at(&mut content, 0)?;
-        Ok(content)
+        file.ok_or(io::ErrorKind::NotFound)?.read(MAX_MODULE_BYTES)
     }
 }

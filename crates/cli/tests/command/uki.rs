@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Unified kernel images from a release in a store to a signature.
+
+use std::fs;
+
+use sealroot_format::ErrorClass;
+use sealroot_testkit::efi::{self, UNAME};
+
+use crate::support::{STORE, Scratch};
+
+const OPTIONS: &str = "--stub stub --boot-program boot --root LABEL=root --stateroot exampleos";
+
+/// A store with a release that has a kernel, what an image takes besides, and a key; the commit.
+fn scratch() -> Option<(Scratch, String)> {
+    let scratch = Scratch::new();
+    efi::key_and_certificate(scratch.directory.path(), "db", &["rsa:2048"])?;
+    scratch.write("stub", efi::stub());
+    scratch.write("boot", efi::BOOT_PROGRAM);
+    let modules = format!("tree/usr/lib/modules/{UNAME}");
+    scratch.write(&format!("{modules}/vmlinuz"), efi::linux());
+    let names = ["ext4", "erofs", "overlay", "loop"];
+    let list = names.map(|name| format!("{name}.ko:\n")).concat();
+    scratch.write(&format!("{modules}/modules.dep"), list);
+    scratch.write(&format!("{modules}/modules.builtin"), "");
+    for name in names {
+        scratch.write(&format!("{modules}/{name}.ko"), name);
+    }
+    scratch.write("tree/usr/lib/os-release", "ID=exampleos\n");
+    scratch.built();
+    let commit = scratch.release(1);
+    Some((scratch, commit))
+}
+
+#[test]
+fn from_a_release_to_a_signed_image() {
+    let Some((scratch, commit)) = scratch() else {
+        return;
+    };
+    let build = format!("{STORE} uki build {commit} {OPTIONS} --cmdline console=ttyS0");
+    let shown = scratch.ok(&format!("{build} -o os.efi")).text();
+    for words in [
+        &*format!("release {commit}, 4 modules in the initramfs\nos.efi: "),
+        "\nNOT SIGNED\n",
+        "\ncommand line: console=ttyS0 lockdown=integrity module.sig_enforce=1 noresume \
+         systemd.import_credentials=no\n",
+        "\n  mode sealed\n",
+        "\n  allow-insecure-boot no\n",
+        "\n  ID=exampleos\n",
+        "\n  sealroot.exampleos,1,exampleos,",
+        &format!("\nkernel {UNAME}\n"),
+    ] {
+        assert!(shown.contains(words), "{words:?}: {shown}");
+    }
+    assert!(!shown.contains("NOT SEALED"), "{shown}");
+    scratch.ok(&format!("{build} -o again.efi"));
+    let image = fs::read(scratch.path("os.efi")).expect("an image");
+    assert!(fs::read(scratch.path("again.efi")).expect("an image") == image);
+
+    let by_key = "--key db.key --certificate db.pem";
+    let signed = scratch
+        .ok(&format!("uki sign os.efi -o later.efi {by_key}"))
+        .text();
+    assert!(
+        signed.contains("\nsigned by CN=db,O=sealroot tests, certificate "),
+        "{signed}"
+    );
+    scratch.ok(&format!("{build} -o os.signed.efi {by_key}"));
+    let signed = fs::read(scratch.path("os.signed.efi")).expect("an image");
+    assert!(fs::read(scratch.path("later.efi")).expect("an image") == signed);
+    if let Some(verdict) = efi::sbverify(&signed, &scratch.path("db.pem")) {
+        verdict.expect("it is signed");
+    }
+    scratch.write(
+        "sign",
+        "#!/bin/sh\nexec openssl dgst -sha256 -sign db.key\n",
+    );
+    let by_command = "--certificate db.pem --signer";
+    let mut command = scratch.command(&format!("uki sign os.efi -o hsm.efi {by_command}"));
+    assert!(
+        command
+            .arg("sh sign")
+            .status()
+            .expect("it starts")
+            .success()
+    );
+    assert!(fs::read(scratch.path("hsm.efi")).expect("an image") == signed);
+
+    let show = scratch.ok("--json uki show os.signed.efi").json();
+    assert_eq!(show["signatures"][0]["subject"], "CN=db,O=sealroot tests");
+    assert_eq!(show["signatures"][0]["fault"], serde_json::Value::Null);
+    assert_eq!(show["sections"].as_array().expect("sections").len(), 8);
+    assert!(
+        show["pack"].is_string() && show["unsealed"].is_null(),
+        "{show}"
+    );
+}
+
+#[test]
+fn the_keyset_decides_where_that_is_chosen() {
+    let Some((scratch, commit)) = scratch() else {
+        return;
+    };
+    let build = format!(
+        "{STORE} --json uki build {} {OPTIONS} -o os.efi",
+        &commit[..8]
+    );
+    for (option, pinned, serial) in [
+        ("", true, None),
+        ("--serial 3", true, Some(3)),
+        ("--by-keyset", false, Some(0)),
+        ("--by-keyset --serial 1", false, Some(1)),
+    ] {
+        let image = scratch.ok(&format!("{build} {option}")).json();
+        assert_eq!(image["pack"].is_string(), pinned, "{option}");
+        let line = image["cmdline"].as_str().expect("a command line");
+        let named = serial.map(|serial| format!(" sealroot={commit}.{serial}"));
+        match named {
+            Some(named) => assert!(line.ends_with(&named), "{option}: {line}"),
+            None => assert!(!line.contains("sealroot"), "{option}: {line}"),
+        }
+        let policy = image["policy"].as_str().expect("a policy");
+        assert!(
+            policy.ends_with(&format!("cmdline {line}\n")),
+            "{option}: {policy}"
+        );
+    }
+}
+
+#[test]
+fn what_no_image_may_be_is_refused_and_nothing_written() {
+    let Some((scratch, commit)) = scratch() else {
+        return;
+    };
+    let build = format!("{STORE} uki build {commit} {OPTIONS} -o os.efi");
+    let by_key = "--key db.key --certificate db.pem";
+    scratch.write("elsewhere/6.1.0/modules.dep", "");
+    for (class, options, words) in [
+        (
+            ErrorClass::Usage,
+            "--cmdline init=/bin/sh",
+            "kernel parameter init=/bin/sh: another program",
+        ),
+        (
+            ErrorClass::Usage,
+            "--cmdline lockdown=none",
+            "expected lockdown=integrity or",
+        ),
+        (
+            ErrorClass::Usage,
+            "--cmdline sealroot=x",
+            "is an option of its own",
+        ),
+        (
+            ErrorClass::Usage,
+            "--certificate db.pem",
+            "a certificate does not sign",
+        ),
+        (
+            ErrorClass::Usage,
+            "--key db.key --certificate db.key",
+            "expected one certificate in PEM",
+        ),
+        (
+            ErrorClass::Usage,
+            "--etc merge",
+            "these options make no policy",
+        ),
+        (
+            ErrorClass::Usage,
+            &format!("--mode verity {by_key}"),
+            "its policy has mode verity",
+        ),
+        (
+            ErrorClass::Usage,
+            &format!("--allow-insecure-boot {by_key}"),
+            "its policy has allow-insecure-boot yes",
+        ),
+        (
+            ErrorClass::NotFound,
+            "--stub none",
+            "there is no EFI stub none",
+        ),
+        (
+            ErrorClass::Corrupt,
+            "--stub boot",
+            "stub: the file: expected an EFI application",
+        ),
+        (ErrorClass::NotFound, "--os-release none", "none"),
+        (
+            ErrorClass::Usage,
+            "--linux stub --modules elsewhere/6.1.0 --serial x",
+            "invalid value",
+        ),
+    ] {
+        let line = build.replace(
+            "--stub stub",
+            if options.contains("--stub") {
+                ""
+            } else {
+                "--stub stub"
+            },
+        );
+        scratch.refused(class, &format!("{line} {options}"), &[words]);
+        assert!(!scratch.path("os.efi").exists(), "{options}");
+    }
+    scratch.ok(&format!("{build} --mode verity {by_key} --sign-unsealed"));
+    let shown = scratch.ok("uki show os.efi").text();
+    assert!(
+        shown.contains("\nNOT SEALED: the policy has mode verity\n"),
+        "{shown}"
+    );
+    for other in ["stub", "db.pem", "tree/usr/lib/os-release"] {
+        let line = format!("uki sign {other} -o out {by_key}");
+        scratch.refused(ErrorClass::Corrupt, &line, &["unified kernel image: "]);
+    }
+    scratch.refused(
+        ErrorClass::Usage,
+        "uki sign os.efi -o out",
+        &["name a private key"],
+    );
+    let again = format!("uki sign os.efi -o out --sign-unsealed {by_key}");
+    scratch.refused(ErrorClass::Usage, &again, &["signed already", "hint: "]);
+}
+
+#[test]
+fn parts_may_come_from_elsewhere() {
+    let Some((scratch, _)) = scratch() else {
+        return;
+    };
+    let from = scratch.path(&format!("tree/usr/lib/modules/{UNAME}"));
+    fs::rename(from, scratch.path(UNAME)).expect("moved");
+    fs::remove_file(scratch.path("tree/usr/lib/os-release")).expect("removed");
+    let commit = scratch.release(2);
+    let build = format!("{STORE} uki build {commit} {OPTIONS} -o os.efi");
+    let kernel = format!("--linux {UNAME}/vmlinuz --modules {UNAME}");
+    scratch.refused(ErrorClass::NotFound, &build, &["vmlinuz"]);
+    let words = [
+        "the release has no /usr/lib/os-release and no /etc/os-release",
+        "--os-release",
+    ];
+    scratch.refused(ErrorClass::NotFound, &format!("{build} {kernel}"), &words);
+    scratch.write("description", "ID=other\n");
+    let image = scratch
+        .ok(&format!("{build} {kernel} --os-release description"))
+        .text();
+    assert!(image.contains("\n  ID=other\n"), "{image}");
+    fs::rename(scratch.path(UNAME), scratch.path("6.0.0")).expect("moved");
+    let other = kernel.replace(UNAME, "6.0.0");
+    let words = ["the kernel's release: expected 6.0.0, found 6.12.1-test"];
+    let line = format!("{build} {other} --os-release description");
+    scratch.refused(ErrorClass::Corrupt, &line, &words);
+}

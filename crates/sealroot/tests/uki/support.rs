@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Parts that are small and have all that matters, and keys.
+
+use std::fs;
+use std::path::PathBuf;
+
+use sealroot::initramfs::{self, ModuleRequest};
+use sealroot::uki::{self, Made, Parts, UkiError};
+use sealroot_format::sign::{Keyset, RoleKeys, Unverified, secret::SecretKey};
+use sealroot_testkit::efi::{self, UNAME};
+use tempfile::TempDir;
+
+/// A keyset with one key for all.
+fn keyset() -> Vec<u8> {
+    let secret = SecretKey::from_seed(&[1; 32]).unwrap();
+    let key = *secret.public();
+    let role = || RoleKeys::new(1, [key.id()]);
+    let keyset = Keyset::new(1, [role(), role(), role()], [key]).unwrap();
+    let mut keyset = Unverified::unsigned(&keyset).unwrap();
+    let signature = secret.sign(keyset.message());
+    keyset.add(&key, signature).unwrap();
+    keyset.to_string().into_bytes()
+}
+
+/// What images are made of; each test changes what it is about.
+pub(crate) struct Bench {
+    pub(crate) directory: TempDir,
+    pub(crate) stub: Vec<u8>,
+    pub(crate) linux: Vec<u8>,
+    pub(crate) uname: String,
+    pub(crate) os_release: Vec<u8>,
+    pub(crate) sbat: String,
+    pub(crate) policy: String,
+    modules: PathBuf,
+    program: PathBuf,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let directory = TempDir::new().unwrap();
+        let modules = directory.path().join("modules");
+        fs::create_dir(&modules).unwrap();
+        fs::write(modules.join("modules.dep"), "loop.ko:\n").unwrap();
+        fs::write(modules.join("modules.builtin"), "").unwrap();
+        fs::write(modules.join("loop.ko"), "a module").unwrap();
+        let program = directory.path().join("boot");
+        fs::write(&program, efi::BOOT_PROGRAM).unwrap();
+        let line = uki::command_line("console=ttyS0", None).unwrap();
+        Self {
+            stub: efi::stub(),
+            linux: efi::linux(),
+            uname: UNAME.to_owned(),
+            os_release: b"ID=test\nNAME=Test\n".to_vec(),
+            sbat: "sealroot,1,own\n".to_owned(),
+            policy: format!(
+                "sealroot policy 1\nmode sealed\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\n\
+                 etc transient\nvar volatile\npack sha256:4096:{}\nrelease-index 1\n\
+                 release-epoch 0\nos test\nvariant -\nstream stable\narch x86_64\n\
+                 epoch-floor 0\nfloor-on epoch\nfloor-store -\ntpm-base -\n\
+                 allow-insecure-boot no\n\
+                 cmdline {line}\n",
+                "ab".repeat(32)
+            ),
+            modules,
+            program,
+            directory,
+        }
+    }
+
+    pub(crate) fn module(&self, content: &[u8]) {
+        fs::write(self.modules.join("loop.ko"), content).unwrap();
+    }
+
+    pub(crate) fn build(&self) -> Result<Made, UkiError> {
+        let parts = Parts {
+            stub: &self.stub,
+            linux: &self.linux,
+            uname: &self.uname,
+            os_release: &self.os_release,
+            sbat: &self.sbat,
+        };
+        let initramfs = initramfs::Options {
+            kernel_modules: &self.modules,
+            boot_program: &self.program,
+            keyset: &keyset(),
+            policy: self.policy.as_bytes(),
+            modules: &[ModuleRequest::required("loop")],
+        };
+        uki::build(&parts, &initramfs)
+    }
+
+    pub(crate) fn image(&self) -> Vec<u8> {
+        self.build().unwrap().bytes
+    }
+
+    /// A key and a certificate for it, `<name>.key` and `<name>.pem`; `None` where OpenSSL is missing,
+    /// which has been said then.
+    pub(crate) fn certificate(&self, name: &str, kind: &[&str]) -> Option<(PathBuf, PathBuf)> {
+        efi::key_and_certificate(self.directory.path(), name, kind)
+    }
+}
