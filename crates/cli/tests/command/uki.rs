@@ -42,7 +42,7 @@ fn from_a_release_to_a_signed_image() {
         &*format!("release {commit}, 4 modules in the initramfs\nos.efi: "),
         "\nNOT SIGNED\n",
         "\ncommand line: console=ttyS0 lockdown=integrity module.sig_enforce=1 noresume \
-         systemd.import_credentials=no\n",
+         systemd.import_credentials=no --\n",
         "\n  mode sealed\n",
         "\n  allow-insecure-boot no\n",
         "\n  ID=exampleos\n",
@@ -113,7 +113,7 @@ fn the_keyset_decides_where_that_is_chosen() {
         let image = scratch.ok(&format!("{build} {option}")).json();
         assert_eq!(image["pack"].is_string(), pinned, "{option}");
         let line = image["cmdline"].as_str().expect("a command line");
-        let named = serial.map(|serial| format!(" sealroot={commit}.{serial}"));
+        let named = serial.map(|serial| format!(" sealroot={commit}.{serial} --"));
         match named {
             Some(named) => assert!(line.ends_with(&named), "{option}: {line}"),
             None => assert!(!line.contains("sealroot"), "{option}: {line}"),

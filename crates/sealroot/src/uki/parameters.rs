@@ -30,13 +30,18 @@ const REQUIRED: [(&str, &str); 4] = [
     ),
 ];
 
+/// What each image ends with: the kernel takes nothing behind it for a parameter of its own. Stubs
+/// append what the machine's maker says, with Secure Boot too; at boot all of it is refused, but only
+/// if it has not made the kernel start something else.
+const END: &str = "--";
+
 /// Keeps more in than integrity does.
 const STRICTER_LOCKDOWN: &str = "lockdown=confidentiality";
 
 /// What no image has: a key with any value, or one value of it. `*` stands for the rest of a key,
 /// `-` for `_` too.
 const REFUSED: [(&str, &str); 55] = [
-    ("--", "what follows it goes to init"),
+    (END, "what follows it goes to init"),
     ("1", INIT_MODE),
     ("2", INIT_MODE),
     ("3", INIT_MODE),
@@ -124,6 +129,8 @@ pub fn command_line(
     wished: &str,
     deployment: Option<DeploymentName>,
 ) -> Result<CommandLine, UkiError> {
+    let wished = wished.trim_ascii();
+    let wished = wished.strip_suffix(" --").unwrap_or(wished);
     let mut tokens: Vec<String> = (wished.split_ascii_whitespace().map(str::to_owned)).collect();
     if let Some(token) = tokens.iter().find(|token| token.starts_with("sealroot")) {
         return Err(refused(
@@ -137,6 +144,7 @@ pub fn command_line(
         }
     }
     tokens.extend(deployment.map(|name| format!("sealroot={name}")));
+    tokens.push(END.to_owned());
     let line = tokens.join(" ").parse();
     let line: CommandLine = line.map_err(|source| UkiError::CommandLine { source })?;
     check(&line)?;
@@ -153,6 +161,10 @@ pub(super) fn check(line: &CommandLine) -> Result<(), UkiError> {
         );
         return Err(refused("of the whole line", &reason));
     }
+    let Some(text) = text.strip_suffix(END).filter(|text| text.ends_with(' ')) else {
+        let reason = "it is missing at the end: what a stub appends would be parameters";
+        return Err(refused(END, reason));
+    };
     let tokens = || text.split(' ').filter(|token| !token.is_empty());
     for token in tokens() {
         if let Some(reason) = reason_against(token) {

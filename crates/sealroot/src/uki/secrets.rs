@@ -11,8 +11,13 @@ use super::UkiError;
 const BEGIN: &[u8] = b"-----BEGIN ";
 const PRIVATE_KEY: &[u8] = b"PRIVATE KEY";
 
-/// How far behind [`BEGIN`] the words [`PRIVATE_KEY`] begin at most: `ENCRYPTED `, `OPENSSH `.
-const KIND_BYTES: usize = 20;
+/// The rest of the first line of such a file is shorter.
+const LINE_BYTES: usize = 48;
+
+/// What its second line has at least, unless it is a header: one of old keys with a passphrase, or
+/// of PGP.
+const BODY_BYTES: usize = 16;
+const HEADERS: [&[u8]; 3] = [b"Proc-Type:", b"Version:", b"Comment:"];
 
 /// An RSA key in PKCS #8, behind the two lengths of its beginning: version 0, `rsaEncryption`
 /// without parameters, an octet string.
@@ -55,22 +60,39 @@ fn find<'b>(bytes: &'b [u8], wanted: &'b [u8]) -> impl Iterator<Item = usize> + 
     })
 }
 
+/// Whether a file of a key begins there. Programs that know such files have their first line, but not
+/// the second.
 fn is_private_key(bytes: &[u8], begin: usize) -> bool {
-    let kind = begin.saturating_add(BEGIN.len());
-    let end = kind
-        .saturating_add(KIND_BYTES)
-        .saturating_add(PRIVATE_KEY.len())
-        .min(bytes.len());
-    let kind = bytes.get(kind..end).unwrap_or_default();
-    kind.windows(PRIVATE_KEY.len())
-        .any(|words| words == PRIVATE_KEY)
+    let behind = bytes
+        .get(begin.saturating_add(BEGIN.len())..)
+        .unwrap_or_default();
+    let line = behind
+        .get(..behind.len().min(LINE_BYTES))
+        .unwrap_or_default();
+    let Some(line) = line.split(|byte| *byte == b'\n').next() else {
+        return false;
+    };
+    let rest = behind
+        .get(line.len()..)
+        .unwrap_or_default()
+        .trim_ascii_start();
+    let second = rest.get(..BODY_BYTES).unwrap_or_default();
+    let is_body = second.iter().copied().all(is_base64) && second.len() == BODY_BYTES;
+    let names_a_key = line
+        .windows(PRIVATE_KEY.len())
+        .any(|words| words == PRIVATE_KEY);
+    let is_line = line.trim_ascii_end().ends_with(b"-----");
+    names_a_key && is_line && (is_body || HEADERS.iter().any(|header| rest.starts_with(header)))
+}
+
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=')
 }
 
 /// A run of base64 that is a seed and the public key that belongs to it.
 fn find_ostree_key(bytes: &[u8]) -> Option<usize> {
-    let is_base64 = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
     let mut at = 0;
-    for run in bytes.split(|byte| !is_base64(byte)) {
+    for run in bytes.split(|byte| !is_base64(*byte)) {
         if run.len() == OSTREE_KEY_BYTES && SecretKey::parse(run).is_ok() {
             return Some(at);
         }
@@ -99,21 +121,21 @@ mod tests {
         let mut pkcs8 = vec![0x30, 0x82, 4, 0xbd];
         pkcs8.extend_from_slice(RSA_PKCS8);
         let secret = SecretKey::from_seed(&[7; 32]).unwrap();
+        let body = "MIIEvQIBADANBgkqhkiG9w0B";
+        let pem = |kind: &str, between: &str| {
+            format!("-----BEGIN {kind}-----{between}{body}\n").into_bytes()
+        };
+        let old = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n".to_vec();
         for (key, what) in [
-            (&b"-----BEGIN PRIVATE KEY-----"[..], "a private key in PEM"),
-            (b"-----BEGIN RSA PRIVATE KEY-----", "a private key in PEM"),
+            (&pem("PRIVATE KEY", "\n")[..], "a private key in PEM"),
+            (&pem("RSA PRIVATE KEY", "\r\n"), "a private key in PEM"),
+            (&pem("ENCRYPTED PRIVATE KEY", "\n"), "a private key in PEM"),
+            (&pem("OPENSSH PRIVATE KEY", "\n"), "a private key in PEM"),
             (
-                b"-----BEGIN ENCRYPTED PRIVATE KEY-----",
+                &pem("PGP PRIVATE KEY BLOCK", "\n\n"),
                 "a private key in PEM",
             ),
-            (
-                b"-----BEGIN OPENSSH PRIVATE KEY-----",
-                "a private key in PEM",
-            ),
-            (
-                b"-----BEGIN PGP PRIVATE KEY BLOCK-----",
-                "a private key in PEM",
-            ),
+            (&old, "a private key in PEM"),
             (RSA_PKCS8, "a private RSA key"),
             (secret.to_file().as_bytes(), "a secret key for releases"),
         ] {
@@ -133,6 +155,10 @@ mod tests {
             b"-----BEGIN PUBLIC KEY-----\n-----END PUBLIC KEY-----",
             b"-----BEGIN",
             b"PRIVATE KEY",
+            b"-----BEGIN PRIVATE KEY-----",
+            b"-----BEGIN OPENSSH PRIVATE KEY-----\n-----END OPENSSH PRIVATE KEY-----\n",
+            b"-----BEGIN OPENSSH PRIVATE KEY-----expected a key of its kind",
+            b"-----BEGIN CERTIFICATE-----\nPRIVATE KEYPRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B",
             other.as_bytes(),
             &[b'A'; 88],
             &[0; 100],

@@ -30,7 +30,8 @@ pub(crate) enum Uki {
     ///
     /// What would undo all that is no part of an image: shells and other programs to start, other
     /// roots, suspended systems. To the command line is added `lockdown=integrity`,
-    /// `module.sig_enforce=1`, `noresume` and `systemd.import_credentials=no`.
+    /// `module.sig_enforce=1`, `noresume`, `systemd.import_credentials=no`, and `--`, behind which
+    /// nothing is a parameter that somebody appends.
     #[command(after_long_help = build::EXAMPLES)]
     Build(Box<build::Build>),
     /// Sign an image that was made before, on another machine or another day.

@@ -36,7 +36,7 @@ fn what_each_image_has_is_added_once() {
         .map(|(token, _)| (*token).to_owned())
         .collect();
     assert_eq!(table("U10"), required);
-    let all = "lockdown=integrity module.sig_enforce=1 noresume systemd.import_credentials=no";
+    let all = "lockdown=integrity module.sig_enforce=1 noresume systemd.import_credentials=no --";
     for (wished, expected) in [
         ("", all.to_owned()),
         (
@@ -47,7 +47,7 @@ fn what_each_image_has_is_added_once() {
         (
             "noresume lockdown=confidentiality",
             "noresume lockdown=confidentiality module.sig_enforce=1 \
-             systemd.import_credentials=no"
+             systemd.import_credentials=no --"
                 .to_owned(),
         ),
     ] {
@@ -67,6 +67,24 @@ fn what_each_image_has_is_added_once() {
     }
 }
 
+// Rules: U19
+#[test]
+fn nothing_that_is_appended_is_a_parameter() {
+    let line = command_line("quiet", None).expect("a line");
+    let text = line.as_str();
+    for other in [
+        text.trim_end_matches(" --").to_owned(),
+        format!("{text} quiet"),
+        format!("{text} --"),
+        text.replace("quiet", "--"),
+        text.replace(" --", "--"),
+    ] {
+        let line = other.parse().expect("a command line");
+        let error = check(&line).expect_err(&other).to_string();
+        assert!(error.starts_with("kernel parameter --: "), "{error}");
+    }
+}
+
 #[test]
 fn a_deployment_is_named_last_and_by_nobody_else() {
     let commit = CommitId::from_bytes([0xab; 32]);
@@ -74,7 +92,7 @@ fn a_deployment_is_named_last_and_by_nobody_else() {
     let line = command_line("quiet", Some(name)).expect("a line");
     assert!(
         line.as_str()
-            .ends_with(&format!(" sealroot={}.3", "ab".repeat(32)))
+            .ends_with(&format!(" sealroot={}.3 --", "ab".repeat(32)))
     );
     assert_eq!(line.deployment(), Some(name));
     reason(&format!("sealroot={name}"));
