@@ -3,7 +3,7 @@
 //!
 //! * [`need`]: tools and rights a test cannot do without, and the cache they are fetched into;
 //! * [`binaries`]: the workspace's programs as static binaries, for guests;
-//! * [`efi`]: small parts of images that firmware starts, and keys for these;
+//! * [`efi`]: small parts of images that firmware starts, and keys for these; [`esp`]: disks with such images;
 //! * [`content`], [`cpio`], [`disk`], [`kernel`]: what a virtual machine is made of;
 //! * [`vm`]: running one;
 //! * [`guest`]: what the program inside is told and reports;
@@ -29,6 +29,7 @@ pub mod cpio;
 pub mod debian;
 pub mod disk;
 pub mod efi;
+pub mod esp;
 pub mod etc_files;
 pub mod guest;
 pub mod http_server;

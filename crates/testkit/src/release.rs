@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
+use sealroot::uki;
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::secret::SecretKey;
@@ -309,6 +310,32 @@ impl Release {
         let keyset = self.directory.path().join("test.keyset");
         fs::copy(keyset, directory.join("keyset"))?;
         Ok(())
+    }
+
+    /// A unified kernel image that boots this release alone, not signed, with the policy that seals.
+    /// `parameters` are those of the kernel besides the usual ones.
+    pub fn uki(&self, kernel: &GuestKernel, stub: &[u8], parameters: &str) -> Result<Vec<u8>> {
+        let line = uki::command_line(parameters, None)?;
+        let pack = format!("pack sha256:4096:{}", self.statement.pack_digest);
+        let policy = policy(Mode::Sealed, Layer::Erofs)
+            .replace("pack -", &pack)
+            .replace("allow-insecure-boot yes", "allow-insecure-boot no")
+            .replace("cmdline -", &format!("cmdline {line}"));
+        let parts = uki::Parts {
+            stub,
+            linux: &fs::read(kernel.packed())?,
+            uname: kernel.release(),
+            os_release: b"ID=sealroot-test\n",
+            sbat: &uki::sbat_lines_of(&self.statement),
+        };
+        let initramfs = sealroot::initramfs::Options {
+            kernel_modules: &kernel.modules_directory(),
+            boot_program: &Program::Boot.build()?,
+            keyset: &fs::read(self.directory.path().join("test.keyset"))?,
+            policy: policy.as_bytes(),
+            modules: &sealroot::initramfs::default_modules(),
+        };
+        Ok(uki::build(&parts, &initramfs)?.bytes)
     }
 
     /// The key that the release is signed with.

@@ -27,7 +27,7 @@ use anyhow::{Context, Result, bail};
 pub use abort::{EmulatorAborted, despite_aborts};
 pub use drive::LOG_SECTOR_BYTES;
 use drive::{DiskUse, Writes};
-pub use firmware::Firmware;
+pub use firmware::{EnrolledKeys, Firmware};
 use slot::Slot;
 use start::Start;
 pub use tpm::Tpm;
@@ -46,6 +46,7 @@ pub struct Vm {
     memory_mib: u32,
     processors: u32,
     disks: Vec<DiskUse>,
+    strings: Vec<String>,
     stop_at: Vec<String>,
     power_cut: Option<(String, Delay)>,
     echo: bool,
@@ -127,6 +128,7 @@ impl Vm {
             memory_mib: 512,
             processors: 1,
             disks: Vec::new(),
+            strings: Vec::new(),
             stop_at: Vec::new(),
             power_cut: None,
             echo: false,
@@ -216,6 +218,13 @@ impl Vm {
             path: path.to_owned(),
             use_of_writes,
         });
+        self
+    }
+
+    /// Adds a string of the machine's maker, which nobody vouches for (SMBIOS type 11).
+    #[must_use]
+    pub fn maker_string(mut self, text: &str) -> Self {
+        self.strings.push(text.to_owned());
         self
     }
 
@@ -339,7 +348,7 @@ impl Vm {
         // setpriv becomes QEMU: the process id stays, and the signal is set.
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL"]).arg(qemu);
-        command.args(["-machine", "q35,accel=tcg", "-cpu", "max"]);
+        command.args(["-machine", self.start.machine(), "-cpu", "max"]);
         command.args(["-smp", &self.processors.to_string()]);
         command.args(["-m", &format!("{}M", self.memory_mib)]);
         command.args([
@@ -371,6 +380,10 @@ impl Vm {
                 "virtio-blk-pci,drive=disk{index},serial={}{boot_order}",
                 disk.serial
             ));
+        }
+        for text in &self.strings {
+            let value = text.replace(',', ",,");
+            command.args(["-smbios", &format!("type=11,value={value}")]);
         }
         self.start.add_to(&mut command)?;
         Ok(command)

@@ -23,6 +23,7 @@ mod vm {
     mod shared;
     mod store;
     mod test_os;
+    mod uki;
     mod verity;
     mod worker;
 }

@@ -29,6 +29,9 @@ const COMPOSEFS_SUITE: &str = "forky";
 /// The server that speaks as S3 does, which releases are published to.
 const MOTO: &str = "moto[s3,server]==5.2.5";
 
+/// What enrols keys in the variables of OVMF.
+const VIRT_FIRMWARE: &str = "virt-firmware==26.10";
+
 /// What it is set up for, each with all that stands before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Needs {
@@ -52,7 +55,8 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
         kernel::fetch_before(&cache, kernel::BOOTS)?;
         erofs_utils::fetch(&cache)?;
         install_mkcomposefs(&cache)?;
-        install_moto(&cache)?;
+        install_python(&cache, "moto", MOTO, "moto_server")?;
+        install_python(&cache, "virt-firmware", VIRT_FIRMWARE, "virt-fw-vars")?;
         ostree_os::make_tree(&cache)?;
         ostree_os::fetch_grub(&cache)?;
     }
@@ -101,20 +105,21 @@ fn install_mkcomposefs(cache: &Path) -> Result<()> {
     link_to(&link, "../cargo/bin/cfsctl")
 }
 
-fn install_moto(cache: &Path) -> Result<()> {
-    let directory = cache.join("moto");
-    let link = cache.join("bin/moto_server");
+/// Installs a program of a Python package into an environment of its own.
+fn install_python(cache: &Path, name: &str, package: &str, program: &str) -> Result<()> {
+    let directory = cache.join(name);
+    let link = cache.join("bin").join(program);
     if directory.exists() && link.exists() {
         return Ok(());
     }
-    say("installing moto, a server that speaks as S3 does");
+    say(&format!("installing {package}"));
     // Programs of such an environment name the place it was made for: it is made there, and the link
     // says that it is complete.
     run(command("/usr/bin/python3")
         .args(["-m", "venv", "--clear"])
         .arg(&directory))?;
-    run(command(directory.join("bin/pip")).args(["install", "--quiet", MOTO]))?;
-    link_to(&link, "../moto/bin/moto_server")
+    run(command(directory.join("bin/pip")).args(["install", "--quiet", package]))?;
+    link_to(&link, &format!("../{name}/bin/{program}"))
 }
 
 fn link_to(link: &Path, target: &str) -> Result<()> {

@@ -8,21 +8,46 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use super::escaped;
+use crate::disk::succeed;
 use crate::need;
 
-/// Without Secure Boot: what verifies the boot loader is no part of the tests.
+/// Takes what it finds on a disk.
 const CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+/// Has Secure Boot, and keeps its variables from the guest with the help of the machine.
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.secboot.fd";
 const VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// Whose keys they are does not matter.
+const KEY_OWNER: &str = "a1a2a3a4-b1b2-c1c2-d1d2-d3d4d5d6d7d8";
 
 /// The firmware of one machine: its variables outlive reboots, in a file.
 #[derive(Clone, Debug)]
 pub struct Firmware {
     variables: PathBuf,
+    verifies: Verifies,
+}
+
+/// What the firmware verifies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verifies {
+    Nothing,
+    Images,
+}
+
+/// Certificates in PEM for Secure Boot.
+#[derive(Clone, Copy, Debug)]
+pub struct EnrolledKeys<'k> {
+    /// Whose key may change the others.
+    pub platform: &'k Path,
+    /// Whose key may change which images start.
+    pub exchange: &'k Path,
+    /// By which images are verified.
+    pub images: &'k Path,
 }
 
 impl Firmware {
     /// Firmware as it leaves the factory, with its variables in a new file; `None` after
-    /// [`need::missing`] has been told.
+    /// [`need::missing`] has been told. What verifies the boot loader is no part of most tests.
     pub fn create(variables: &Path) -> Result<Option<Self>> {
         if !Path::new(CODE).exists() || !Path::new(VARIABLES).exists() {
             need::missing("the firmware OVMF");
@@ -31,6 +56,35 @@ impl Firmware {
         fs::copy(VARIABLES, variables).context("copying the firmware's variables")?;
         Ok(Some(Self {
             variables: variables.to_owned(),
+            verifies: Verifies::Nothing,
+        }))
+    }
+
+    /// Firmware with Secure Boot on and these keys enrolled; `None` after [`need::missing`] has been
+    /// told.
+    pub fn with_secure_boot(variables: &Path, keys: EnrolledKeys<'_>) -> Result<Option<Self>> {
+        let Some(enrol) = need::tool("virt-fw-vars") else {
+            return Ok(None);
+        };
+        if !Path::new(SECURE_CODE).exists() || !Path::new(VARIABLES).exists() {
+            need::missing("the firmware OVMF with Secure Boot");
+            return Ok(None);
+        }
+        let mut command = Command::new(enrol);
+        command
+            .args(["--input", VARIABLES, "--output"])
+            .arg(variables);
+        for (option, certificate) in [
+            ("--set-pk", keys.platform),
+            ("--add-kek", keys.exchange),
+            ("--add-db", keys.images),
+        ] {
+            command.args([option, KEY_OWNER]).arg(certificate);
+        }
+        succeed(command.arg("--secure-boot"))?;
+        Ok(Some(Self {
+            variables: variables.to_owned(),
+            verifies: Verifies::Images,
         }))
     }
 
@@ -39,14 +93,32 @@ impl Firmware {
         fs::copy(&self.variables, variables).context("copying the firmware's variables")?;
         Ok(Self {
             variables: variables.to_owned(),
+            verifies: self.verifies,
         })
+    }
+
+    /// The machine that it needs.
+    pub(super) const fn machine(&self) -> &'static str {
+        match self.verifies {
+            Verifies::Nothing => "q35,accel=tcg",
+            Verifies::Images => "q35,smm=on,accel=tcg",
+        }
     }
 
     pub(super) fn add_to(&self, command: &mut Command) -> Result<()> {
         let variables = escaped(&self.variables)?;
+        let code = match self.verifies {
+            Verifies::Nothing => CODE,
+            Verifies::Images => {
+                command.args(["-global", "driver=cfi.pflash01,property=secure,value=on"]);
+                // What sleeps in memory is no part of it, and this firmware does without.
+                command.args(["-global", "ICH9-LPC.disable_s3=1"]);
+                SECURE_CODE
+            }
+        };
         command.args([
             "-drive",
-            &format!("if=pflash,format=raw,unit=0,readonly=on,file={CODE}"),
+            &format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"),
         ]);
         command.args([
             "-drive",

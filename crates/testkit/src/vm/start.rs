@@ -23,6 +23,18 @@ pub(super) enum Start {
 }
 
 impl Start {
+    /// The kind of machine that it needs.
+    pub(super) const fn machine(&self) -> &'static str {
+        match self {
+            Self::Kernel {
+                firmware: Some(firmware),
+                ..
+            }
+            | Self::Firmware(firmware) => firmware.machine(),
+            Self::Kernel { firmware: None, .. } => "q35,accel=tcg",
+        }
+    }
+
     pub(super) fn add_to(&self, command: &mut Command) -> Result<()> {
         match self {
             Self::Kernel {
