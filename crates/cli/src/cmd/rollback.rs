@@ -28,7 +28,7 @@ impl Rollback {
         let boot = self.boot.require_for_change(common)?;
         let added = {
             let progress = Progress::new(output);
-            machine::rollback(&store, &boot, &progress)?
+            machine::rollback(&store, &self.boot.runtime(), &boot, &progress)?
         };
         output.emit(&EntryReport::new(&added, boot.loader()))
     }

@@ -32,7 +32,32 @@ pub fn make_default<I: StoreIo, B: BootIo>(
     let keep = |ours: &OurEntry| kept.contains(&ours.text.deployment);
     let added = boot.add(new, &keep, transaction.monitor())?;
     unstage(transaction, new.deployment)?;
+    let monitor = transaction.monitor();
+    warn_of_floor(transaction.store(), runtime, new.deployment, monitor)?;
     Ok(added)
+}
+
+/// Warns of a default that a floor of this machine is above, or will be once what runs is blessed.
+fn warn_of_floor<I: StoreIo>(
+    store: &Store<I>,
+    runtime: &Runtime,
+    name: DeploymentName,
+    monitor: &dyn Monitor,
+) -> Result<(), MachineError> {
+    let booted = Booted::read(runtime)?;
+    let Some((kept, running)) = booted.and_then(|booted| booted.floor.zip(booted.release)) else {
+        return Ok(());
+    };
+    let record = deploy::read_record(store, name)?;
+    let epoch = kept.floor.epoch.max(running.epoch);
+    if !kept.store.is_empty() && (record.epoch < epoch || record.index < kept.floor.index) {
+        monitor.warn(format!(
+            "{name} has epoch {} and index {}, and this machine keeps a floor at epoch {epoch} and \
+             index {}: if its image heeds that too, it does not boot",
+            record.epoch, record.index, kept.floor.index
+        ));
+    }
+    Ok(())
 }
 
 /// What was to become the default later is so no more, since `chosen` was chosen after it.
@@ -123,6 +148,7 @@ pub fn deployments_of_entries<B: BootIo>(
 /// Makes what was the default before the default again. What was staged is so no more.
 pub fn rollback<I: StoreIo, B: BootIo>(
     store: &Store<I>,
+    runtime: &Runtime,
     boot: &Boot<B>,
     monitor: &dyn Monitor,
 ) -> Result<Added, MachineError> {
@@ -133,6 +159,7 @@ pub fn rollback<I: StoreIo, B: BootIo>(
     deploy::read_record(store, ours.text.deployment)?;
     let added = boot.add(&NewEntry::again(ours), &|_| true, monitor)?;
     unstage(&transaction, ours.text.deployment)?;
+    warn_of_floor(store, runtime, ours.text.deployment, monitor)?;
     transaction.finish()?;
     Ok(added)
 }

@@ -5,7 +5,7 @@
 use sealroot::deploy::{self, Flag, Request};
 use sealroot::entry::{Boot, BootIo as _, Files, KernelArguments, Loader, NewEntry};
 use sealroot::machine::{self, BootChoices, MachineError, Runtime, make_default};
-use sealroot::monitor::Silent;
+use sealroot::monitor::{Silent, Warnings};
 use sealroot::store::{Store, StorePath};
 use sealroot_format::policy::{DeploymentName, Mode};
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble, WriteBack};
@@ -137,12 +137,42 @@ fn what_runs_and_what_is_pinned_keep_their_entries() {
     assert_eq!(found, expected, "what was only pending went");
     assert!(deploy::has_flag(&machine.open(), &machine.names[1], Flag::Pinned).expect("looked at"));
 
-    let added = machine::rollback(&machine.open(), &boot, &Silent).expect("back");
+    let added =
+        machine::rollback(&machine.open(), &machine.runtime(), &boot, &Silent).expect("back");
     assert_ne!(added.entry.text.deployment, name);
     let choices = BootChoices::of(Some(&boot)).expect("read");
     assert_eq!(choices.default, Some(added.entry.text.deployment));
     assert_eq!(choices.rollback, Some(name));
     assert_eq!(choices.named.len(), 3);
+}
+
+#[test]
+fn a_default_below_the_floor_is_told() {
+    const NULL: &str = "\"index\": null, \"epoch\": null";
+    let machine = Machine::new(true);
+    let boot = boot_on(&MemoryDisk::new(false), Trouble::None);
+    machine.add_entries(&boot, &[0, 1]);
+    let told = |floor: &str| {
+        machine.boot(&machine.releases[1].pack.1, Some(machine.names[1]));
+        let path = machine.runtime().booted_path();
+        let text = std::fs::read_to_string(&path).expect("a record");
+        std::fs::write(&path, text.replace(NULL, floor)).expect("written");
+        let warnings = Warnings::default();
+        let back = machine::rollback(&machine.open(), &machine.runtime(), &boot, &warnings);
+        back.expect("back");
+        warnings.take()
+    };
+    let floor = |efi, tpm| {
+        format!(
+            "\"index\": 9, \"epoch\": 5, \"floor\": {{\"epoch\": 0, \"index\": 0, \"on\": \
+             \"epoch\", \"efi\": {efi}, \"tpm_base\": {tpm}}}"
+        )
+    };
+    assert_eq!(told(&floor("false", "null")), Vec::<String>::new());
+    for store in [floor("true", "null"), floor("false", "8")] {
+        let told = told(&store);
+        assert!(told[0].contains("a floor at epoch 5"), "{told:?}");
+    }
 }
 
 // Rules: F3
@@ -164,7 +194,7 @@ fn who_chooses_what_boots_next_takes_back_what_was_staged() {
     };
 
     stage(2);
-    machine::rollback(&machine.open(), &boot, &Silent).expect("back");
+    machine::rollback(&machine.open(), &machine.runtime(), &boot, &Silent).expect("back");
     assert!(!is_staged(2));
 
     stage(2);
@@ -197,7 +227,8 @@ fn making_the_default_the_default_again_keeps_the_way_back() {
         assert_eq!(calls.get().changes, 0, "running: {runs}");
         assert_eq!(disk.files(), before, "running: {runs}");
     }
-    let back = machine::rollback(&machine.open(), &boot, &Silent).expect("there is a way back");
+    let back = machine::rollback(&machine.open(), &machine.runtime(), &boot, &Silent)
+        .expect("there is a way back");
     assert_eq!(back.entry.text.deployment, machine.names[1]);
 }
 
@@ -311,7 +342,8 @@ fn where_another_entry_boots_by_default_the_way_back_stays() {
             (None, Some(machine.names[1]))
         );
     }
-    let back = machine::rollback(&machine.open(), &boot, &Silent).expect("there is a way back");
+    let back = machine::rollback(&machine.open(), &machine.runtime(), &boot, &Silent)
+        .expect("there is a way back");
     assert_eq!(back.entry.text.deployment, machine.names[1]);
     assert_eq!(back.boots_instead.as_deref(), Some("debian.conf"));
 }
