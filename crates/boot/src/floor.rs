@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use sealroot_format::floor::{Floor, epoch_of_counter, variable};
 use sealroot_format::limits::MAX_FLOOR_BYTES;
-use sealroot_format::policy::{Policy, ReleaseNumbers};
+use sealroot_format::policy::Policy;
+use sealroot_format::sign::ReleaseNumbers;
 use sealroot_sys::efivar;
 use sealroot_sys::tpm::Tpm;
 

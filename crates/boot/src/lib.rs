@@ -20,7 +20,8 @@
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::policy::{Layer, ReleaseNumbers};
+use sealroot_format::policy::Layer;
+use sealroot_format::sign::ReleaseNumbers;
 
 mod boot;
 mod console;

@@ -7,8 +7,8 @@ use std::os::fd::BorrowedFd;
 
 use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest};
 use sealroot_format::limits::MAX_SIGN_FILE_BYTES;
-use sealroot_format::policy::{DeploymentName, Error as PolicyError, Policy, ReleaseNumbers};
-use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
+use sealroot_format::policy::{DeploymentName, Error as PolicyError, Policy};
+use sealroot_format::sign::{Keyset, ReleaseNumbers, Statement, Unverified, Verified};
 
 use crate::plan::Choice;
 use crate::refusal::{Code, OrRefuse as _, Refusal};
@@ -97,10 +97,7 @@ fn judge(
         })?;
     Ok(Release {
         pack: statement.pack_digest,
-        numbers: ReleaseNumbers {
-            index: statement.index,
-            epoch: statement.epoch,
-        },
+        numbers: statement.numbers(),
         deployment: Some(name),
         stated: Some(Stated {
             commit: statement.commit,

@@ -11,9 +11,9 @@
 //! * [`erofs`]: EROFS images written from and read into trees;
 //! * [`pack`]: the pack, an EROFS image with overlayfs redirects for the large files;
 //! * [`sign`]: release statements, keys, keysets and signatures;
+//! * [`floor`]: the oldest release that a machine still boots;
 //! * [`policy`]: what the boot program is told to do, by the initramfs alone;
 //! * [`kept`]: the files of `/etc` that a machine may keep;
-//! * [`floor`]: the oldest release that a machine still boots;
 //! * [`measure`]: what a boot says of itself to the TPM.
 //!
 //! Nothing here trusts its input: outside bytes never panic, allocate by claim or loop.

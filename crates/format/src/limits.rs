@@ -97,6 +97,19 @@ pub const MAX_SIGNATURES: usize = 2 * MAX_KEYSET_KEYS;
 /// Largest boot policy, bytes.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;
 
+/// Highest epoch of a floor that is kept outside of the initramfs: epochs are few, and with
+/// [`MAX_FLOOR_INDEX`] it makes a time that UEFI takes.
+pub const MAX_FLOOR_EPOCH: u64 = (1 << 10) - 1;
+
+/// Highest index of such a floor: dates like 20261129 fit.
+pub const MAX_FLOOR_INDEX: u64 = (1 << 27) - 1;
+
+/// Longest text of a floor, bytes.
+pub const MAX_FLOOR_BYTES: usize = 128;
+
+/// Longest signed update of a floor, bytes: one signature with a chain of certificates.
+pub const MAX_FLOOR_UPDATE_BYTES: usize = 64 * 1024;
+
 /// Largest kept file of `/etc`, bytes: a private RSA key of 16,384 bits, or the passwords of over a
 /// hundred users. Root may have left anything there, and it is read whole.
 pub const MAX_KEPT_FILE_BYTES: usize = 16 * 1024;
@@ -197,19 +210,6 @@ pub const MAX_INITRAMFS_WINDOW_BYTES: u64 = 128 << 20;
 
 /// Most members of all archives of an initramfs.
 pub const MAX_INITRAMFS_MEMBERS: u32 = 1_000_000;
-
-/// Highest epoch of a floor that is kept outside of the initramfs: epochs are few, and with
-/// [`MAX_FLOOR_INDEX`] it makes a time that UEFI takes.
-pub const MAX_FLOOR_EPOCH: u64 = (1 << 10) - 1;
-
-/// Highest index of such a floor: dates like 20261129 fit.
-pub const MAX_FLOOR_INDEX: u64 = (1 << 27) - 1;
-
-/// Longest text of a floor, bytes.
-pub const MAX_FLOOR_BYTES: usize = 128;
-
-/// Longest signed update of a floor, bytes: one signature with a chain of certificates.
-pub const MAX_FLOOR_UPDATE_BYTES: usize = 64 * 1024;
 
 /// Largest EFI stub, bytes: systemd's has about 100 KiB. Read whole.
 pub const MAX_EFI_STUB_BYTES: usize = 4 << 20;

@@ -18,7 +18,8 @@ use sha2::{Digest as _, Sha256};
 use crate::{
     digest::{DIGEST_BYTES, Sha256Digest, VerityDigest},
     floor::Floor,
-    policy::{Mode, ReleaseNumbers},
+    policy::Mode,
+    sign::ReleaseNumbers,
     text::{OrNone, Tagged},
 };
 

@@ -10,10 +10,10 @@ use clap::{Args, ValueEnum};
 use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, FloorOn, FloorStore, Layer, MemoryPercent, PinnedPack, Policy, ReleaseNumbers,
-    RootDevice, SecureBoot, Var,
+    CommandLine, FloorOn, FloorStore, Layer, MemoryPercent, PinnedPack, Policy, RootDevice,
+    SecureBoot, Var,
 };
-use sealroot_format::sign::Name;
+use sealroot_format::sign::{Name, ReleaseNumbers};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
 
@@ -72,21 +72,21 @@ The kernel is then started with the deployment to boot on its command line:
 #[derive(Debug, Args)]
 pub(crate) struct FloorChoices {
     /// A floor is kept in the firmware too, and must be there (`floor enrol`).
-    #[arg(long)]
-    floor_efi: bool,
+    #[arg(long = "floor-efi")]
+    efi: bool,
 
     /// A floor is kept in the TPM too, and must be there: a counter that shows BASE at epoch 0.
-    #[arg(long, value_name = "BASE")]
-    floor_tpm: Option<u64>,
+    #[arg(long = "floor-tpm", value_name = "BASE")]
+    tpm: Option<u64>,
 
     /// The floor in the firmware is on the index too: no release below it boots.
-    #[arg(long, requires = "floor_efi")]
-    floor_on_index: bool,
+    #[arg(long = "floor-on-index", requires = "efi")]
+    on_index: bool,
 }
 
 impl FloorChoices {
     pub(crate) fn on(&self) -> FloorOn {
-        if self.floor_on_index {
+        if self.on_index {
             FloorOn::Index
         } else {
             FloorOn::Epoch
@@ -95,8 +95,8 @@ impl FloorChoices {
 
     pub(crate) fn store(&self) -> FloorStore {
         FloorStore {
-            efi: self.floor_efi,
-            tpm: self.floor_tpm,
+            efi: self.efi,
+            tpm: self.tpm,
         }
     }
 }

@@ -24,7 +24,7 @@ use std::fmt;
 
 use crate::{
     ErrorClass, limits,
-    policy::ReleaseNumbers,
+    sign::ReleaseNumbers,
     text::{self, Lines},
 };
 

@@ -25,6 +25,7 @@ use std::{fmt, str::FromStr};
 use crate::{
     ErrorClass,
     digest::{CommitId, VerityDigest},
+    sign::{ReleaseNumbers, Statement},
     text::{self, Name},
 };
 
@@ -300,13 +301,14 @@ pub struct PinnedPack {
     pub release: ReleaseNumbers,
 }
 
-/// Which release of its stream, and how old it may become.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct ReleaseNumbers {
-    /// Counts the releases of a stream.
-    pub index: u64,
-    /// Rises only when older releases must no longer boot.
-    pub epoch: u64,
+impl PinnedPack {
+    /// The pack of a release.
+    pub const fn of(statement: &Statement) -> Self {
+        Self {
+            digest: statement.pack_digest,
+            release: statement.numbers(),
+        }
+    }
 }
 
 /// Names one deployment of a store: `<commit>.<serial>`.

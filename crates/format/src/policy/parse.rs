@@ -5,10 +5,11 @@ use std::fmt;
 
 use super::{
     CommandLine, Error, EtcMode, FloorStore, Layer, MemoryPercent, Mode, PinnedPack, Policy,
-    ReleaseNumbers, RootDevice, SecureBoot, Var, floor,
+    RootDevice, SecureBoot, Var, floor,
 };
 use crate::{
     limits,
+    sign::ReleaseNumbers,
     text::{self, Lines, Name, OrNone, Tagged},
 };
 

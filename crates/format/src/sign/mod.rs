@@ -35,4 +35,4 @@ pub use key::{
     KeyId, PublicKey, SIGNATURE_BYTES, decode_signature, parse_public_keys, write_public_keys,
 };
 pub use keyset::{Keyset, Role, RoleKeys};
-pub use statement::Statement;
+pub use statement::{ReleaseNumbers, Statement};

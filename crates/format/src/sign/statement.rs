@@ -21,6 +21,15 @@ const TREE_TAG: &str = "sha256:";
 const COMMIT: &str = "64 lowercase hex digits";
 const TREE: &str = "sha256: and 64 lowercase hex digits";
 
+/// Which release of its stream, and how old it may become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ReleaseNumbers {
+    /// Counts the releases of a stream.
+    pub index: u64,
+    /// Rises only when older releases must no longer boot.
+    pub epoch: u64,
+}
+
 /// What a release is. Any statement can be written down; only a
 /// [`Verified`](super::Verified) one says that the vendor did.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -64,6 +73,14 @@ pub struct Statement {
 }
 
 impl Statement {
+    /// Its index and epoch.
+    pub const fn numbers(&self) -> ReleaseNumbers {
+        ReleaseNumbers {
+            index: self.index,
+            epoch: self.epoch,
+        }
+    }
+
     /// Reads a statement that is trusted for where it comes from: one just built here, or the
     /// body of a document just verified.
     pub fn parse(text: &[u8]) -> Result<Self, Error> {

@@ -4,10 +4,7 @@
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     digest::{CommitId, Sha256Digest, TreeDigest, VerityDigest},
-    policy::{
-        EtcMode, FloorOn, FloorStore, Layer, Mode, PinnedPack, Policy, ReleaseNumbers, SecureBoot,
-        Var,
-    },
+    policy::{EtcMode, FloorOn, FloorStore, Layer, Mode, PinnedPack, Policy, SecureBoot, Var},
     sign::{
         Channel, ChannelDelta, ChannelRelease, Document, Keyset, RemoteFile, RoleKeys, Statement,
         Unverified, Verified, secret::SecretKey,
@@ -69,13 +66,7 @@ pub(crate) fn golden_policy() -> Policy {
             .unwrap(),
         etc: EtcMode::Transient,
         var: Var::Stateroot("debian".parse().unwrap()),
-        pack: Some(PinnedPack {
-            digest: statement.pack_digest,
-            release: ReleaseNumbers {
-                index: statement.index,
-                epoch: statement.epoch,
-            },
-        }),
+        pack: Some(PinnedPack::of(&statement)),
         os: statement.os,
         variant: statement.variant,
         stream: statement.stream,

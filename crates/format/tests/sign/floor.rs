@@ -11,7 +11,7 @@ use sealroot_format::{
         variable,
     },
     limits::{MAX_FLOOR_EPOCH, MAX_FLOOR_INDEX},
-    policy::ReleaseNumbers,
+    sign::ReleaseNumbers,
 };
 
 use crate::common::{assert_each_line_matters, edited};

@@ -11,7 +11,7 @@ use sealroot_format::{
     digest::{CommitId, VerityDigest},
     policy::{
         CommandLine, DeploymentName, Error, FloorOn, FloorStore, Layer, MemoryPercent, Mode,
-        PinnedPack, Policy, ReleaseNumbers, RootDevice, SecureBoot, Var, deployment_on,
+        PinnedPack, Policy, RootDevice, SecureBoot, Var, deployment_on,
     },
     sign::{Statement, Verified},
 };
@@ -480,13 +480,7 @@ fn release(edit: impl Fn(&mut Statement)) -> (Verified<Statement>, Policy) {
     let mut statement = golden_statement();
     edit(&mut statement);
     let policy = Policy {
-        pack: Some(PinnedPack {
-            digest: statement.pack_digest,
-            release: ReleaseNumbers {
-                index: statement.index,
-                epoch: statement.epoch,
-            },
-        }),
+        pack: Some(PinnedPack::of(&statement)),
         os: statement.os.clone(),
         variant: statement.variant.clone(),
         stream: statement.stream.clone(),

@@ -3,7 +3,8 @@
 
 use sealroot_format::floor::Floor;
 use sealroot_format::limits::{MAX_FLOOR_EPOCH, MAX_FLOOR_INDEX};
-use sealroot_format::policy::{FloorOn, ReleaseNumbers};
+use sealroot_format::policy::FloorOn;
+use sealroot_format::sign::ReleaseNumbers;
 
 /// Most epochs by which a counter rises at once: a wrong number must not run away with it.
 pub const MAX_EPOCH_STEP: u64 = 16;

@@ -4,7 +4,8 @@
 use sealroot_format::digest::{CommitId, VerityDigest};
 use sealroot_format::floor::Floor;
 use sealroot_format::limits::MAX_BOOTED_RECORD_BYTES;
-use sealroot_format::policy::{DeploymentName, FloorOn, FloorStore, ReleaseNumbers};
+use sealroot_format::policy::{DeploymentName, FloorOn, FloorStore};
+use sealroot_format::sign::ReleaseNumbers;
 use serde::Deserialize;
 
 use super::MachineError;

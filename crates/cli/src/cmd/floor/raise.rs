@@ -10,7 +10,8 @@ use sealroot::floor::{self, Change, Firmware, Raised, UPDATE_PATH};
 use sealroot::machine::{self, Booted, Runtime};
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
-use sealroot_format::policy::{FloorOn, ReleaseNumbers};
+use sealroot_format::policy::FloorOn;
+use sealroot_format::sign::ReleaseNumbers;
 use serde::Serialize;
 
 use super::{FirmwareArgs, FloorReport};
