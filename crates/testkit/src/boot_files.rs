@@ -15,11 +15,16 @@ pub fn digest(linux: &[u8], initrd: &[u8]) -> Sha256Digest {
     Sha256Digest::from_bytes(hasher.finalize().into())
 }
 
+/// What names an image.
+pub fn image_digest(image: &[u8]) -> Sha256Digest {
+    digest(image, &[])
+}
+
 /// The entries of ours that a loader shows of these files, by path: name and deployment of each,
 /// the newest first.
 ///
 /// # Errors
-/// An entry is shown whose kernel or initramfs is not there whole, or that lacks a line: it would
+/// An entry is shown whose kernel, initramfs or image is not there whole, or that lacks a line: it would
 /// not boot.
 pub fn bootable(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<(String, String)>, String> {
     let mut entries = Vec::new();
@@ -32,19 +37,25 @@ pub fn bootable(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<(String, String
             let value = |line: &str| Some(line.strip_prefix(key)?.strip_prefix(' ')?.to_owned());
             text.lines().find_map(value)
         };
-        let Some(linux) = field("linux") else {
-            continue;
-        };
         let wrong = |what: &str| Err(format!("{path} is shown and {what}:\n{text}"));
-        let kernel = files.get(&linux);
-        let initrd = field("initrd").and_then(|path| files.get(&path));
-        let named = linux.split('/').nth(2).unwrap_or_default();
-        match (kernel, initrd) {
-            (Some(kernel), Some(initrd)) if digest(kernel, initrd).to_hex() == named => {}
-            _ => return wrong("has no whole kernel and initramfs"),
+        let (started, found) = match (field("linux"), field("efi")) {
+            (Some(linux), _) => {
+                let initrd = field("initrd").and_then(|path| files.get(&path));
+                let kernel = files.get(&linux).zip(initrd);
+                (linux, kernel.map(|(kernel, initrd)| digest(kernel, initrd)))
+            }
+            (None, Some(image)) => {
+                let found = files.get(&image).map(|image| image_digest(image));
+                (image, found)
+            }
+            (None, None) => continue,
+        };
+        let named = started.split('/').nth(2).unwrap_or_default();
+        if found.is_none_or(|found| found.to_hex() != named) {
+            return wrong("has not all files that it starts");
         }
-        let deployment = field("options")
-            .and_then(|options| Some(options.rsplit_once("sealroot=")?.1.to_owned()));
+        let names = field("options").or_else(|| field("#"));
+        let deployment = names.and_then(|names| Some(names.rsplit_once("sealroot=")?.1.to_owned()));
         match deployment {
             Some(deployment) => entries.push((name.to_owned(), deployment)),
             None => return wrong("names no deployment"),

@@ -5,6 +5,7 @@ use sealroot::activate::{self, ActivateError, Aim, Machine, SoFar};
 use sealroot::entry::root_device;
 use sealroot::monitor::Silent;
 use sealroot::store::Store;
+use sealroot::uki;
 use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::tree::Tree;
 
@@ -24,13 +25,17 @@ impl EntryArgs {
             None => Ok(SoFar::Nothing),
         })?;
         let wished = aim.aim(&so_far, usual_etc, &Silent)?;
-        let carried = self.given()?.and_then(|(_, policy)| policy);
+        let image = self.image()?;
+        let carried = match &image {
+            Some(image) => Some(uki::read(image)?.policy),
+            None => self.given()?.and_then(|(_, policy)| policy),
+        };
         Ok(carried.as_ref().map_or(wished, Aim::of_policy))
     }
 
     /// That an initramfs that is made here could find the filesystem of the sysroot.
     pub(crate) fn check_root(&self, common: &Common) -> anyhow::Result<()> {
-        if self.initramfs.is_some() || self.root.is_some() {
+        if self.initramfs.is_some() || self.uki.is_some() || self.root.is_some() {
             return Ok(());
         }
         self.on_machine(common, (), |_, machine| {

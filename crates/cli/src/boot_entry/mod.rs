@@ -9,7 +9,7 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use sealroot::activate::{self, Aim, Initramfs, Machine, Parts, SoFar, Staged, Wishes};
+use sealroot::activate::{self, Aim, Machine, Parts, SoFar, Staged, Start, Wishes};
 use sealroot::deploy::{self, DeployError, Request};
 use sealroot::entry::Boot;
 use sealroot::initramfs;
@@ -17,12 +17,14 @@ use sealroot::machine;
 use sealroot::monitor::Monitor;
 use sealroot::release;
 use sealroot::store::{Store, Transaction};
+use sealroot::uki;
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
 use sealroot_format::sign::{Keyset, Name, Statement, Verified, Word};
 use sealroot_format::tree::Tree;
 
 use crate::args::Common;
+use crate::cmd;
 use crate::cmd::deploy::ModeChoice;
 use crate::failure::Failure;
 use crate::files;
@@ -42,8 +44,12 @@ pub(crate) struct EntryArgs {
     #[arg(long, value_name = "FILE")]
     initramfs: Option<PathBuf>,
 
+    /// Boot it with this unified kernel image, as `uki build` makes them. Only systemd-boot starts one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["initramfs", "kargs", "root"])]
+    uki: Option<PathBuf>,
+
     /// Make no boot entry, and say nothing of it.
-    #[arg(long, conflicts_with_all = ["initramfs", "kargs", "tries", "root"])]
+    #[arg(long, conflicts_with_all = ["initramfs", "uki", "kargs", "tries", "root"])]
     no_entry: bool,
 
     /// Add kernel arguments to those of the default so far. May be given again.
@@ -207,7 +213,7 @@ pub(crate) struct DeployArgs {
 
     /// Make the change of what boots only when the machine goes down, with /etc as it is then. What
     /// would stand against it is told now.
-    #[arg(long, conflicts_with_all = ["initramfs", "no_entry", "root"])]
+    #[arg(long, conflicts_with_all = ["initramfs", "uki", "no_entry", "root"])]
     stage: bool,
 
     #[command(flatten)]
@@ -257,7 +263,10 @@ impl EntryArgs {
     /// Finds the boot partition; it must be there if anything was said of an entry.
     pub(crate) fn find(&self, common: &Common) -> anyhow::Result<BootPlace> {
         let place = self.boot.find_for_change(common)?;
-        let is_wanted = self.initramfs.is_some() || self.tries.is_some() || !self.kargs.is_empty();
+        let is_wanted = self.initramfs.is_some()
+            || self.uki.is_some()
+            || self.tries.is_some()
+            || !self.kargs.is_empty();
         match place.reason() {
             Some(reason) if is_wanted => {
                 let message = format!("no boot entry can be made: {reason}");
@@ -333,18 +342,21 @@ impl EntryArgs {
                 path.display()
             ));
         }
+        let image = self.image()?;
+        let contents = image.as_deref().map(uki::read).transpose()?;
         let installed = Installed::of(common)?;
-        let initramfs = match &given {
-            Some((file, policy)) => Initramfs::Given {
+        let start = match (&image, &contents, &given) {
+            (Some(file), Some(contents), _) => Start::Image { file, contents },
+            (.., Some((file, policy))) => Start::Initramfs {
                 file,
                 policy: policy.as_ref(),
             },
-            None => Initramfs::OfRelease(installed.parts(self.root.as_ref())),
+            _ => Start::OfRelease(installed.parts(self.root.as_ref())),
         };
         let wishes = Wishes {
             kernel_arguments: &self.kargs,
             tries: self.tries,
-            initramfs,
+            start,
         };
         let statement = what.statement;
         let prepared =
@@ -362,9 +374,22 @@ impl EntryArgs {
             return Ok(report);
         }
         let done = activate::activate(transaction, machine, name, tree, &prepared)?;
+        if let Some(image) = &image
+            && uki::signatures(image)?.is_some_and(|signatures| signatures.is_empty())
+        {
+            monitor.warn(
+                "the image is not signed: firmware with Secure Boot does not start it".into(),
+            );
+        }
         report.entry = Some(EntryReport::new(&done.added, machine.boot.loader()));
         report.etc = done.etc.as_ref().map(EtcReport::new);
         Ok(report)
+    }
+
+    /// The image that was named.
+    fn image(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let image = self.uki.as_deref().map(cmd::uki::read_image);
+        image.transpose()
     }
 
     /// The initramfs that was named, and the policy that it carries.
@@ -475,7 +500,7 @@ pub(crate) fn activate_staged(
     let wishes = Wishes {
         kernel_arguments: &staged.kernel_arguments,
         tries: staged.tries,
-        initramfs: Initramfs::OfRelease(installed.parts(None)),
+        start: Start::OfRelease(installed.parts(None)),
     };
     let monitor = transaction.monitor();
     let prepared = activate::prepare(store, &pack, &machine, statement, &aim, &wishes, monitor)?;

@@ -15,7 +15,8 @@ pub(crate) struct EntryReport {
     deployment: String,
     /// The name of its file, without counters.
     entry: String,
-    kernel_arguments: String,
+    /// Null where an image has them inside.
+    kernel_arguments: Option<String>,
     is_reused: bool,
     removed: Vec<String>,
     boots_next: bool,
@@ -33,7 +34,7 @@ impl EntryReport {
             loader,
             deployment: added.entry.text.deployment.to_string(),
             entry: added.entry.id.to_string(),
-            kernel_arguments: added.entry.text.arguments.to_string(),
+            kernel_arguments: (added.entry.text.starts.arguments()).map(ToString::to_string),
             is_reused: added.is_reused,
             removed: added.removed.entries.clone(),
         }
@@ -46,21 +47,16 @@ impl Report for EntryReport {
             writeln!(out, "removed the boot entry {entry}")?;
         }
         let Self {
-            deployment,
-            entry,
-            kernel_arguments,
-            ..
+            deployment, entry, ..
         } = self;
-        let Some(instead) = &self.boots_instead else {
-            return writeln!(
-                out,
-                "{deployment} boots next: entry {entry}, arguments {kernel_arguments:?}"
-            );
+        let with = match &self.kernel_arguments {
+            Some(arguments) => format!("arguments {arguments:?}"),
+            None => "a unified kernel image".into(),
         };
-        writeln!(
-            out,
-            "{deployment} has the entry {entry}, arguments {kernel_arguments:?}"
-        )?;
+        let Some(instead) = &self.boots_instead else {
+            return writeln!(out, "{deployment} boots next: entry {entry}, {with}");
+        };
+        writeln!(out, "{deployment} has the entry {entry}, {with}")?;
         let instead = printable(instead);
         let or = match self.loader {
             Loader::SystemdBoot => ", or say `default sealroot-*` in loader/loader.conf",

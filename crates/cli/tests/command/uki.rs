@@ -250,3 +250,93 @@ fn parts_may_come_from_elsewhere() {
     let line = format!("{build} {other} --os-release description");
     scratch.refused(ErrorClass::Corrupt, &line, &words);
 }
+
+/// A boot partition and records of their own.
+const BOOT: &str = "--boot esp --boot-loader systemd-boot --run run";
+
+#[test]
+fn an_image_becomes_what_boots() {
+    let Some((scratch, commit)) = scratch() else {
+        return;
+    };
+    fs::create_dir_all(scratch.path("esp")).expect("made");
+    let build = |commit: &str, more: &str, file: &str| {
+        scratch.ok(&format!(
+            "{STORE} uki build {commit} {OPTIONS} {more} -o {file}"
+        ));
+    };
+    build(&commit, "--mode integrity", "os.efi");
+    let deploy = format!("{STORE} deploy {commit} {BOOT} --uki");
+    let deployed = scratch.ok(&format!("{deploy} os.efi --tries 3"));
+    for words in [
+        &*format!("{commit}.0 boots next: "),
+        "a unified kernel image",
+    ] {
+        assert!(deployed.text().contains(words), "{}", deployed.text());
+    }
+    let name = format!("sealroot-00000001-{}.0+3.conf", &commit[..12]);
+    let entry = scratch.path(&format!("esp/loader/entries/{name}"));
+    let entry = fs::read_to_string(entry).expect("an entry");
+    assert!(
+        entry.contains(&format!("\n# sealroot={commit}.0\nefi /sealroot/")),
+        "{entry}"
+    );
+    let image = entry.lines().find_map(|line| line.strip_prefix("efi /"));
+    let image = scratch.path("esp").join(image.expect("an image"));
+    let right = fs::read(scratch.path("os.efi")).expect("read");
+    assert!(fs::read(&image).expect("read") == right);
+    let status = scratch.ok(&format!("{STORE} --json status {BOOT}")).json();
+    assert_eq!(status["deployments"][0]["states"][0], "default", "{status}");
+
+    // Its arguments are inside, and signed with it.
+    let words = ["its kernel arguments are signed with it"];
+    scratch.refused(ErrorClass::Usage, &format!("{STORE} kargs {BOOT}"), &words);
+    scratch.refused(
+        ErrorClass::Usage,
+        &format!("{STORE} kargs --append quiet {BOOT}"),
+        &words,
+    );
+    scratch.refused(
+        ErrorClass::Usage,
+        &format!("{deploy} os.efi --karg quiet"),
+        &["cannot be used with"],
+    );
+    // What would not boot does not become the default.
+    build(&commit, "", "sealed.efi");
+    build(&commit, "--mode integrity --serial 7", "named.efi");
+    scratch.write("tree/etc/more", "more");
+    let other = scratch.release(2);
+    build(&other, "--mode integrity", "other.efi");
+    let grub = BOOT.replace("systemd-boot", "grub");
+    for (class, command, words) in [
+        (
+            ErrorClass::Untrusted,
+            format!("{deploy} other.efi"),
+            "the image is for another release",
+        ),
+        (
+            ErrorClass::Usage,
+            format!("{deploy} named.efi"),
+            "boots the deployment",
+        ),
+        (
+            ErrorClass::Unsupported,
+            format!("{deploy} sealed.efi"),
+            "fs-verity",
+        ),
+        (
+            ErrorClass::Corrupt,
+            format!("{deploy} stub"),
+            "unified kernel image: ",
+        ),
+        (
+            ErrorClass::Unsupported,
+            format!("{STORE} deploy {commit} {grub} --uki os.efi"),
+            "starts no unified kernel image",
+        ),
+    ] {
+        scratch.refused(class, &command, &[words]);
+        let now = fs::read(&image).expect("read");
+        assert!(now == right, "{command}");
+    }
+}

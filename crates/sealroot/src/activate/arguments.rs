@@ -25,8 +25,11 @@ pub(super) fn inherited(
     monitor: &dyn Monitor,
 ) -> KernelArguments {
     let default = entries.default_entry().and_then(|entry| entry.ours());
-    if let Some(ours) = default.or_else(|| entries.ours().next().map(|(_, ours)| ours)) {
-        return ours.text.arguments.clone();
+    let mut ours = default
+        .into_iter()
+        .chain(entries.ours().map(|(_, ours)| ours));
+    if let Some(arguments) = ours.find_map(|ours| ours.text.starts.arguments()) {
+        return arguments.clone();
     }
     let mut theirs = entries.in_boot_order().iter();
     let is_theirs = |entry: &&Entry| entry.owner == Owner::Ostree;

@@ -14,6 +14,7 @@ use crate::etc::EtcError;
 use crate::machine::MachineError;
 use crate::release::ReleaseError;
 use crate::store::StoreError;
+use crate::uki::UkiError;
 
 /// Why a deployment did not become what boots next. What booted before still does.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +53,23 @@ pub enum ActivateError {
         /// The physical root.
         sysroot: PathBuf,
     },
+    /// The image to boot cannot be used for the release.
+    #[error(transparent)]
+    Image(Box<UkiError>),
+    /// The image names another deployment than it would boot in.
+    #[error("the image boots the deployment {named} only, and this one is {found}")]
+    OtherDeployment {
+        /// What it names.
+        named: DeploymentName,
+        /// What was made.
+        found: DeploymentName,
+    },
+    /// A kernel argument was wished for, and an image has its own inside.
+    #[error("kernel argument {argument}: a unified kernel image takes none but its own")]
+    ArgumentOfImage {
+        /// The argument.
+        argument: String,
+    },
     /// What is to be done for a staged deployment cannot be understood.
     #[error("the flag `staged` of {name} does not say what is to be done: {reason}")]
     Flag {
@@ -81,6 +99,7 @@ macro_rules! boxed {
 boxed! {
     Adopt(AdoptError),
     Etc(EtcError),
+    Image(UkiError),
     Initrd(InitrdError),
     Machine(MachineError),
     Release(ReleaseError),
@@ -97,6 +116,8 @@ impl ActivateError {
             Self::Initrd(error) => error.class(),
             Self::Etc(error) => error.class(),
             Self::Machine(error) => error.class(),
+            Self::Image(error) => error.class(),
+            Self::OtherDeployment { .. } | Self::ArgumentOfImage { .. } => ErrorClass::Usage,
             Self::Adopt(error) => error.class(),
             Self::NoRootDevice { .. } => ErrorClass::NotFound,
             Self::Flag { .. } => ErrorClass::Corrupt,

@@ -36,7 +36,7 @@ use crate::release::{self, PackBytes};
 use crate::store::{Store, Transaction};
 
 pub use error::ActivateError;
-pub use prepare::{Initramfs, Parts, Prepared, Wishes, check, check_etc, prepare};
+pub use prepare::{Parts, Prepared, Start, Wishes, check, check_etc, prepare};
 pub use staged::{Staged, forget_if_running, stage, staged};
 
 /// Where the parts of a machine are.
@@ -156,6 +156,7 @@ pub fn activate(
     tree: &Tree,
     prepared: &Prepared<'_>,
 ) -> Result<Activated, ActivateError> {
+    prepared.check_name(name)?;
     let store = transaction.store();
     let record = deploy::read_record(store, name)?;
     let merged = merge_etc(transaction, machine, name, &record, tree)?;

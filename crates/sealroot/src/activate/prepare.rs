@@ -12,15 +12,16 @@ use sealroot_format::tree::Tree;
 
 use super::{ActivateError, Aim, Machine, arguments, etc_source};
 use crate::entry::{
-    Files, Initrd, KernelArguments, MachinePolicy, Making, NewEntry, Origin, carried_initrd,
+    Content, Initrd, KernelArguments, MachinePolicy, Making, NewEntry, Origin, carried_initrd,
     make_initrd, root_device,
 };
 use crate::etc;
 use crate::initramfs::ModuleRequest;
 use crate::machine;
 use crate::monitor::Monitor;
-use crate::release::{ReleaseFile, ReleaseFiles, ReleaseKernel};
+use crate::release::{self, ReleaseFile, ReleaseFiles, ReleaseKernel};
 use crate::store::Store;
+use crate::uki;
 
 /// Filesystems whose modules an initramfs made here carries only where the root needs them.
 const FURTHER_FILESYSTEMS: [&str; 2] = ["btrfs", "f2fs"];
@@ -33,21 +34,29 @@ pub struct Wishes<'w> {
     /// How often the loader tries the entry before it goes back; `None`: it does not count.
     pub tries: Option<u32>,
     /// What it boots with.
-    pub initramfs: Initramfs<'w>,
+    pub start: Start<'w>,
 }
 
-/// Which initramfs.
+/// What a deployment boots with.
 #[derive(Clone, Copy)]
-pub enum Initramfs<'w> {
-    /// This one.
-    Given {
+pub enum Start<'w> {
+    /// The release's kernel, and this initramfs.
+    Initramfs {
         /// The file.
         file: &'w dyn ReadAt,
         /// The policy in it, where it could be found.
         policy: Option<&'w Policy>,
     },
-    /// The release's own where it carries the boot program, else one made here.
+    /// The release's kernel, and the release's own initramfs where it carries the boot program, else one made
+    /// here.
     OfRelease(Parts<'w>),
+    /// A unified kernel image.
+    Image {
+        /// The file.
+        file: &'w dyn ReadAt,
+        /// What is in it.
+        contents: &'w uki::Contents<'w>,
+    },
 }
 
 /// What an initramfs is made of, besides the release and the deployment's record.
@@ -66,31 +75,41 @@ impl std::fmt::Debug for Wishes<'_> {
         f.debug_struct("Wishes")
             .field("kernel_arguments", &self.kernel_arguments)
             .field("tries", &self.tries)
-            .field("initramfs", &self.initramfs)
+            .field("start", &self.start)
             .finish()
     }
 }
 
-impl std::fmt::Debug for Initramfs<'_> {
+impl std::fmt::Debug for Start<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Given { policy, .. } => f.debug_tuple("Given").field(policy).finish(),
+            Self::Initramfs { policy, .. } => f.debug_tuple("Initramfs").field(policy).finish(),
             Self::OfRelease(parts) => f.debug_tuple("OfRelease").field(parts).finish(),
+            Self::Image { contents, .. } => f.debug_tuple("Image").field(contents).finish(),
         }
     }
 }
 
 /// A boot entry, complete but for its place.
 pub struct Prepared<'p> {
-    /// Where the initramfs comes from; `None` if it was given.
+    /// Where the initramfs comes from; `None` if it was given, by itself or in an image.
     pub origin: Option<Origin>,
     /// What the policy in the initramfs says; as was wished where that is not known.
     pub aim: Aim,
     statement: &'p Verified<Statement>,
-    linux: ReleaseFile<'p>,
-    initrd: Source<'p>,
-    arguments: KernelArguments,
+    starts: Starts<'p>,
+    /// The only deployment that an image boots, if it names one.
+    named: Option<DeploymentName>,
     tries: Option<u32>,
+}
+
+enum Starts<'p> {
+    Kernel {
+        linux: ReleaseFile<'p>,
+        initrd: Source<'p>,
+        arguments: KernelArguments,
+    },
+    Image(&'p dyn ReadAt),
 }
 
 enum Source<'p> {
@@ -102,26 +121,41 @@ impl std::fmt::Debug for Prepared<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Prepared")
             .field("origin", &self.origin)
-            .field("arguments", &self.arguments)
+            .field("aim", &self.aim)
             .finish_non_exhaustive()
     }
 }
 
 impl Prepared<'_> {
+    /// That it boots this deployment.
+    pub(super) fn check_name(&self, found: DeploymentName) -> Result<(), ActivateError> {
+        match self.named {
+            Some(named) if named != found => Err(ActivateError::OtherDeployment { named, found }),
+            _ => Ok(()),
+        }
+    }
+
     /// The entry that boots a deployment of the release.
     pub(super) fn entry(&self, deployment: DeploymentName) -> NewEntry<'_> {
-        let initrd: &dyn ReadAt = match &self.initrd {
-            Source::Given(file) => *file,
-            Source::Found(initrd) => &**initrd,
+        let content = match &self.starts {
+            Starts::Kernel {
+                linux,
+                initrd,
+                arguments,
+            } => Content::Kernel {
+                arguments: arguments.clone(),
+                linux,
+                initrd: match initrd {
+                    Source::Given(file) => *file,
+                    Source::Found(initrd) => &**initrd,
+                },
+            },
+            Starts::Image(file) => Content::Image(*file),
         };
         NewEntry {
             deployment,
             title: title(self.statement, &deployment),
-            arguments: self.arguments.clone(),
-            files: Files::Content {
-                linux: &self.linux,
-                initrd,
-            },
+            content,
             tries: self.tries,
         }
     }
@@ -137,20 +171,68 @@ pub fn prepare<'p>(
     wishes: &Wishes<'p>,
     monitor: &dyn Monitor,
 ) -> Result<Prepared<'p>, ActivateError> {
-    let files = ReleaseFiles::new(store, pack);
-    let version = statement.kernel.as_ref().map(ToString::to_string);
-    let mut kernel = files.kernel(version.as_deref())?;
-    let (initrd, origin, policy) = match wishes.initramfs {
-        Initramfs::Given { file, policy } => (Source::Given(file), None, policy.cloned()),
-        Initramfs::OfRelease(parts) => {
+    let mut named = None;
+    let (starts, origin, policy) = match wishes.start {
+        Start::Image { file, contents } => {
+            if let Some(argument) = wishes.kernel_arguments.first() {
+                let argument = argument.clone();
+                return Err(ActivateError::ArgumentOfImage { argument });
+            }
+            let (commit, stream) = (statement.commit, Some(&statement.stream));
+            let (_, document) = release::read_statement(store, commit, stream)?;
+            named = contents.check_release(statement, &document)?;
+            (Starts::Image(file), None, Some(contents.policy.clone()))
+        }
+        Start::Initramfs { file, policy } => {
+            let kernel = kernel_of(store, pack, statement)?;
+            let arguments = arguments_of(machine, wishes, monitor)?;
+            let starts = Starts::Kernel {
+                linux: kernel.linux,
+                initrd: Source::Given(file),
+                arguments,
+            };
+            (starts, None, policy.cloned())
+        }
+        Start::OfRelease(parts) => {
+            let mut kernel = kernel_of(store, pack, statement)?;
             let initrd = match carried_initrd(&mut kernel, statement)? {
                 Some(carried) => carried,
                 None => make(&kernel, machine, statement, aim, parts)?,
             };
             let (origin, policy) = (initrd.origin.clone(), initrd.policy.clone());
-            (Source::Found(initrd.into()), Some(origin), Some(policy))
+            let starts = Starts::Kernel {
+                linux: kernel.linux,
+                initrd: Source::Found(initrd.into()),
+                arguments: arguments_of(machine, wishes, monitor)?,
+            };
+            (starts, Some(origin), Some(policy))
         }
     };
+    Ok(Prepared {
+        origin,
+        aim: policy.as_ref().map_or_else(|| aim.clone(), Aim::of_policy),
+        statement,
+        starts,
+        named,
+        tries: wishes.tries,
+    })
+}
+
+fn kernel_of<'p>(
+    store: &'p Store,
+    pack: &'p Pack<&'p dyn ReadAt>,
+    statement: &Statement,
+) -> Result<ReleaseKernel<'p>, ActivateError> {
+    let version = statement.kernel.as_ref().map(ToString::to_string);
+    Ok(ReleaseFiles::new(store, pack).kernel(version.as_deref())?)
+}
+
+/// Those of the default so far, and those that were wished for.
+fn arguments_of(
+    machine: &Machine<'_>,
+    wishes: &Wishes<'_>,
+    monitor: &dyn Monitor,
+) -> Result<KernelArguments, ActivateError> {
     let entries = machine.boot.entries()?;
     let mut arguments = arguments::inherited(&entries, machine.boot.loader(), monitor);
     for argument in wishes.kernel_arguments {
@@ -158,15 +240,7 @@ pub fn prepare<'p>(
             arguments.append(argument)?;
         }
     }
-    Ok(Prepared {
-        origin,
-        aim: policy.as_ref().map_or_else(|| aim.clone(), Aim::of_policy),
-        statement,
-        linux: kernel.linux,
-        initrd,
-        arguments,
-        tries: wishes.tries,
-    })
+    Ok(arguments)
 }
 
 fn make<'p>(

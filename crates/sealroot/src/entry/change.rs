@@ -10,7 +10,7 @@ use sealroot_format::policy::DeploymentName;
 use super::files::{BootFiles, directory, in_blocks};
 use super::name::{EntryId, Tries};
 use super::read::{Entries, Entry, OurEntry, Unreadable};
-use super::text::{ACTIVE, EntryText, INACTIVE, LINUX, is_title};
+use super::text::{EntryText, IMAGE, INACTIVE, INITRD, LINUX, Starts, is_title};
 use super::{Boot, BootIo, BootSpace, EntryError, KernelArguments};
 use crate::monitor::{Monitor, Silent};
 use crate::store::again;
@@ -26,34 +26,42 @@ pub struct NewEntry<'e> {
     pub deployment: DeploymentName,
     /// For people: one line.
     pub title: String,
-    /// Kernel arguments.
-    pub arguments: KernelArguments,
-    /// Kernel and initramfs.
-    pub files: Files<'e>,
+    /// What it starts.
+    pub content: Content<'e>,
     /// How often the loader tries the entry before it gives it up; `None`: always. Only
     /// systemd-boot counts.
     pub tries: Option<u32>,
 }
 
-/// Where kernel and initramfs of a new entry come from.
-#[derive(Clone, Copy)]
-pub enum Files<'e> {
-    /// They are written, unless they are there already.
-    Content {
+/// What a new entry starts, and where the files of that come from.
+#[derive(Clone)]
+pub enum Content<'e> {
+    /// A kernel and its initramfs, which are written, unless they are there already.
+    Kernel {
+        /// Kernel arguments.
+        arguments: KernelArguments,
         /// The kernel.
         linux: &'e dyn ReadAt,
         /// The initramfs.
         initrd: &'e dyn ReadAt,
     },
-    /// They are there: those of another entry.
-    Present(Sha256Digest),
+    /// A unified kernel image, the same way.
+    Image(&'e dyn ReadAt),
+    /// The files are there: those of another entry.
+    Present {
+        /// What they are.
+        starts: Starts,
+        /// Which.
+        files: Sha256Digest,
+    },
 }
 
-impl std::fmt::Debug for Files<'_> {
+impl std::fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Content { .. } => f.write_str("Content"),
-            Self::Present(files) => f.debug_tuple("Present").field(files).finish(),
+            Self::Kernel { arguments, .. } => f.debug_tuple("Kernel").field(arguments).finish(),
+            Self::Image(_) => f.write_str("Image"),
+            Self::Present { files, .. } => f.debug_tuple("Present").field(files).finish(),
         }
     }
 }
@@ -62,10 +70,29 @@ impl std::fmt::Debug for NewEntry<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("NewEntry")
             .field("deployment", &self.deployment)
-            .field("arguments", &self.arguments)
-            .field("files", &self.files)
+            .field("content", &self.content)
             .field("tries", &self.tries)
             .finish_non_exhaustive()
+    }
+}
+
+impl<'e> Content<'e> {
+    fn starts(&self) -> Starts {
+        match self {
+            Self::Kernel { arguments, .. } => Starts::Kernel(arguments.clone()),
+            Self::Image(_) => Starts::Image,
+            Self::Present { starts, .. } => starts.clone(),
+        }
+    }
+
+    /// What names the files, and these if they are to be written.
+    fn identify(&self) -> Result<(Sha256Digest, Option<BootFiles<'e>>), EntryError> {
+        let content = match *self {
+            Self::Present { files, .. } => return Ok((files, None)),
+            Self::Kernel { linux, initrd, .. } => BootFiles(vec![(LINUX, linux), (INITRD, initrd)]),
+            Self::Image(image) => BootFiles(vec![(IMAGE, image)]),
+        };
+        Ok((content.digest()?, Some(content)))
     }
 }
 
@@ -76,8 +103,10 @@ impl NewEntry<'static> {
         Self {
             deployment: ours.text.deployment,
             title: ours.text.title.clone(),
-            arguments: ours.text.arguments.clone(),
-            files: Files::Present(ours.text.files),
+            content: Content::Present {
+                starts: ours.text.starts.clone(),
+                files: ours.text.files,
+            },
             tries: None,
         }
     }
@@ -150,20 +179,14 @@ impl<I: BootIo> Boot<I> {
         self.check(new)?;
         let mut removed = self.clear(monitor)?;
         let found = self.entries()?;
-        let (files, content) = match new.files {
-            Files::Present(files) => (files, None),
-            Files::Content { linux, initrd } => {
-                let content = BootFiles { linux, initrd };
-                (content.digest()?, Some(content))
-            }
-        };
+        let (files, content) = new.content.identify()?;
         let text = EntryText {
             title: new.title.clone(),
-            arguments: new.arguments.clone(),
+            starts: new.content.starts(),
             deployment: new.deployment,
             files,
         };
-        let fault = self.fault(&files)?;
+        let fault = self.fault(&files, text.starts.names())?;
         // One that somebody has changed since may be newer: then a newer one still is made.
         let newest = found.newest.map(|newest| newest.generation);
         let newest = (found.ours()).find(|(_, ours)| Some(ours.id.generation) == newest);
@@ -305,12 +328,20 @@ impl<I: BootIo> Boot<I> {
                 loader: self.loader.name(),
             });
         }
-        match new.arguments.special_in_grub() {
-            Some(argument) if self.loader.is_grub() => Err(EntryError::Argument {
+        if !self.loader.is_grub() {
+            return Ok(());
+        }
+        let starts = new.content.starts();
+        let Some(arguments) = starts.arguments() else {
+            let loader = self.loader.name();
+            return Err(EntryError::NoImages { loader });
+        };
+        match arguments.special_in_grub() {
+            Some(argument) => Err(EntryError::Argument {
                 argument: argument.to_owned(),
                 reason: "GRUB would change it: it has a meaning in GRUB's scripts".to_owned(),
             }),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -373,14 +404,8 @@ impl<I: BootIo> Boot<I> {
         keep: &dyn Fn(&OurEntry) -> bool,
     ) -> Result<(), EntryError> {
         self.check(new)?;
-        let (files, content) = match new.files {
-            Files::Present(files) => (files, None),
-            Files::Content { linux, initrd } => {
-                let content = BootFiles { linux, initrd };
-                (content.digest()?, Some(content))
-            }
-        };
-        let content = match self.fault(&files)? {
+        let (files, content) = new.content.identify()?;
+        let content = match self.fault(&files, new.content.starts().names())? {
             Some(_) => content,
             None => None,
         };
@@ -421,8 +446,7 @@ impl<I: BootIo> Boot<I> {
         } = space.map_err(self.failed("get the free space of", &root))?;
         let mut needed_bytes = OVERHEAD_BLOCKS.saturating_mul(block_bytes);
         if let Some(content) = content {
-            let [linux, initrd] = content.sizes()?;
-            for size_bytes in [linux, initrd] {
+            for size_bytes in content.sizes()? {
                 needed_bytes = needed_bytes.saturating_add(in_blocks(size_bytes, block_bytes));
             }
         }
@@ -461,7 +485,7 @@ impl<I: BootIo> Boot<I> {
         Ok(freeable_bytes)
     }
 
-    /// Writes kernel and initramfs; where that fails, tries to leave nothing of them.
+    /// Writes the files of an entry; where that fails, tries to leave nothing of them.
     fn write_files_or_none(
         &self,
         files: &Sha256Digest,
@@ -494,20 +518,20 @@ impl<I: BootIo> Boot<I> {
             .join(id.file_name(tries))
             .expect("made of digits and letters");
         let mut bytes = text.render(id.generation, &self.prefix).into_bytes();
-        let last_line = format!("{LINUX} ");
+        let last_line = format!("{} ", text.starts.key());
         let at = bytes
             .windows(last_line.len() + 1)
             .rposition(|window| window.strip_prefix(b"\n") == Some(last_line.as_bytes()))
-            .expect("the last line names the kernel")
+            .expect("the last line names what is started")
             + 1;
-        bytes[at] = INACTIVE;
+        let active = std::mem::replace(&mut bytes[at], INACTIVE);
         let file = again(|| self.io.create(&path)).map_err(self.failed("create", &path))?;
         self.write_all(&file, &bytes)
             .map_err(self.failed("write", &path))?;
         again(|| self.io.sync_file(&file)).map_err(self.failed("sync", &path))?;
         again(|| self.io.sync_directory(&directory)).map_err(self.failed("sync", &directory))?;
         self.settle()?;
-        again(|| self.io.overwrite(&file, ACTIVE, at as u64))
+        again(|| self.io.overwrite(&file, active, at as u64))
             .map_err(self.failed("write", &path))?;
         again(|| self.io.sync_file(&file)).map_err(self.failed("sync", &path))?;
         self.settle()

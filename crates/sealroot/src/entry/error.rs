@@ -66,6 +66,12 @@ pub enum EntryError {
         /// The loader.
         loader: &'static str,
     },
+    /// The loader starts no images by entries.
+    #[error("{loader} starts no unified kernel image by a boot entry; only systemd-boot does")]
+    NoImages {
+        /// The loader.
+        loader: &'static str,
+    },
     /// A kernel argument cannot be used.
     #[error("kernel argument {argument:?}: {reason}")]
     Argument {
@@ -108,8 +114,8 @@ pub enum EntryError {
         /// How many there may be.
         max: usize,
     },
-    /// Kernel and initramfs of an entry are not there as they were.
-    #[error("kernel or initramfs in {} is {found}, expected the digest {expected}", path.display())]
+    /// The files of an entry are not there as they were.
+    #[error("what boots in {} is {found}, expected the digest {expected}", path.display())]
     DamagedFiles {
         /// Their directory.
         path: PathBuf,
@@ -172,6 +178,7 @@ impl EntryError {
             Self::NoBootLoader { .. } | Self::NoEntry { .. } => ErrorClass::NotFound,
             Self::UnsupportedLoader { .. }
             | Self::NoCounting { .. }
+            | Self::NoImages { .. }
             | Self::NoGenerationLeft { .. } => ErrorClass::Unsupported,
             Self::SeveralLoaders { .. }
             | Self::Argument { .. }

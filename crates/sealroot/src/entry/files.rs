@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernels and initramfs on the boot partition: `sealroot/<digest>/{linux,initrd}`
+//! Kernels with their initramfs, and images that have both inside, on the boot partition: `sealroot/<digest>/`
 //! (docs/format/entries.md 2).
 
 use std::io;
@@ -10,26 +10,25 @@ use sealroot_format::limits::MAX_BOOT_FILE_BYTES;
 use sha2::{Digest as _, Sha256};
 
 use super::read::known;
-use super::text::{INITRD, KERNELS, LINUX};
+use super::text::KERNELS;
 use super::{Boot, BootIo, EntryError};
 use crate::store::{FileKind, StorePath, again};
 
 /// How much of a file is in memory at a time, bytes.
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// A kernel and its initramfs, about to be written.
-#[derive(Clone, Copy)]
-pub(super) struct BootFiles<'f> {
-    pub(super) linux: &'f dyn ReadAt,
-    pub(super) initrd: &'f dyn ReadAt,
-}
+/// A kernel and its initramfs, or an image, about to be written.
+pub(super) struct BootFiles<'f>(
+    /// The name of each, and its content.
+    pub(super) Vec<(&'static str, &'f dyn ReadAt)>,
+);
 
-/// SHA-256 of the length of the kernel (64 bits, little-endian), the kernel and the initramfs.
-struct PairHasher(Sha256);
+/// SHA-256 of the length of the first file (64 bits, little-endian) and of all files.
+struct FilesHasher(Sha256);
 
-impl PairHasher {
-    fn new(linux_bytes: u64) -> Self {
-        Self(Sha256::new_with_prefix(linux_bytes.to_le_bytes()))
+impl FilesHasher {
+    fn new(first_bytes: u64) -> Self {
+        Self(Sha256::new_with_prefix(first_bytes.to_le_bytes()))
     }
 
     fn finish(self) -> Sha256Digest {
@@ -37,13 +36,13 @@ impl PairHasher {
     }
 }
 
-impl BootFiles<'_> {
-    fn each(&self) -> [(&'static str, &dyn ReadAt); 2] {
-        [(LINUX, self.linux), (INITRD, self.initrd)]
+impl<'f> BootFiles<'f> {
+    fn each(&self) -> impl Iterator<Item = (&'static str, &'f dyn ReadAt)> {
+        self.0.iter().copied()
     }
 
     /// Their sizes.
-    pub(super) fn sizes(&self) -> Result<[u64; 2], EntryError> {
+    pub(super) fn sizes(&self) -> Result<Vec<u64>, EntryError> {
         let size = |(what, file): (&'static str, &dyn ReadAt)| {
             let source_error = |source| EntryError::Source { what, source };
             match file.size_bytes().map_err(source_error)? {
@@ -58,14 +57,17 @@ impl BootFiles<'_> {
                 found => Ok(found),
             }
         };
-        let [linux, initrd] = self.each();
-        Ok([size(linux)?, size(initrd)?])
+        self.each().map(size).collect()
+    }
+
+    fn hasher(&self) -> Result<FilesHasher, EntryError> {
+        let first_bytes = self.sizes()?.first().copied();
+        Ok(FilesHasher::new(first_bytes.unwrap_or_default()))
     }
 
     /// What names them.
     pub(super) fn digest(&self) -> Result<Sha256Digest, EntryError> {
-        let [linux_bytes, _] = self.sizes()?;
-        let mut hasher = PairHasher::new(linux_bytes);
+        let mut hasher = self.hasher()?;
         for (what, file) in self.each() {
             read_chunks(file, |chunk| {
                 hasher.0.update(chunk);
@@ -98,12 +100,16 @@ pub(super) fn directory(files: &Sha256Digest) -> StorePath {
 }
 
 impl<I: BootIo> Boot<I> {
-    /// What is wrong with the kernel and initramfs under a name, `None` if they are whole. They
-    /// are read to the end: nothing else tells what a crash or a cheap disk has left.
-    pub(super) fn fault(&self, files: &Sha256Digest) -> Result<Option<String>, EntryError> {
+    /// What is wrong with the files in a directory of ours, `None` if they are whole. They are read to the end:
+    /// nothing else tells what a crash or a cheap disk has left.
+    pub(super) fn fault(
+        &self,
+        files: &Sha256Digest,
+        names: &[&str],
+    ) -> Result<Option<String>, EntryError> {
         let directory = directory(files);
         let mut hasher = None;
-        for name in [LINUX, INITRD] {
+        for name in names {
             let path = directory.join(name).expect("a constant");
             let (file, stat) = match again(|| self.io.open(&path)) {
                 Ok(opened) => opened,
@@ -115,7 +121,7 @@ impl<I: BootIo> Boot<I> {
             if stat.kind != FileKind::Regular || stat.size_bytes > MAX_BOOT_FILE_BYTES {
                 return Ok(Some(format!("with a wrong {name}")));
             }
-            let hasher = hasher.get_or_insert_with(|| PairHasher::new(stat.size_bytes));
+            let hasher = hasher.get_or_insert_with(|| FilesHasher::new(stat.size_bytes));
             let mut buffer = vec![0; BUFFER_BYTES];
             let mut offset_bytes = 0;
             while offset_bytes < stat.size_bytes {
@@ -128,11 +134,11 @@ impl<I: BootIo> Boot<I> {
                 offset_bytes += read as u64;
             }
         }
-        let found = hasher.expect("there are two files").finish();
+        let found = hasher.expect("there are files").finish();
         Ok((found != *files).then(|| format!("one with the digest {found}")))
     }
 
-    /// Writes a kernel and its initramfs, durable with their names. What is there under the name
+    /// Writes files into a directory of ours, durable with their names. What is there under the name
     /// is not whole and nobody's: it goes.
     pub(super) fn write_files(
         &self,
@@ -147,7 +153,7 @@ impl<I: BootIo> Boot<I> {
             let path = directory.join(&entry.name).expect("a name that was listed");
             self.remove_file_if_there(&path)?;
         }
-        let mut hasher = PairHasher::new(content.sizes()?[0]);
+        let mut hasher = content.hasher()?;
         for (name, source) in content.each() {
             let path = directory.join(name).expect("a constant");
             self.write_file(&path, name, source, &mut hasher)?;
@@ -158,7 +164,7 @@ impl<I: BootIo> Boot<I> {
         let found = hasher.finish();
         if found != *files {
             return Err(EntryError::Source {
-                what: "kernel or initramfs",
+                what: content.each().next().map_or("file", |(name, _)| name),
                 source: io::Error::other("it changed while it was read"),
             });
         }
@@ -170,7 +176,7 @@ impl<I: BootIo> Boot<I> {
         path: &StorePath,
         what: &'static str,
         source: &dyn ReadAt,
-        hasher: &mut PairHasher,
+        hasher: &mut FilesHasher,
     ) -> Result<(), EntryError> {
         let file = again(|| self.io.create(path)).map_err(self.failed("create", path))?;
         let mut written = Ok(());

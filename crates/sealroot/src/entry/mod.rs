@@ -32,7 +32,7 @@ mod text;
 mod version;
 
 pub use arguments::KernelArguments;
-pub use change::{Added, Files, NewEntry, Removed};
+pub use change::{Added, Content, NewEntry, Removed};
 pub use error::EntryError;
 pub use find::Places;
 pub use initrd::{
@@ -43,7 +43,7 @@ pub use kernel::{KernelBootFile, KernelBootIo};
 pub use name::{EntryId, Generation, Tries};
 pub use order::Loader;
 pub use read::{Entries, Entry, OurEntry, Owner, Unreadable};
-pub use text::EntryText;
+pub use text::{EntryText, Starts};
 
 /// A boot partition and the loader that reads it.
 #[derive(Debug)]

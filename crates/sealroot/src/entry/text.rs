@@ -18,23 +18,61 @@ pub(super) const KERNELS: &str = "sealroot";
 /// The names in one of its directories.
 pub(super) const LINUX: &str = "linux";
 pub(super) const INITRD: &str = "initrd";
+pub(super) const IMAGE: &str = "uki.efi";
 
-/// The first byte of the last line: while it is `#`, loaders see no kernel in the entry and pass
-/// over it; with `l` the entry boots.
+/// In the place of the first byte of the last line: with it, loaders see nothing to start in the entry and pass
+/// over it.
 pub(super) const INACTIVE: u8 = b'#';
-pub(super) const ACTIVE: u8 = b'l';
+
+/// What names the deployment, in the arguments of a kernel or in a comment.
+const DEPLOYMENT: &str = "sealroot=";
 
 /// What an entry of ours says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryText {
     /// For people: one line without control characters.
     pub title: String,
-    /// The kernel arguments, without the one that names the deployment.
-    pub arguments: KernelArguments,
+    /// What it starts.
+    pub starts: Starts,
     /// The deployment that boots.
     pub deployment: DeploymentName,
-    /// Which kernel and initramfs.
+    /// Which kernel and initramfs, or image.
     pub files: Sha256Digest,
+}
+
+/// What an entry starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// A kernel and an initramfs, with these arguments besides the one that names the deployment.
+    Kernel(KernelArguments),
+    /// A unified kernel image, which has its arguments inside.
+    Image,
+}
+
+impl Starts {
+    /// The files in a directory of ours.
+    pub(super) const fn names(&self) -> &'static [&'static str] {
+        match self {
+            Self::Kernel(_) => &[LINUX, INITRD],
+            Self::Image => &[IMAGE],
+        }
+    }
+
+    /// The key of the last line, by which loaders start something.
+    pub(super) const fn key(&self) -> &'static str {
+        match self {
+            Self::Kernel(_) => "linux",
+            Self::Image => "efi",
+        }
+    }
+
+    /// The arguments of a kernel.
+    pub const fn arguments(&self) -> Option<&KernelArguments> {
+        match self {
+            Self::Kernel(arguments) => Some(arguments),
+            Self::Image => None,
+        }
+    }
 }
 
 /// Whether a title is one line that loaders show as it is.
@@ -48,21 +86,26 @@ pub(super) fn is_title(text: &str) -> bool {
 impl EntryText {
     /// The whole file; `prefix` is what comes before our paths, as the loader resolves them.
     ///
-    /// The line with the kernel is the last: a file that ends too early has none.
+    /// The line with what is started is the last: a file that ends too early has none.
     pub(super) fn render(&self, generation: Generation, prefix: &str) -> String {
         let Self {
             title,
-            arguments,
+            starts,
             deployment,
             files,
         } = self;
-        let space = if arguments.is_empty() { "" } else { " " };
-        format!(
-            "title {title}\nversion {generation}\nsort-key {SORT_KEY}\n\
-             options {arguments}{space}sealroot={deployment}\n\
-             initrd {prefix}/{KERNELS}/{files}/{INITRD}\n\
-             linux {prefix}/{KERNELS}/{files}/{LINUX}\n"
-        )
+        let head = format!("title {title}\nversion {generation}\nsort-key {SORT_KEY}\n");
+        let path = format!("{prefix}/{KERNELS}/{files}");
+        match starts {
+            Starts::Kernel(arguments) => {
+                let space = if arguments.is_empty() { "" } else { " " };
+                format!(
+                    "{head}options {arguments}{space}{DEPLOYMENT}{deployment}\n\
+                     initrd {path}/{INITRD}\nlinux {path}/{LINUX}\n"
+                )
+            }
+            Starts::Image => format!("{head}# {DEPLOYMENT}{deployment}\nefi {path}/{IMAGE}\n"),
+        }
     }
 
     /// Reads an entry of ours; the reason if it is not what [`EntryText::render`] writes for a
@@ -70,15 +113,19 @@ impl EntryText {
     pub(super) fn parse(text: &str, id: &EntryId, prefix: &str) -> Result<Self, String> {
         let fields = Fields::parse(text);
         let required = |key| fields.get(key).ok_or_else(|| format!("it has no {key}"));
-        let (arguments, deployment) = split_options(required("options")?)?;
-        let linux = required("linux")?;
-        let files = linux
+        let (starts, deployment, started) = if let Some(image) = fields.get("efi") {
+            (Starts::Image, commented(text)?, image)
+        } else {
+            let (arguments, deployment) = split_options(required("options")?)?;
+            (Starts::Kernel(arguments), deployment, required("linux")?)
+        };
+        let files = started
             .strip_prefix(prefix)
             .and_then(referenced)
-            .ok_or_else(|| format!("its kernel is {linux:?}, which is none of ours"))?;
+            .ok_or_else(|| format!("it starts {started:?}, which is none of ours"))?;
         let entry = Self {
             title: required("title")?.to_owned(),
-            arguments,
+            starts,
             deployment,
             files,
         };
@@ -98,14 +145,22 @@ impl EntryText {
 }
 
 fn split_options(options: &str) -> Result<(KernelArguments, DeploymentName), String> {
-    const TOKEN: &str = "sealroot=";
     let (arguments, last) = options.rsplit_once(' ').unwrap_or(("", options));
     let deployment = last
-        .strip_prefix(TOKEN)
+        .strip_prefix(DEPLOYMENT)
         .and_then(|name| name.parse().ok())
-        .ok_or_else(|| format!("its options end in {last:?}, expected {TOKEN}<commit>.<serial>"))?;
+        .ok_or_else(|| {
+            format!("its options end in {last:?}, expected {DEPLOYMENT}<commit>.<serial>")
+        })?;
     let arguments = arguments.parse::<KernelArguments>();
     Ok((arguments.map_err(|error| error.to_string())?, deployment))
+}
+
+/// The deployment that a comment names.
+fn commented(text: &str) -> Result<DeploymentName, String> {
+    let mut comments = text.lines().filter_map(|line| line.strip_prefix("# "));
+    let name = comments.find_map(|comment| comment.strip_prefix(DEPLOYMENT)?.parse().ok());
+    name.ok_or_else(|| format!("it has no comment {DEPLOYMENT}<commit>.<serial>"))
 }
 
 /// The directory of ours that a path on the boot partition leads into.

@@ -11,8 +11,8 @@ use super::booted::Booted;
 use super::{MachineError, Runtime};
 use crate::deploy::{self, Flag};
 use crate::entry::{
-    Added, Boot, BootIo, Entries, Entry, EntryId, KernelArguments, NewEntry, OurEntry, Removed,
-    Tries,
+    Added, Boot, BootIo, Content, Entries, Entry, EntryId, KernelArguments, NewEntry, OurEntry,
+    Removed, Starts, Tries,
 };
 use crate::monitor::Monitor;
 use crate::store::{Store, StoreIo, Transaction};
@@ -215,7 +215,15 @@ fn our_default(entries: &Entries) -> Result<(&Entry, &OurEntry), MachineError> {
 /// The kernel arguments of the default entry, which must be ours.
 pub fn arguments<B: BootIo>(boot: &Boot<B>) -> Result<KernelArguments, MachineError> {
     let entries = boot.entries()?;
-    Ok(our_default(&entries)?.1.text.arguments.clone())
+    let (entry, ours) = our_default(&entries)?;
+    let arguments = ours.text.starts.arguments().cloned();
+    arguments.ok_or_else(|| of_image(entry))
+}
+
+fn of_image(entry: &Entry) -> MachineError {
+    MachineError::ArgumentsOfImage {
+        entry: entry.file_name.clone(),
+    }
 }
 
 /// Changes the kernel arguments of the default entry, which must be ours, by a new entry in its
@@ -231,7 +239,13 @@ pub fn change_arguments<I: StoreIo, B: BootIo>(
     let (entry, ours) = our_default(&entries)?;
     let mut new = NewEntry::again(ours);
     new.tries = entry.tries.map(Tries::all);
-    change(&mut new.arguments)?;
+    match &mut new.content {
+        Content::Present {
+            starts: Starts::Kernel(arguments),
+            ..
+        } => change(arguments)?,
+        _ => return Err(of_image(entry)),
+    }
     let added = boot.add(&new, &|_| true, monitor)?;
     transaction.finish()?;
     Ok(added)

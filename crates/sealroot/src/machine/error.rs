@@ -73,6 +73,14 @@ pub enum MachineError {
         /// Its file, if there is one.
         found: String,
     },
+    /// What boots is an image, which has its arguments inside.
+    #[error(
+        "the boot entry {entry} starts a unified kernel image: its kernel arguments are signed with it"
+    )]
+    ArgumentsOfImage {
+        /// Its file.
+        entry: String,
+    },
     /// A deployment that is in use was to be removed.
     #[error("the deployment {name} {}: it is not removed", predicate(*state))]
     InUse {
@@ -130,7 +138,9 @@ impl MachineError {
             Self::Unpack(error) => error.class(),
             Self::Booted { .. } | Self::UnreadableEntry { .. } => ErrorClass::Corrupt,
             Self::Runtime { .. } => ErrorClass::Io,
-            Self::InUse { .. } | Self::EntriesOfOthers { .. } => ErrorClass::Usage,
+            Self::InUse { .. } | Self::EntriesOfOthers { .. } | Self::ArgumentsOfImage { .. } => {
+                ErrorClass::Usage
+            }
             Self::NothingRuns
             | Self::NoRollback
             | Self::NoDefault { .. }

@@ -4,7 +4,8 @@
 
 use sealroot_format::codec::Cursor;
 use sealroot_format::limits::MAX_OS_RELEASE_BYTES;
-use sealroot_format::policy::{CommandLine, EtcMode, Mode, Policy, SecureBoot};
+use sealroot_format::policy::{CommandLine, DeploymentName, EtcMode, Mode, Policy, SecureBoot};
+use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
 
 use super::image::{Image, SectionName, shown};
 use super::{Fault, UkiError, parameters, sbat, secrets};
@@ -48,6 +49,8 @@ pub struct Contents<'d> {
     pub sbat: &'d str,
     /// The policy in the initramfs.
     pub policy: Policy,
+    /// The keyset in the initramfs.
+    pub keyset: Verified<Keyset>,
     /// The length of the kernel.
     pub linux_bytes: usize,
     /// The length of the initramfs.
@@ -74,7 +77,7 @@ impl<'d> Contents<'d> {
         parameters::check(&cmdline)?;
         let uname = text(UNAME, usize::MAX)?;
         check_kernel(linux, uname, image.machine())?;
-        let policy = policy_of(initrd)?;
+        let (policy, keyset) = orders_of(initrd)?;
         if policy.secure_boot.command_line() != Some(&cmdline) {
             let found = policy.secure_boot.command_line();
             let found = found.map_or("any".to_owned(), ToString::to_string);
@@ -92,9 +95,33 @@ impl<'d> Contents<'d> {
             os_release: text(OS_RELEASE, MAX_OS_RELEASE_BYTES)?,
             sbat: sbat::parse(sbat).map_err(in_image)?,
             policy,
+            keyset,
             linux_bytes: linux.len(),
             initrd_bytes: initrd.len(),
         })
+    }
+
+    /// That the boot program in the image would take this release, whose statement this is. The deployment that the
+    /// image names, if it names one: then it boots that one only.
+    ///
+    /// # Errors
+    ///
+    /// [`UkiError::Statement`], [`UkiError::OtherRelease`].
+    pub fn check_release(
+        &self,
+        statement: &Verified<Statement>,
+        document: &Unverified<Statement>,
+    ) -> Result<Option<DeploymentName>, UkiError> {
+        let other = |source| UkiError::OtherRelease { source };
+        let cmdline = self.cmdline.as_str().as_bytes();
+        let named = self.policy.check_cmdline(cmdline).map_err(other)?;
+        if named.is_some() || self.policy.pack.is_none() {
+            let verified = document.verify(&self.keyset);
+            verified.map_err(|source| UkiError::Statement { source })?;
+        }
+        let checked = (self.policy).check_release(statement, named.as_ref(), self.uname);
+        checked.map_err(other)?;
+        Ok(named)
     }
 
     /// What speaks against calling a machine sealed that boots this image, if anything does.
@@ -182,8 +209,8 @@ fn release_of(linux: &[u8]) -> Option<&[u8]> {
         .filter(|release| at != 0 && !release.is_empty())
 }
 
-/// The policy of an initramfs that has the boot program as its init.
-fn policy_of(initrd: &[u8]) -> Result<Policy, UkiError> {
+/// The policy and the keyset of an initramfs that has the boot program as its init.
+fn orders_of(initrd: &[u8]) -> Result<(Policy, Verified<Keyset>), UkiError> {
     let carried = initramfs::scan(&mut &*initrd).map_err(|source| UkiError::Scan { source })?;
     let has = |what| {
         in_image(Fault::new(
@@ -192,12 +219,17 @@ fn policy_of(initrd: &[u8]) -> Result<Policy, UkiError> {
             what,
         ))
     };
-    let Some(policy) = carried.policy.filter(|_| carried.keyset.is_some()) else {
+    let (Some(policy), Some(keyset)) = (carried.policy, carried.keyset) else {
         return Err(has("no policy or no keyset"));
     };
     match carried.program.as_deref() {
         Some(initramfs::INIT_PATH) => {
-            Policy::parse(&policy).map_err(|source| UkiError::Policy { source })
+            let policy = Policy::parse(&policy).map_err(|source| UkiError::Policy { source })?;
+            let keyset = Keyset::parse_trusted(&keyset);
+            Ok((
+                policy,
+                keyset.map_err(|source| UkiError::Keyset { source })?,
+            ))
         }
         Some(_) => Err(has("another init")),
         None => Err(has("none")),

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::io;
 use std::path::PathBuf;
 
-use sealroot_format::{ErrorClass, policy, text};
+use sealroot_format::{ErrorClass, policy, sign, text};
 
 use crate::{initramfs, signer};
 
@@ -87,6 +87,24 @@ pub enum UkiError {
         /// Why not.
         source: policy::Error,
     },
+    /// The keyset in an image's initramfs is none.
+    #[error("keyset of the image")]
+    Keyset {
+        /// Why not.
+        source: sign::Error,
+    },
+    /// The keys in an image have not signed a release.
+    #[error("the release is not signed by the keys in the image")]
+    Statement {
+        /// Why not.
+        source: sign::Error,
+    },
+    /// An image would not boot a release.
+    #[error("the image is for another release")]
+    OtherRelease {
+        /// What differs.
+        source: policy::Error,
+    },
     /// There is a private key in what would be for everybody to read.
     #[error("{place}, byte {offset_bytes}: expected no secrets, found {what}")]
     Secret {
@@ -139,7 +157,8 @@ impl UkiError {
             Self::Initramfs(error) => error.class(),
             Self::Image { .. } => ErrorClass::Corrupt,
             Self::Scan { source } => source.class(),
-            Self::Policy { source } => source.class(),
+            Self::Policy { source } | Self::OtherRelease { source } => source.class(),
+            Self::Keyset { source } => source.class(),
             Self::Parameter { .. }
             | Self::CommandLine { .. }
             | Self::Secret { .. }
@@ -147,7 +166,7 @@ impl UkiError {
             | Self::Signed
             | Self::Credential { .. } => ErrorClass::Usage,
             Self::Signer(error) => error.class(),
-            Self::ForeignSignature { .. } => ErrorClass::Untrusted,
+            Self::Statement { .. } | Self::ForeignSignature { .. } => ErrorClass::Untrusted,
         }
     }
 }

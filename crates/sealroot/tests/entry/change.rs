@@ -5,6 +5,7 @@ use sealroot::entry::{Boot, EntryError, Loader, NewEntry, OurEntry, Owner};
 use sealroot::monitor::Silent;
 use sealroot::store::StorePath;
 use sealroot_format::ErrorClass;
+use sealroot_testkit::boot_files;
 use sealroot_testkit::memory_io::{MemoryDisk, Trouble};
 
 use crate::support::{Wanted, all, boot, bootable, deployment, digest, kernel, look};
@@ -432,6 +433,49 @@ fn what_boots_instead_is_told_and_the_way_back_is_not_it() {
             .rollback_entry()
             .and_then(sealroot::entry::Entry::deployment);
         assert_eq!(rollback, Some(deployment(1)), "{foreign} {config}");
+    }
+}
+
+// Rules: E4
+#[test]
+fn an_image_is_started_by_systemd_boot_alone() {
+    let disk = MemoryDisk::new(false);
+    Wanted::of(1).add(&look(&disk), &all).expect("added");
+    let added = Wanted::of(2).add_image(&look(&disk), &all).expect("added");
+    let files = disk.files();
+    let digest = boot_files::image_digest(&Wanted::of(2).kernel.0);
+    assert_eq!(added.entry.text.files, digest);
+    let image = format!("/sealroot/{digest}/uki.efi");
+    assert_eq!(files[&image], Wanted::of(2).kernel.0);
+    let entry = &files["/loader/entries/sealroot-00000002-020202020202.0.conf"];
+    let commit = "02".repeat(32);
+    assert_eq!(
+        String::from_utf8_lossy(entry),
+        format!(
+            "title Test OS 2\nversion 2\nsort-key sealroot\n# sealroot={commit}.0\nefi {image}\n"
+        )
+    );
+    let again = Wanted::of(2).add_image(&look(&disk), &all);
+    assert!(again.expect("added").is_reused);
+    // Changed by somebody, it is not ours any more, and what it uses stays.
+    let changed = String::from_utf8_lossy(entry).replace("Test OS", "Their OS\nversion 1");
+    disk.plant(
+        &path("loader/entries/sealroot-00000002-020202020202.0.conf"),
+        changed.as_bytes(),
+    );
+    look(&disk).clear(&Silent).expect("cleared");
+    assert!(disk.files().contains_key(&image));
+    let entries = look(&disk).entries().expect("read");
+    assert!(matches!(
+        entries.in_boot_order()[0].owner,
+        Owner::Changed { .. }
+    ));
+    for loader in [Loader::Grub, Loader::GrubFedora] {
+        let disk = MemoryDisk::new(false);
+        let boot = Boot::new(disk.process(Trouble::None), loader, "");
+        let error = Wanted::of(1).add_image(&boot, &all).expect_err("refused");
+        assert!(matches!(error, EntryError::NoImages { .. }), "{error}");
+        assert!(disk.files().is_empty());
     }
 }
 

@@ -49,6 +49,12 @@ fn add_counted(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
     wanted.add(boot, &|ours| of_number(ours, 2)).map(drop)
 }
 
+fn add_image(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let mut wanted = Wanted::of(3);
+    wanted.tries = Some(3);
+    wanted.add_image(boot, &|ours| of_number(ours, 2)).map(drop)
+}
+
 fn add_large(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
     let mut wanted = Wanted::of(3);
     wanted.kernel.1 = vec![3; 20 * 4096];
@@ -117,6 +123,8 @@ impl Scenario {
         let large = MemoryDisk::with_capacity(66 * 4096);
         let counted = two(MemoryDisk::new(false));
         add_counted(&look(&counted)).expect("added");
+        let image = two(MemoryDisk::new(false));
+        add_image(&look(&image)).expect("added");
         let shown = two(MemoryDisk::new(false));
         vec![
             Self::new("first", MemoryDisk::new(false), add),
@@ -127,6 +135,8 @@ impl Scenario {
                 add_and_retire,
             ),
             Self::new("add counted", two(MemoryDisk::new(false)), add_counted),
+            Self::new("add an image", two(MemoryDisk::new(false)), add_image),
+            Self::new("bless an image", image, bless),
             Self::new("space is short", two(large), add_large),
             Self::new("arguments", two(MemoryDisk::new(false)), change_arguments),
             Self::new("roll back", two(MemoryDisk::new(false)), roll_back),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sealroot::build::{self, Origin as Source, Release};
 use sealroot::entry::{
-    Boot, Files, Initrd, InitrdError, KernelBootIo, Loader, MachinePolicy, Making, NewEntry,
+    Boot, Content, Initrd, InitrdError, KernelBootIo, Loader, MachinePolicy, Making, NewEntry,
     Origin, carried_initrd, make_initrd,
 };
 use sealroot::initramfs;
@@ -199,8 +199,8 @@ fn an_initramfs_is_made_where_the_release_brings_none_that_will_do() {
             let new = NewEntry {
                 deployment: deployment(1),
                 title: "Example OS".to_owned(),
-                arguments: "quiet".parse().expect("arguments"),
-                files: Files::Content {
+                content: Content::Kernel {
+                    arguments: "quiet".parse().expect("arguments"),
                     linux: &linux.to_vec(),
                     initrd: &initrd,
                 },

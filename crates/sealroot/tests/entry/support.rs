@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sealroot::entry::{Added, Boot, BootIo, EntryError, Files, Loader, NewEntry, OurEntry};
+use sealroot::entry::{Added, Boot, BootIo, Content, EntryError, Loader, NewEntry, OurEntry};
 use sealroot::monitor::Silent;
 use sealroot_format::digest::CommitId;
 use sealroot_format::policy::DeploymentName;
@@ -60,11 +60,26 @@ impl Wanted {
         let new = NewEntry {
             deployment: self.deployment,
             title: format!("Test OS {}", self.deployment.commit.as_bytes()[0]),
-            arguments: self.arguments.parse().expect("arguments"),
-            files: Files::Content {
+            content: Content::Kernel {
+                arguments: self.arguments.parse().expect("arguments"),
                 linux: &self.kernel.0,
                 initrd: &self.kernel.1,
             },
+            tries: self.tries,
+        };
+        boot.add(&new, keep, &Silent)
+    }
+
+    /// The same with the kernel as an image.
+    pub(crate) fn add_image<I: BootIo>(
+        &self,
+        boot: &Boot<I>,
+        keep: &dyn Fn(&OurEntry) -> bool,
+    ) -> Result<Added, EntryError> {
+        let new = NewEntry {
+            deployment: self.deployment,
+            title: format!("Test OS {}", self.deployment.commit.as_bytes()[0]),
+            content: Content::Image(&self.kernel.0),
             tries: self.tries,
         };
         boot.add(&new, keep, &Silent)

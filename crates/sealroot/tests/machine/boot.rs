@@ -3,7 +3,7 @@
 //! names a deployment that survives, and there is always one.
 
 use sealroot::deploy::{self, Flag, Request};
-use sealroot::entry::{Boot, BootIo as _, Files, KernelArguments, Loader, NewEntry};
+use sealroot::entry::{Boot, BootIo as _, Content, KernelArguments, Loader, NewEntry};
 use sealroot::machine::{self, BootChoices, MachineError, Runtime, make_default};
 use sealroot::monitor::{Silent, Warnings};
 use sealroot::store::{Store, StorePath};
@@ -40,8 +40,8 @@ fn deploy_and_boot(
     let new = NewEntry {
         deployment: name,
         title: "new".into(),
-        arguments: "quiet".parse().expect("an argument"),
-        files: Files::Content {
+        content: Content::Kernel {
+            arguments: "quiet".parse().expect("an argument"),
             linux: &linux,
             initrd: &initrd,
         },

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use sealroot::entry::{Boot, Files, Loader, NewEntry};
+use sealroot::entry::{Boot, Content, Loader, NewEntry};
 use sealroot::machine::{BootChoices, MachineError, Pruned, Releases, Retention, Runtime, prune};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StoreIo};
@@ -100,8 +100,8 @@ impl Machine {
             let new = NewEntry {
                 deployment: self.names[*number],
                 title: "test".into(),
-                arguments: "quiet".parse().expect("an argument"),
-                files: Files::Content {
+                content: Content::Kernel {
+                    arguments: "quiet".parse().expect("an argument"),
                     linux: &linux,
                     initrd: &initrd,
                 },

@@ -65,7 +65,7 @@ fn read(path: &Path, max_bytes: usize) -> anyhow::Result<Vec<u8>> {
     Err(Failure::new(ErrorClass::Unsupported, message).into())
 }
 
-fn read_image(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(crate) fn read_image(path: &Path) -> anyhow::Result<Vec<u8>> {
     read(
         path,
         usize::try_from(MAX_BOOT_FILE_BYTES).unwrap_or(usize::MAX),

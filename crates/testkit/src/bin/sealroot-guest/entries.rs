@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use sealroot::entry::{Boot, Files, Loader, NewEntry, OurEntry};
+use sealroot::entry::{Boot, Content, Loader, NewEntry, OurEntry, Starts};
 use sealroot::monitor::Silent;
 use sealroot_format::digest::CommitId;
 use sealroot_format::policy::DeploymentName;
@@ -45,8 +45,8 @@ fn add(boot: &Boot, number: u32) -> Result<()> {
     let new = NewEntry {
         deployment: deployment(number)?,
         title: format!("Change {number}"),
-        arguments: "quiet rw".parse()?,
-        files: Files::Content {
+        content: Content::Kernel {
+            arguments: "quiet rw".parse()?,
             linux: &linux,
             initrd: &initrd,
         },
@@ -75,7 +75,13 @@ fn again(boot: &Boot, number: u32) -> Result<()> {
     };
     if let Some(ours) = entry.and_then(|entry| entry.ours()) {
         let mut new = NewEntry::again(ours);
-        new.arguments.append(&format!("change={number}"))?;
+        if let Content::Present {
+            starts: Starts::Kernel(arguments),
+            ..
+        } = &mut new.content
+        {
+            arguments.append(&format!("change={number}"))?;
+        }
         boot.add(&new, &|_| true, &Silent)?;
     }
     Ok(())
