@@ -24,7 +24,7 @@
 //! * [`adopt`]: a commit of OSTree on this machine taken over in place, and the way back;
 //! * [`activate`]: a deployment made what boots next, with its `/etc`, initramfs and entry;
 //! * [`floor`]: the oldest release that this machine boots, kept out of the disk's reach;
-//! * [`check`]: a whole store looked over;
+//! * [`check`]: a whole store looked over; [`repair`]: what is damaged in it replaced;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy;
 //! * [`uki`]: that, a kernel and its command line in one image that firmware verifies.
 
@@ -52,6 +52,7 @@ mod mountinfo;
 pub mod object;
 pub mod ostree;
 pub mod release;
+pub mod repair;
 pub mod signer;
 pub mod source;
 pub mod spool;

@@ -22,7 +22,7 @@ use crate::monitor::{Monitor, Unit};
 use crate::mountinfo::place_of;
 use crate::ostree::{Mode, OstreeError, RefName, Repository};
 use crate::release;
-use crate::store::{StoreIo, Taken, Transaction, VeritySupport, measure};
+use crate::store::{StoreIo, Taken, Transaction, VeritySupport, measure, object_path};
 
 /// Most commits that are looked through.
 const MAX_COMMITS: usize = 4;
@@ -209,7 +209,11 @@ impl<I: StoreIo> Gathering<'_, '_, I> {
         let io = transaction.store().io();
         let imported = io.import(file.as_fd())?;
         let digest = match measure(io, &imported) {
-            Ok(Some(digest)) if is_missing(&digest) => digest,
+            Ok(Some(digest))
+                if is_missing(&digest) && !transaction.is_distrusted(&object_path(&digest)) =>
+            {
+                digest
+            }
             // Read, and not given fs-verity to see: of a file that is something else that would stay.
             _ => release::hash(&mut file)?,
         };

@@ -22,7 +22,7 @@ use crate::object::Discard;
 use crate::object::ObjectSink;
 use crate::ostree::{self, CommitObject, FileCheck, ReadOptions, Repository, StatementPlace};
 use crate::spool::{self, Spool};
-use crate::store::{Store, StoreIo, Transaction, TransactionSummary};
+use crate::store::{Store, StoreError, StoreIo, Transaction, TransactionSummary};
 
 pub use error::{ImportError, RefusedStatement};
 
@@ -158,11 +158,12 @@ pub enum Rebuilt {
 /// `sink`.
 ///
 /// The signed digest vouches for the files of the tree, so they are hashed for OSTree only if it
-/// is another tree that comes out, to name the damaged one.
+/// is another tree that comes out, to name the damaged one. Whether the statement is signed is the
+/// caller's to know.
 pub fn rebuild(
     repository: &Repository,
     commit: &CommitObject,
-    statement: &Verified<Statement>,
+    statement: &Statement,
     spool: &Spool<'_>,
     sink: &dyn ObjectSink,
     monitor: &dyn Monitor,
@@ -262,17 +263,26 @@ pub fn record<I: StoreIo>(
             });
         }
     }
+    let is_new_pack = add_pack(transaction, tree, statement)?;
+    let bytes = document.to_string();
+    let is_new = transaction.write_statement(&commit, stream, bytes.as_bytes())?;
+    Ok(is_new_pack || is_new)
+}
+
+/// Adds the pack of a tree, which was compared with the statement. Whether it was new.
+pub(crate) fn add_pack<I: StoreIo>(
+    transaction: &Transaction<'_, I>,
+    tree: &Tree,
+    statement: &Statement,
+) -> Result<bool, StoreError> {
     let (digest, size_bytes) = (statement.pack_digest, statement.pack_size_bytes);
-    let is_new_pack = transaction.add_pack(&digest, size_bytes, |out| {
+    transaction.add_pack(&digest, size_bytes, |out| {
         let written = pack::write_pack(tree, statement.threshold_bytes, out);
         written.map(drop).map_err(|error| match error {
             PackError::Write(error) => error,
             other => io::Error::other(other),
         })
-    })?;
-    let bytes = document.to_string();
-    let is_new = transaction.write_statement(&commit, stream, bytes.as_bytes())?;
-    Ok(is_new_pack || is_new)
+    })
 }
 
 /// A release that was asked for, and what came of it.

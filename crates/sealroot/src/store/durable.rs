@@ -9,10 +9,8 @@ use super::Store;
 use super::error::StoreError;
 use super::files::{again, failed};
 use super::io::StoreIo;
-use super::path::{StoreDir, StorePath};
-use super::presence::Presence;
-use super::staged::{Staged, Target};
-use crate::monitor::Monitor;
+use super::path::StorePath;
+use super::staged::Staged;
 
 /// Most complete files that wait open for one sync. Bounds the descriptors in use.
 pub(super) const MAX_BATCH_FILES: usize = 256;
@@ -22,7 +20,7 @@ const MAX_BATCH_BYTES: u64 = 64 << 20;
 
 /// Up to this many files or directories are synced one by one: a sync of the whole filesystem
 /// also waits for what others have written.
-const FEW: usize = 8;
+pub(super) const FEW: usize = 8;
 
 /// Complete files that wait to be made durable and named together.
 #[derive(Debug)]
@@ -111,26 +109,6 @@ impl DirtyDirectories {
 }
 
 impl<I: StoreIo> Store<I> {
-    /// Makes complete files durable, all of them, and then gives each its name.
-    pub(super) fn make_durable_and_link(
-        &self,
-        files: &[Staged<I::File>],
-        dirty: &DirtyDirectories,
-        monitor: &dyn Monitor,
-    ) -> Result<(), StoreError> {
-        let io = &self.io;
-        if files.len() <= FEW {
-            for Staged { file, target } in files {
-                again(|| io.sync_file(file)).map_err(failed(io, "sync", &target.path))?;
-            }
-        } else {
-            self.sync_all()?;
-        }
-        files
-            .iter()
-            .try_for_each(|staged| self.place(staged, dirty, monitor))
-    }
-
     /// Makes the names in the noted directories durable.
     pub(super) fn sync_directories(&self, dirty: &DirtyDirectories) -> Result<(), StoreError> {
         let directories = dirty.take();
@@ -146,51 +124,6 @@ impl<I: StoreIo> Store<I> {
     pub(crate) fn sync_all(&self) -> Result<(), StoreError> {
         let root = StorePath::root();
         again(|| self.io.sync_filesystem()).map_err(failed(&self.io, "sync", &root))
-    }
-
-    /// Gives a durable file its name. Where the name is taken, what has it is looked at: the
-    /// right thing stays, anything else goes to the trash (store.md O3, O5).
-    fn place(
-        &self,
-        staged: &Staged<I::File>,
-        dirty: &DirtyDirectories,
-        monitor: &dyn Monitor,
-    ) -> Result<(), StoreError> {
-        let Target {
-            path,
-            digest,
-            size_bytes,
-        } = &staged.target;
-        let (directory, _) = path.split().expect("no target is the store itself");
-        // Once for a missing directory, once for a wrong file, once for luck.
-        let mut attempts = 3;
-        loop {
-            attempts -= 1;
-            match again(|| self.io.link(&staged.file, path)) {
-                Ok(()) => {
-                    dirty.add(directory);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound && attempts > 0 => {
-                    self.create_directory(&directory, dirty)?;
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempts > 0 => {
-                    match self.presence(path, digest, Some(*size_bytes))? {
-                        Presence::Trusted(_) => return Ok(()),
-                        Presence::Absent => {}
-                        Presence::Wrong(fault) => {
-                            let trash = self.move_to_trash(path)?;
-                            dirty.add(StoreDir::Trash.path());
-                            monitor.warn(format!(
-                                "{} was replaced: {fault}; what was there is now {trash}",
-                                super::files::full_path(&self.io, path).display()
-                            ));
-                        }
-                    }
-                }
-                Err(error) => return Err(failed(&self.io, "create", path)(error)),
-            }
-        }
     }
 
     /// Makes a directory unless it is there.

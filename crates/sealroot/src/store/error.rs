@@ -198,7 +198,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Whether content was given that is not what it was announced as, and nothing else failed.
-    pub(super) fn is_about_content(&self) -> bool {
+    pub(crate) fn is_about_content(&self) -> bool {
         matches!(
             self,
             Self::Content { .. } | Self::SizeMismatch { .. } | Self::DigestMismatch { .. }

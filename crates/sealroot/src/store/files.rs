@@ -115,7 +115,16 @@ pub(crate) fn full_path<I: StoreIo>(io: &I, path: &StorePath) -> std::path::Path
 impl<I: StoreIo> Store<I> {
     /// Moves what is wrong out of the way; gives its new place.
     pub(crate) fn move_to_trash(&self, path: &StorePath) -> Result<StorePath, StoreError> {
-        let flat = path.to_string().replace('/', "-");
+        self.move_to_trash_as(path, path)
+    }
+
+    /// Like [`Store::move_to_trash`], of what had another path before: it is found by that.
+    pub(super) fn move_to_trash_as(
+        &self,
+        path: &StorePath,
+        before: &StorePath,
+    ) -> Result<StorePath, StoreError> {
+        let flat = before.to_string().replace('/', "-");
         for n in 0..MAX_TRASH_NAMES {
             let trash = path::known(&format!("{}/{flat}.{n}", StoreDir::Trash.name()));
             match again(|| self.io.rename(path, &trash, OnTaken::Fail)) {

@@ -24,6 +24,7 @@ mod io;
 mod kernel;
 mod pack;
 mod path;
+mod place;
 mod presence;
 mod remote;
 mod staged;

@@ -57,10 +57,11 @@ impl<I: StoreIo> Store<I> {
 impl<I: StoreIo> Transaction<'_, I> {
     /// Whether a pack is there and can be trusted.
     pub fn has_pack(&self, digest: &VerityDigest, size_bytes: u64) -> Result<bool, StoreError> {
-        let presence = self.attempt(|| {
-            self.store()
-                .presence(&pack_path(digest), digest, Some(size_bytes))
-        })?;
+        let path = pack_path(digest);
+        if self.is_distrusted(&path) {
+            return Ok(false);
+        }
+        let presence = self.attempt(|| self.store().presence(&path, digest, Some(size_bytes)))?;
         Ok(matches!(presence, Presence::Trusted(_)))
     }
 
@@ -91,8 +92,7 @@ impl<I: StoreIo> Transaction<'_, I> {
         self.barrier()?;
         self.attempt(|| {
             self.mark()?;
-            self.store()
-                .make_durable_and_link(&[staged], &self.dirty, self.monitor())
+            self.make_durable_and_link(&[staged])
         })?;
         Ok(true)
     }

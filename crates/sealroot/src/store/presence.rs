@@ -51,7 +51,7 @@ pub(crate) enum Fault {
 impl Fault {
     /// The fault if a file that is there can never be opened as it is: it is no file, or the
     /// filesystem found its fs-verity descriptor damaged.
-    fn of_opening(error: io::Error) -> Result<Self, io::Error> {
+    pub(crate) fn of_opening(error: io::Error) -> Result<Self, io::Error> {
         if let Some(found) = kind_of_unopenable(&error) {
             return Ok(Self::NotRegular { found });
         }

@@ -5,7 +5,7 @@
 //! are made durable with one sync and only then named. What a statement or deployment relies on
 //! is durable, names and all, before that itself appears (store.md L4).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::io::{self, Write};
 use std::sync::Mutex;
@@ -52,6 +52,8 @@ pub struct Transaction<'s, I: StoreIo = super::KernelIo> {
     known: [Mutex<HashSet<VerityDigest>>; SHARDS],
     pub(super) batch: Batch<I::File>,
     pub(super) dirty: DirtyDirectories,
+    /// Names of which the files do not count, whatever they measure.
+    pub(super) distrusted: Mutex<BTreeSet<StorePath>>,
     is_marked: Mutex<bool>,
     /// What failed first.
     failure: Mutex<Option<String>>,
@@ -108,6 +110,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             known: std::array::from_fn(|_| Mutex::default()),
             batch: Batch::new(),
             dirty: DirtyDirectories::default(),
+            distrusted: Mutex::default(),
             is_marked: Mutex::new(false),
             failure: Mutex::new(None),
             added: Counter::default(),
@@ -230,8 +233,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
                 return Ok(());
             }
             self.mark()?;
-            self.store
-                .make_durable_and_link(&files, &self.dirty, self.monitor)
+            self.make_durable_and_link(&files)
         })
     }
 
@@ -245,6 +247,9 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             return Ok(true);
         }
         let path = object_path(digest);
+        if self.is_distrusted(&path) {
+            return Ok(false);
+        }
         let presence = self.attempt(|| self.store.presence(&path, digest, Some(size_bytes)))?;
         if !matches!(presence, Presence::Trusted(_)) {
             return Ok(false);

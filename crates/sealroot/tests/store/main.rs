@@ -10,6 +10,7 @@ mod hostile;
 mod objects;
 mod processes;
 mod remote;
+mod repair;
 mod rules;
 mod space;
 mod support;

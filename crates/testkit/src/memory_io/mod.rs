@@ -128,6 +128,21 @@ impl MemoryDisk {
         disk.sync_all();
     }
 
+    /// Changes the content of a file and of all links to it, as a bad block does: what is measured stays.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn rot(&self, path: &StorePath) {
+        let mut disk = self.disk();
+        let inode = disk.resolve(path).expect("it is there");
+        let Inode::File { now, durable, .. } = &mut disk.inodes[inode] else {
+            panic!("{path} is no file");
+        };
+        for content in [now, durable] {
+            content.bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+        }
+    }
+
     /// The owner, mode and so on that were set, by path.
     pub fn attributes(&self) -> BTreeMap<String, Metadata> {
         let disk = self.disk();
