@@ -9,10 +9,11 @@ use sealroot::adopt::{self, AdoptError};
 use sealroot::delta::{self, DeltaError};
 use sealroot::import;
 use sealroot::monitor::{Monitor, Unit};
-use sealroot::store::{StoreError, TransactionSummary};
+use sealroot::store::{StoreError, Transaction, TransactionSummary};
 use sealroot_format::digest::{VerityDigest, VerityHasher};
 use sealroot_format::pack;
 use sealroot_format::sign::{ChannelRelease, Statement, Verified};
+use sealroot_format::tree::Tree;
 
 use super::{MAX_UNKEPT_BYTES, Puller};
 use crate::bundle::{self, Head, Place};
@@ -46,16 +47,7 @@ impl Puller<'_> {
         monitor: &dyn Monitor,
     ) -> Result<u64, RemoteError> {
         let file = release.bundle;
-        let fetch = Fetch {
-            store: self.store,
-            fetcher: self.fetcher,
-            kind: Kind::Bundle,
-            file,
-            is_whole: false,
-            beside_bytes: 0,
-        };
-        let read_head = |head: &[u8]| Ok((Head::parse(head)?, Vec::new()));
-        let head = fetch.complete(&read_head, monitor)?.head;
+        let head = self.fetch_head(release, monitor)?;
         let older = self.present()?.range(..release.index).next_back().copied();
         let is_new = |place: &Place| {
             let of = |release: &&ChannelRelease| release.bundle.head == place.bundle;
@@ -74,6 +66,24 @@ impl Puller<'_> {
         Ok(bytes.fold(file.head_bytes, u64::saturating_add))
     }
 
+    /// Fetches the head of a bundle alone. It is kept.
+    pub(super) fn fetch_head(
+        &self,
+        release: &ChannelRelease,
+        monitor: &dyn Monitor,
+    ) -> Result<Head, RemoteError> {
+        let fetch = Fetch {
+            store: self.store,
+            fetcher: self.fetcher,
+            kind: Kind::Bundle,
+            file: release.bundle,
+            is_whole: false,
+            beside_bytes: 0,
+        };
+        let read_head = |head: &[u8]| Ok((Head::parse(head)?, Vec::new()));
+        Ok(fetch.complete(&read_head, monitor)?.head)
+    }
+
     pub(super) fn pull_bundle(
         &self,
         release: &ChannelRelease,
@@ -81,6 +91,45 @@ impl Puller<'_> {
     ) -> Result<(Verified<Statement>, TransactionSummary), RemoteError> {
         let found = self.statement(release)?;
         let statement = &found.statement;
+        let beside_bytes = self
+            .fetch(Kind::Bundle, release.bundle, statement)
+            .beside_bytes;
+        let FetchedPack { head, pack } = self.fetch_pack(release, statement, monitor)?;
+        let tree = pack::check(Arc::new(pack))?.tree;
+        let differences = import::compare(&tree, statement)?;
+        if !differences.is_empty() {
+            return Err(DeltaError::Differs { differences }.into());
+        }
+
+        let transaction = self.store.begin(monitor)?;
+        if let Some(repository) = self.ostree {
+            let gathered =
+                adopt::gather(&transaction, repository, statement.commit, &tree, monitor);
+            match gathered {
+                Err(AdoptError::Ostree(error)) => monitor.warn(format!(
+                    "all that is missing is fetched, and not looked for in OSTree's repository: {error}"
+                )),
+                gathered => gathered?,
+            }
+        }
+        let fetched = self.fetch_objects(&transaction, release, &head, &tree, beside_bytes);
+        if let Err(error) = fetched {
+            // What came is kept.
+            return Err(match transaction.finish() {
+                Ok(_) | Err(StoreError::Failed { .. }) => error,
+                Err(worse) => worse.into(),
+            });
+        }
+        self.finish(transaction, tree, found)
+    }
+
+    /// Fetches the head of a bundle and the pack in it, which has the digest that the statement says.
+    pub(super) fn fetch_pack(
+        &self,
+        release: &ChannelRelease,
+        statement: &Statement,
+        monitor: &dyn Monitor,
+    ) -> Result<FetchedPack, RemoteError> {
         let fetch = self.fetch(Kind::Bundle, release.bundle, statement);
         let head_bytes = release.bundle.head_bytes;
         monitor.start("fetching the head", Unit::Bytes, Some(head_bytes));
@@ -111,25 +160,30 @@ impl Puller<'_> {
         let pack = self.unpack(&head, &mut content);
         let pack = pack.map_err(|error| error.needing(self.store, fetch.beside_bytes))?;
         same("digest of its pack", &statement.pack_digest, &pack.digest)?;
-        let tree = pack::check(Arc::new(pack.file))?.tree;
-        let differences = import::compare(&tree, statement)?;
-        if !differences.is_empty() {
-            return Err(DeltaError::Differs { differences }.into());
-        }
-        let objects = delta::objects_in_order(&tree);
-        let places = head.places(&release.bundle)?;
-        same("number of objects", &objects.len(), &places.len())?;
+        Ok(FetchedPack {
+            head,
+            pack: pack.file,
+        })
+    }
 
-        let transaction = self.store.begin(monitor)?;
-        if let Some(repository) = self.ostree {
-            let gathered =
-                adopt::gather(&transaction, repository, statement.commit, &tree, monitor);
-            match gathered {
-                Err(AdoptError::Ostree(error)) => monitor.warn(format!(
-                    "all that is missing is fetched, and not looked for in OSTree's repository: {error}"
-                )),
-                gathered => gathered?,
-            }
+    /// Fetches those objects of a release that are missing, or are not to be trusted.
+    pub(super) fn fetch_objects(
+        &self,
+        transaction: &Transaction<'_>,
+        release: &ChannelRelease,
+        head: &Head,
+        tree: &Tree,
+        beside_bytes: u64,
+    ) -> Result<(), RemoteError> {
+        let monitor = transaction.monitor();
+        let path = Kind::Bundle.path(&release.bundle);
+        let mismatch = |what, expected: &dyn ToString, found: &dyn ToString| {
+            RemoteError::mismatch((self.fetcher.location(), &path), what, expected, found)
+        };
+        let objects = delta::objects_in_order(tree);
+        let places = head.places(&release.bundle)?;
+        if objects.len() != places.len() {
+            return Err(mismatch("number of objects", &objects.len(), &places.len()));
         }
         let mut missing = Vec::new();
         for ((digest, size_bytes), place) in objects.into_iter().zip(places) {
@@ -137,7 +191,11 @@ impl Puller<'_> {
                 let most = bundle::most_compressed_bytes(size_bytes);
                 if place.size_bytes > most {
                     let expected = format!("at most {most} bytes");
-                    same("length of an object", &expected, &place.size_bytes)?;
+                    return Err(mismatch(
+                        "length of an object",
+                        &expected,
+                        &place.size_bytes,
+                    ));
                 }
                 missing.push(Missing {
                     digest,
@@ -148,23 +206,16 @@ impl Puller<'_> {
         }
         let allocated_bytes = |object: &Missing| self.store.allocated_bytes(object.size_bytes);
         let missing_bytes: u64 = missing.iter().map(allocated_bytes).sum();
-        check_space(self.store, missing_bytes.saturating_add(fetch.beside_bytes))?;
+        check_space(self.store, missing_bytes.saturating_add(beside_bytes))?;
         transaction.limit_waiting(MAX_UNKEPT_BYTES);
         let wire_bytes = missing.iter().map(|object| object.place.size_bytes).sum();
         monitor.start("fetching objects", Unit::Bytes, Some(wire_bytes));
         let objects = ObjectFetcher {
             fetcher: self.fetcher,
-            transaction: &transaction,
+            transaction,
             monitor,
         };
-        if let Err(error) = objects.fetch(missing) {
-            // What came is kept.
-            return Err(match transaction.finish() {
-                Ok(_) | Err(StoreError::Failed { .. }) => error,
-                Err(worse) => worse.into(),
-            });
-        }
-        self.finish(transaction, tree, found)
+        objects.fetch(missing)
     }
 
     /// The pack, decompressed, in a file without a name.
@@ -182,6 +233,14 @@ impl Puller<'_> {
             digest: hashed.hasher.finish(),
         })
     }
+}
+
+/// A pack that has come.
+pub(super) struct FetchedPack {
+    /// What the bundle says.
+    pub(super) head: Head,
+    /// The pack, in a file without a name.
+    pub(super) pack: File,
 }
 
 struct Unpacked {

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod delta;
+mod repair;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -22,6 +23,7 @@ use sealroot_format::sign::{
 use sealroot_format::tree::Tree;
 
 use self::delta::is_fault_of_delta;
+pub use self::repair::RemoteSource;
 use crate::bundle::sha256;
 use crate::error::RemoteError;
 use crate::fetch::Fetcher;
