@@ -127,6 +127,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         sealroot::mount::MountError,
         sealroot::ostree::OstreeError,
         sealroot::release::ReleaseError,
+        sealroot::repair::RepairError,
         sealroot::keys::Error,
         sealroot::signer::Error,
         sealroot::source::SourceError,

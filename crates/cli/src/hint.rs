@@ -18,6 +18,7 @@ use sealroot::keys;
 use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
 use sealroot::release::ReleaseError;
+use sealroot::repair::RepairError;
 use sealroot::source::SourceError;
 use sealroot::store::{CONFIG_NAME, StoreDir, StoreError};
 use sealroot::uki::UkiError;
@@ -35,6 +36,9 @@ const BUILD_AGAIN: &str = "build or fetch the release again, or `sealroot import
 /// Most files that a hint names.
 const MAX_NAMED: usize = 5;
 
+/// What replaces damaged files where they can be had.
+const REPAIR: &str = "`sealroot repair --full` gets it from OSTree, a remote or a copy";
+
 /// How to replace damaged files: without fs-verity one of the right size is not noticed when it is
 /// in the way. Those that are missing need no removing.
 pub(crate) fn remove_and_build<'p>(paths: impl IntoIterator<Item = &'p Path>) -> String {
@@ -45,9 +49,14 @@ pub(crate) fn remove_and_build<'p>(paths: impl IntoIterator<Item = &'p Path>) ->
     names.sort_unstable();
     names.dedup();
     match names.len() {
-        0 => BUILD_AGAIN.to_owned(),
-        1..=MAX_NAMED => format!("remove {}, then {BUILD_AGAIN}", names.join(" and ")),
-        count => format!("remove the {count} damaged files named above, then {BUILD_AGAIN}"),
+        0 => format!("{REPAIR}; or {BUILD_AGAIN}"),
+        1..=MAX_NAMED => format!(
+            "{REPAIR}; or remove {}, then {BUILD_AGAIN}",
+            names.join(" and ")
+        ),
+        count => {
+            format!("{REPAIR}; or remove the {count} damaged files named above, then {BUILD_AGAIN}")
+        }
     }
 }
 
@@ -82,6 +91,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_mount,
         of_release,
         of_remote,
+        of_repair,
         of_sign,
         of_source,
         of_store,
@@ -364,6 +374,17 @@ fn of_remote(error: &RemoteError) -> Option<String> {
     Some(hint.into())
 }
 
+fn of_repair(error: &RepairError) -> Option<String> {
+    match error {
+        RepairError::Store(error) => of_store(error),
+        RepairError::Deploy(error) => of_deploy(error),
+        RepairError::NoRelease { .. } => {
+            Some("`sealroot status` lists the releases of a store".into())
+        }
+        _ => None,
+    }
+}
+
 fn of_sign(error: &sign::Error) -> Option<String> {
     match error {
         sign::Error::TooFewSignatures {
@@ -424,7 +445,7 @@ fn of_store(error: &StoreError) -> Option<String> {
         }
         StoreError::NoSpace { .. } => MAKE_ROOM,
         StoreError::Damaged { path, .. } => return Some(remove_and_build([&**path])),
-        StoreError::NotFound { .. } => BUILD_AGAIN,
+        StoreError::NotFound { .. } => return Some(remove_and_build([])),
         _ => return None,
     };
     Some(hint.into())

@@ -27,6 +27,7 @@ pub(crate) mod prune;
 pub(crate) mod publish;
 pub(crate) mod pull;
 pub(crate) mod remote;
+pub(crate) mod repair;
 pub(crate) mod revert;
 pub(crate) mod rollback;
 pub(crate) mod sign;
@@ -75,6 +76,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Attest(attest) => attest.run(output),
         Command::Floor(floor) => floor.run(common, output),
         Command::Check(check) => check.run(common, output),
+        Command::Repair(repair) => repair.run(common, output),
         Command::Etc(etc) => etc.run(common, output),
         Command::Ls(ls) => ls.run(common, output),
         Command::Cat(cat) => cat.run(common),

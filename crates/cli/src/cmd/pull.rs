@@ -234,16 +234,10 @@ impl FromRemote {
         if let Some(path) = &self.ostree_repo {
             return Ok(Some(Repository::open(path)?));
         }
-        let path = common.physical_root().join("ostree/repo");
-        if self.no_ostree || common.store.is_some() || !path.is_dir() {
+        if self.no_ostree {
             return Ok(None);
         }
-        let opened = Repository::open(&path);
-        Ok(opened
-            .inspect_err(|error| {
-                output.warn(&format!("nothing is taken over from OSTree: {error}"));
-            })
-            .ok())
+        Ok(common.usual_repository(output))
     }
 
     /// Learns what the channel offers now, and remembers it.

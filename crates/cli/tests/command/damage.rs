@@ -103,7 +103,7 @@ fn a_damaged_pack() {
     let scratch = Scratch::new();
     let commit = scratch.signed();
     let path = scratch.only("store/pack", ".pack");
-    let remove = format!("hint: remove {}", path_in(&scratch, &path));
+    let remove = format!("; or remove {}", path_in(&scratch, &path));
     with_damage(&path, 331, |what| {
         for line in [
             "verify",
@@ -339,7 +339,7 @@ fn a_damaged_or_missing_object() {
     let digest = file.strip_suffix(".file").expect("an object");
     flip(&path, 50_000, 1);
     let full = format!("{STORE} verify {commit} --full");
-    let remove = format!("hint: remove {}", path_in(&scratch, &path));
+    let remove = format!("; or remove {}", path_in(&scratch, &path));
     // Without fs-verity only reading tells, so it is always read.
     for line in [&format!("{STORE} verify {commit}"), &full] {
         let words = ["1 object cannot be used", &remove, "then build"];
@@ -360,7 +360,7 @@ fn a_damaged_or_missing_object() {
     scratch.refused(
         ErrorClass::NotFound,
         &cat,
-        &[digest, "does not exist", "hint: build"],
+        &[digest, "does not exist", "; or build"],
     );
     let ran = scratch.run(&format!("{STORE} verify {commit}"));
     assert_damage(&ran, "verify", &["1 object cannot be used"]);
@@ -369,7 +369,7 @@ fn a_damaged_or_missing_object() {
     scratch.refused(
         ErrorClass::NotFound,
         &deploy,
-        &[digest, "does not exist", "hint: build"],
+        &[digest, "does not exist", "; or build"],
     );
     assert_eq!(scratch.listing("store/deploy"), []);
 

@@ -23,6 +23,7 @@ mod pages;
 mod pipe;
 mod pulling;
 mod remote;
+mod repair;
 mod rights;
 mod support;
 mod trees;

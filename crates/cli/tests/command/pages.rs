@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The pages on publishing and on updates, followed word by word: a vendor's directory, a server, and
-//! a device that trusts the vendor's keyset.
+//! The pages on publishing, on updates and on repairs, followed word by word: a vendor's directory, a
+//! server, and a device that trusts the vendor's keyset.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,6 +12,7 @@ use crate::support::Scratch;
 
 const PUBLISH: &str = include_str!("../../../../docs/publish.md");
 const UPDATES: &str = include_str!("../../../../docs/updates.md");
+const REPAIR: &str = include_str!("../../../../docs/repair.md");
 
 /// The address in the page.
 const ADDRESS: &str = "https://updates.example.org/os";
@@ -132,5 +133,44 @@ fn the_pages_on_publishing_and_on_updates_are_followed() {
     assert!(page.len() > 4, "it has commands");
     for (place, command) in page {
         follower.follow(place, command);
+    }
+}
+
+#[test]
+fn the_page_on_damaged_files_is_followed() {
+    let mut follower = Follower::new();
+    let scratch = &follower.scratch;
+    scratch.ok("keys new vendor");
+    let commit = scratch.release(1);
+    let vendor = "--store store --keyset vendor.keyset";
+    scratch.ok(&format!(
+        "{vendor} publish {commit} --to www --key vendor.secret"
+    ));
+    let device = "--store device --keyset vendor.keyset";
+    let add = format!(
+        "remote add vendor {} --os exampleos --stream stable",
+        follower.server.url()
+    );
+    scratch.ok(&format!("{device} {add}"));
+    scratch.ok(&format!("{device} pull"));
+    scratch.ok(&format!("{device} deploy {commit} --mode integrity"));
+    follower.words = vec![("COMMIT", commit)];
+    let page = commands(REPAIR, Place::Device);
+    assert!(page.len() > 4, "it has commands");
+    let objects = follower.scratch.listing("device/objects");
+    let (object, _) = objects.iter().find(|(_, len)| *len > 0).expect("an object");
+    let object = follower.scratch.path(object.to_str().expect("plain"));
+    for (place, command) in page {
+        let is_repair = !command.contains("--dry-run");
+        if is_repair {
+            fs::remove_file(&object).expect("removed");
+        }
+        let written = follower.follow(place, command);
+        assert_eq!(
+            written.contains("REPAIRED"),
+            is_repair,
+            "{command}: {written}"
+        );
+        assert!(object.exists(), "{command}");
     }
 }
