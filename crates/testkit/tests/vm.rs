@@ -20,6 +20,7 @@ mod vm {
     mod page;
     mod power;
     mod race;
+    mod repair;
     mod shared;
     mod store;
     mod test_os;

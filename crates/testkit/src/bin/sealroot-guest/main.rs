@@ -92,6 +92,7 @@ fn main() -> Result<()> {
             rustix::fs::sync();
             Ok(())
         }
+        ["drop-caches"] => machine::drop_caches(),
         ["verity-sizes", directory] => verity::measure_sizes(directory),
         other => bail!("unknown command {other:?}"),
     }
