@@ -14,7 +14,7 @@ use sealroot_format::policy::{KEYSET_PATH, Mode, POLICY_PATH};
 use sealroot_testkit::attack::judge::{Verdict, judge};
 use sealroot_testkit::cpio::Archive;
 use sealroot_testkit::disk::succeed;
-use sealroot_testkit::efi::key_and_certificate;
+use sealroot_testkit::efi::{self, key_and_certificate};
 use sealroot_testkit::esp::{self, DEFAULT_LOADER};
 use sealroot_testkit::guest::ProbeReport;
 use sealroot_testkit::kernel::GuestKernel;
@@ -82,6 +82,26 @@ impl Bench {
     fn image(&self, stub: &Path) -> Result<Vec<u8>> {
         let stub = fs::read(stub).with_context(|| format!("reading {}", stub.display()))?;
         self.release.uki(&self.kernel, &stub, PARAMETERS)
+    }
+
+    /// What a vendor must not do with this key: sign something else than images.
+    fn sign_anything(&self, sbsign: &Path, file: &Path) -> Result<PathBuf> {
+        let signed = file.file_name().context("a file")?.to_string_lossy();
+        let signed = self.path(&format!("{signed}.signed"));
+        let (key, certificate) = &self.db;
+        let mut command = Command::new(sbsign);
+        command.arg("--key").arg(key).arg("--cert").arg(certificate);
+        succeed(command.arg("--output").arg(&signed).arg(file))?;
+        Ok(signed)
+    }
+
+    /// An add-on for systemd's stub with further kernel parameters.
+    fn addon(&self, parameters: &str) -> Result<PathBuf> {
+        let addon = self.path("addon");
+        let sections: [(&str, &[u8]); 2] =
+            [(".text", &[0xc3]), (".cmdline", parameters.as_bytes())];
+        fs::write(&addon, efi::application(efi::X86, &sections))?;
+        Ok(addon)
     }
 
     /// Boots from these disks, in their order; the one with the root is the last.
@@ -186,14 +206,7 @@ fn what_lies_beside_an_image_changes_nothing() -> Result<()> {
         return Ok(());
     };
     let image = signed(&bench.image(&stub)?, &bench.db)?;
-    let signed_loader = bench.path("loader");
-    let mut command = Command::new(sbsign);
-    command
-        .arg("--key")
-        .arg(&bench.db.0)
-        .arg("--cert")
-        .arg(&bench.db.1);
-    succeed(command.arg("--output").arg(&signed_loader).arg(loader))?;
+    let signed_loader = bench.sign_anything(&sbsign, &loader)?;
     let addon = fs::read(stub.with_file_name("addonx64.efi.stub"))?;
 
     // Would weaken the policy, if it were unpacked over the image's.
@@ -248,10 +261,23 @@ fn what_lies_beside_an_image_changes_nothing() -> Result<()> {
         .count();
     ensure!(met == 2, "{}", outcome.console);
 
-    // Stubs of this age append it, with Secure Boot too: without `--` there would be no boot program.
-    let extra = "io.systemd.stub.kernel-cmdline-extra=rdinit=/none root=/dev/vda init=/bin/sh";
-    let outcome = bench.boot(&firmware, &[&[(DEFAULT_LOADER, &image)]], &[extra])?;
-    bench.check_refused(&outcome, "command-line")
+    // Stubs of this age append both, with Secure Boot too: without `--` there would be no boot program.
+    let addon = bench.addon("rdinit=/none")?;
+    let addon = fs::read(bench.sign_anything(&sbsign, &addon)?)?;
+    let files: [(&str, &[u8]); 2] = [
+        (DEFAULT_LOADER, &image),
+        ("EFI/BOOT/BOOTX64.EFI.extra.d/debug.addon.efi", &addon),
+    ];
+    let extra = "io.systemd.stub.kernel-cmdline-extra=root=/dev/vda init=/bin/sh";
+    let outcome = bench.boot(&firmware, &[&files], &[extra])?;
+    bench.check_refused(&outcome, "command-line")?;
+    let appended = "found \"-- rdinit=/none root=/dev/vda init=/bin/sh\"";
+    ensure!(
+        outcome.console.contains(appended),
+        "{}",
+        outcome.console_tail(20)
+    );
+    Ok(())
 }
 
 #[test]
