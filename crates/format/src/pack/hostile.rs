@@ -286,6 +286,27 @@ fn names_are_valid_sorted_and_there_once() {
     assert_refused("longer", |nodes| children(nodes, ROOT)[7].name = &LONG);
 }
 
+// Rules: P2
+/// The boot program makes files of what a walk gives, before it has a tree.
+#[test]
+fn a_walk_gives_no_name_that_leads_elsewhere() {
+    for (child, name) in [(4, &b"c/d"[..]), (4, b"c/../../d"), (7, &LONG)] {
+        let image = image_of(&tree(), |nodes| children(nodes, ROOT)[child].name = name);
+        let pack = Pack::open(&image).unwrap();
+        let mut walk = pack.walk();
+        let error = loop {
+            match walk.next() {
+                Ok(Some(step)) => assert!(step.name != name),
+                Ok(None) => panic!("it was walked whole"),
+                Err(error) => break error,
+            }
+        };
+        assert!(reason(error).contains("is not valid"));
+        let root = pack.root().unwrap();
+        assert!(pack.names(&root).any(|found| found.is_err()));
+    }
+}
+
 // Rules: P11
 #[test]
 fn dots_name_the_directory_and_its_parent() {

@@ -18,6 +18,7 @@ use super::place::VOLUME_NAME;
 use crate::erofs::reader::{RawDirent, RawInode, Reader};
 use crate::erofs::superblock::Image;
 use crate::erofs::{Nid, ReadAt};
+use crate::tree::check_name;
 
 /// A pack whose superblock was checked, and nothing else yet.
 #[derive(Debug)]
@@ -199,7 +200,14 @@ impl Scan {
             let expected = match &*found.name {
                 b"." => Some(self.own),
                 b".." => self.parent.or(Some(found.nid)),
-                _ => return Ok(Some(found)),
+                // pack.md P2: whoever walks makes files of these names.
+                name => {
+                    check_name(name).map_err(|source| PackError::Tree {
+                        path: name.escape_ascii().to_string(),
+                        source,
+                    })?;
+                    return Ok(Some(found));
+                }
             };
             if expected != Some(found.nid) || found.file_type != 2 {
                 let name = found.name.escape_ascii();
