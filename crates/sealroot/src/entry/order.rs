@@ -71,10 +71,15 @@ fn systemd_boot(left: &Entry, right: &Entry) -> Ordering {
             }),
         (a, b) => a.is_none().cmp(&b.is_none()),
     };
-    let by_tries = || match (left.tries, right.tries) {
-        (Some(a), Some(b)) => b.left.cmp(&a.left).then(a.done.cmp(&b.done)),
-        _ => Ordering::Equal,
+    // systemd-boot does not compare what has tries with what has none. Where three entries have one name, that is
+    // no order.
+    let tries = |entry: &Entry| {
+        let none = (0, 0);
+        entry
+            .tries
+            .map_or(none, |tries| (u32::MAX - tries.left, tries.done))
     };
+    let by_tries = || tries(left).cmp(&tries(right));
     is_bad(left)
         .cmp(&is_bad(right))
         .then_with(by_sort_key)

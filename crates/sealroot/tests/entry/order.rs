@@ -144,6 +144,27 @@ fn foreign_entries_have_their_place() {
     assert_eq!(place(Loader::Grub), [newest, older, second, first, machine]);
 }
 
+/// Sorting panics, or gives what it pleases, where the order of three entries contradicts itself.
+#[test]
+fn entries_of_one_name_have_an_order_with_and_without_tries() {
+    let entry = |name: &str| (name.to_owned(), "linux /vmlinuz\n".to_owned());
+    let expected = ["x.conf", "x+3.conf", "x+2.conf", "x+2-1.conf"];
+    for turn in 0..expected.len() {
+        let mut names = expected;
+        names.rotate_left(turn);
+        let files: Vec<_> = names.into_iter().map(entry).collect();
+        assert_eq!(ordered(Loader::SystemdBoot, &files), expected);
+    }
+    let many: Vec<_> = (0..40_u32)
+        .map(|number| match number % 3 {
+            0 => entry(&format!("x+{}.conf", number + 1)),
+            1 => entry("x.conf"),
+            _ => entry(&format!("y+{}.conf", 40 - number)),
+        })
+        .collect();
+    assert_eq!(ordered(Loader::SystemdBoot, &many).len(), 28);
+}
+
 /// systemd's own comparison is the judge of ours.
 #[test]
 fn versions_compare_as_systemd_does() {
