@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Development tasks: `cargo xtask setup|test|attack|interrupt|machines|demo|bench|dist|vm`.
+//! Development tasks: `cargo xtask setup|test|attack|interrupt|machines|fuzz|demo|bench|dist|vm`.
 
 #![forbid(unsafe_code)]
 
@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod demo;
 mod dist;
+mod fuzz;
 mod interrupt;
 mod machines;
 mod run;
@@ -30,6 +31,9 @@ const USAGE: &str = "usage: cargo xtask TASK
   machines        set up, then play whole lives of machines that run OSTree, and power cuts at many
                   moments, of which `test` plays short forms, and boot what other makers of
                   initramfs make; it says first how long that takes
+  fuzz [TARGET]... [--runs N] [--seconds S] [--keep]
+                  feed every parser of outside bytes, or those named, N inputs (10 million) or for S
+                  seconds each; --keep adds to the corpus in the repository what reached more
   demo            set up, then make, boot, break and refuse a verified Debian in QEMU
   bench [ARG]...  set up, then measure; all benches, or what sealroot-bench is told by ARG
   dist            build the static programs to install, into target/dist
@@ -56,6 +60,7 @@ fn main() -> Result<()> {
             interrupt::interrupt(seed.first().copied())
         }
         ["machines"] => machines::play(),
+        ["fuzz", arguments @ ..] => fuzz::fuzz(arguments),
         ["demo"] => {
             setup::setup(Needs::Demo)?;
             demo::run_demo()

@@ -46,6 +46,8 @@ mod switch;
 mod sysroot;
 mod system;
 
+#[cfg(feature = "fuzz")]
+pub use device::fuzz;
 pub use facts::{Facts, FirmwareState};
 pub use overlay::Enforcement;
 pub use plan::{BootPlan, Choice, EtcPlan, plan};

@@ -20,6 +20,8 @@
 mod bundle;
 mod error;
 pub mod fetch;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 pub mod layout;
 mod objects;
 pub mod part;

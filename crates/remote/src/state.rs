@@ -78,13 +78,26 @@ impl Remote {
             name: name.clone(),
             reason,
         };
-        let text = std::str::from_utf8(&bytes).map_err(|error| damaged(error.to_string()))?;
-        let file: File = toml::from_str(text).map_err(|error| damaged(error.to_string()))?;
-        file.open(name).map_err(damaged)
+        Self::parse(name, &bytes).map_err(damaged)
+    }
+
+    /// Reads what is known of a remote; the reason if it is damaged.
+    pub(crate) fn parse(name: &Name, bytes: &[u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(bytes).map_err(|error| error.to_string())?;
+        let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+        file.open(name)
     }
 
     /// Writes it down in the place of what was known.
     pub fn save(&self, store: &Store, monitor: &dyn Monitor) -> Result<(), RemoteError> {
+        let transaction = store.begin(monitor)?;
+        transaction.write_remote(&self.name, self.render().as_bytes())?;
+        transaction.finish()?;
+        Ok(())
+    }
+
+    /// The text of the file.
+    pub(crate) fn render(&self) -> String {
         let text = |name: &Name| name.as_str().to_owned();
         let file = File {
             version: VERSION,
@@ -96,11 +109,7 @@ impl Remote {
             keyset: self.keyset_document.to_string(),
             channel: self.last.as_ref().map(|(document, _)| document.to_string()),
         };
-        let bytes = toml::to_string(&file).expect("strings, and numbers that fit");
-        let transaction = store.begin(monitor)?;
-        transaction.write_remote(&self.name, bytes.as_bytes())?;
-        transaction.finish()?;
-        Ok(())
+        toml::to_string(&file).expect("strings, and numbers that fit")
     }
 
     /// The keys that are trusted.

@@ -4,6 +4,8 @@
 //! What a disk says of itself is not authenticated. A wrong device leads to a refusal later or to
 //! foreign state, never to foreign code; two devices that fit are refused here.
 
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod partition;
 mod superblock;
 

@@ -13,6 +13,8 @@
 mod arguments;
 mod error;
 mod etc_source;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod prepare;
 mod staged;
 

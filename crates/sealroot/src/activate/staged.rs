@@ -47,7 +47,7 @@ impl Staged {
         Ok(self.boot != this_boot()?)
     }
 
-    fn parse(name: DeploymentName, bytes: &[u8]) -> Result<Self, ActivateError> {
+    pub(super) fn parse(name: DeploymentName, bytes: &[u8]) -> Result<Self, ActivateError> {
         let invalid = |reason: String| ActivateError::Flag { name, reason };
         let text = std::str::from_utf8(bytes).map_err(|error| invalid(error.to_string()))?;
         let staged: Self = toml::from_str(text).map_err(|error| invalid(error.to_string()))?;

@@ -17,6 +17,8 @@ mod compare;
 mod compared;
 mod error;
 mod file;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod groups;
 mod make;
 mod old;

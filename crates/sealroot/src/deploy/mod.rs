@@ -7,6 +7,8 @@
 
 mod error;
 mod flags;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod layer;
 mod record;
 

@@ -21,6 +21,8 @@ mod change;
 mod error;
 mod files;
 mod find;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod initrd;
 mod io;
 mod kernel;

@@ -3,6 +3,8 @@
 //! loads, in an archive that is a pure function of these (`docs/design/boot.md`).
 
 mod cpio;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod modules;
 mod scan;
 

@@ -124,7 +124,7 @@ impl Booted {
         })
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, String> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, String> {
         let raw: Raw = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if raw.version != 1 {
             return Err(format!("it has version {}, expected 1", raw.version));

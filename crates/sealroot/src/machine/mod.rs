@@ -9,6 +9,8 @@ mod boot;
 mod booted;
 mod choices;
 mod error;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod mark;
 mod mounts;
 mod others;

@@ -29,8 +29,12 @@ impl Config {
     /// Reads and checks the `config` of the repository at `repository`.
     pub(super) fn read(repository: &Path, file: File) -> Result<Self, OstreeError> {
         let path = &repository.join("config");
-        let text = read_text(path, file)?;
-        let config = parse(path, &text)?;
+        Self::of_text(path, &read_text(path, file)?)
+    }
+
+    /// Checks the text of the `config` at `path`.
+    pub(super) fn of_text(path: &Path, text: &str) -> Result<Self, OstreeError> {
+        let config = parse(path, text)?;
         let error = |field: &str, expected, found: &str| OstreeError::Config {
             path: path.into(),
             field: field.into(),
@@ -43,7 +47,7 @@ impl Config {
         }
         if config.get("core", "parent").is_some() {
             return Err(OstreeError::UnsupportedRepository {
-                path: repository.into(),
+                path: path.parent().unwrap_or(path).into(),
                 what: "a parent repository".into(),
             });
         }

@@ -14,6 +14,8 @@ mod directories;
 mod error;
 mod files;
 pub mod format;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod gvariant;
 mod inflate;
 mod keyfile;

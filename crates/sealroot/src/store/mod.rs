@@ -20,6 +20,8 @@ mod durable;
 mod error;
 mod files;
 mod foreign;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod io;
 mod kernel;
 mod pack;

@@ -5,6 +5,8 @@
 //! not revoked is enough, as it is for OSTree; signatures that are malformed or by others are passed
 //! over, so that nobody can spoil a good one by adding to them. GPG is left to OSTree.
 
+#[cfg(feature = "fuzz")]
+pub(super) mod fuzz;
 mod key;
 mod remote;
 mod ring;

@@ -93,10 +93,10 @@ impl Repository {
 }
 
 /// One remote's group in one file.
-struct Settings<'a> {
-    path: &'a Path,
-    config: KeyFile<'a>,
-    group: String,
+pub(super) struct Settings<'a> {
+    pub(super) path: &'a Path,
+    pub(super) config: KeyFile<'a>,
+    pub(super) group: String,
 }
 
 impl Settings<'_> {
@@ -119,7 +119,7 @@ impl Settings<'_> {
         }
     }
 
-    fn demands(
+    pub(super) fn demands(
         &self,
         remote: &str,
         directories: &KeyDirectories,

@@ -111,7 +111,7 @@ fn read(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn parse(engine: Engine, path: &Path, text: &str) -> Result<Vec<Key>, SignatureError> {
+pub(super) fn parse(engine: Engine, path: &Path, text: &str) -> Result<Vec<Key>, SignatureError> {
     let key = |(number, base64): (usize, String)| {
         Key::parse(engine, &base64).map_err(|source| SignatureError::Key {
             place: format!("{}, line {number}", path.display()),
