@@ -316,9 +316,16 @@ impl Release {
     /// `parameters` are those of the kernel besides the usual ones.
     pub fn uki(&self, kernel: &GuestKernel, stub: &[u8], parameters: &str) -> Result<Vec<u8>> {
         let line = uki::command_line(parameters, None)?;
-        let pack = format!("pack sha256:4096:{}", self.statement.pack_digest);
+        let Statement {
+            pack_digest,
+            index,
+            epoch,
+            ..
+        } = &self.statement;
+        let pack =
+            format!("pack sha256:4096:{pack_digest}\nrelease-index {index}\nrelease-epoch {epoch}");
         let policy = policy(Mode::Sealed, Layer::Erofs)
-            .replace("pack -", &pack)
+            .replace("pack -\nrelease-index -\nrelease-epoch -", &pack)
             .replace("allow-insecure-boot yes", "allow-insecure-boot no")
             .replace("cmdline -", &format!("cmdline {line}"));
         let parts = uki::Parts {
