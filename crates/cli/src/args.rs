@@ -7,7 +7,6 @@ use std::sync::OnceLock;
 use clap::{Args, Parser, Subcommand};
 use sealroot::keys::KeysetFile;
 use sealroot::machine;
-use sealroot::ostree::Repository;
 use sealroot::store::{KernelIo, Store, StoreError};
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Keyset, Verified};
@@ -15,7 +14,6 @@ use sealroot_format::sign::{Keyset, Verified};
 use crate::cmd;
 use crate::failure::Failure;
 use crate::files;
-use crate::output::Output;
 
 /// Sign an OS tree once; boot it verified everywhere.
 ///
@@ -115,20 +113,6 @@ impl Common {
             return usual.to_owned();
         }
         self.sysroot.clone()
-    }
-
-    /// The repository that OSTree has in the sysroot; `None` if there is none, a store was named or it cannot be
-    /// used, which is told.
-    pub(crate) fn usual_repository(&self, output: Output) -> Option<Repository> {
-        let path = self.physical_root().join("ostree/repo");
-        if self.store.is_some() || !path.is_dir() {
-            return None;
-        }
-        let opened = Repository::open(&path);
-        let opened = opened.inspect_err(|error| {
-            output.warn(&format!("nothing is taken over from OSTree: {error}"));
-        });
-        opened.ok()
     }
 
     /// Opens the store.

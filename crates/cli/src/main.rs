@@ -21,6 +21,7 @@ mod progress;
 #[cfg(test)]
 mod reference;
 mod release;
+mod repository;
 mod signers;
 mod target;
 mod time;

@@ -31,6 +31,17 @@ pub(crate) struct SignerOptions {
     #[arg(long, value_name = "FILE", requires = "signer")]
     public_key: Option<PathBuf>,
 
+    #[command(flatten)]
+    patience: SignerPatience,
+}
+
+/// The longest time that a command may be given, seconds.
+const MAX_TIMEOUT_SECONDS: u64 = 24 * 60 * 60;
+
+/// How a command that signs is waited for.
+#[derive(Debug, Args)]
+#[group(skip)]
+struct SignerPatience {
     /// How long the command may take before it is stopped; somebody may have to touch a token.
     #[arg(
         long,
@@ -41,8 +52,18 @@ pub(crate) struct SignerOptions {
     signer_timeout: u64,
 }
 
-/// The longest time that a command may be given, seconds.
-const MAX_TIMEOUT_SECONDS: u64 = 24 * 60 * 60;
+impl SignerPatience {
+    fn timeout(&self) -> Duration {
+        Duration::from_secs(self.signer_timeout)
+    }
+
+    /// The words of a command, which a person is told to wait for.
+    fn announced(&self, command: &str, output: Output) -> Vec<OsString> {
+        let argv = words(command);
+        announce(&argv, self.signer_timeout, output);
+        argv
+    }
+}
 
 impl SignerOptions {
     /// Who signs. Tells a person who it is that has to be waited for.
@@ -50,12 +71,10 @@ impl SignerOptions {
         match (&self.key, &self.signer, &self.public_key) {
             (Some(path), None, None) => Ok(Signer::Key(keys::read_secret_key(path)?)),
             (None, Some(command), Some(public)) => {
-                let argv = words(command);
-                announce(&argv, self.signer_timeout, output);
                 let signer = SignerCommand {
-                    argv,
+                    argv: self.patience.announced(command, output),
                     public: keys::read_public_key(public)?,
-                    timeout: Duration::from_secs(self.signer_timeout),
+                    timeout: self.patience.timeout(),
                 };
                 Ok(Signer::Command(signer))
             }
@@ -91,14 +110,8 @@ pub(crate) struct ImageSignerOptions {
     #[arg(long, value_name = "COMMAND", requires = "certificate")]
     signer: Option<String>,
 
-    /// How long the command may take before it is stopped; somebody may have to touch a token.
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        default_value_t = DEFAULT_TIMEOUT.as_secs(),
-        value_parser = value_parser!(u64).range(1..=MAX_TIMEOUT_SECONDS)
-    )]
-    signer_timeout: u64,
+    #[command(flatten)]
+    patience: SignerPatience,
 
     /// Sign an image that does not seal: whoever trusts the key lets it boot.
     #[arg(long)]
@@ -112,9 +125,8 @@ impl ImageSignerOptions {
         match (certificate, &self.key, &self.signer) {
             (Some(certificate), Some(key), _) => Ok(Some(ImageSigner::with_key(certificate, key)?)),
             (Some(certificate), None, Some(command)) => {
-                let argv = words(command);
-                announce(&argv, self.signer_timeout, output);
-                let timeout = Duration::from_secs(self.signer_timeout);
+                let argv = self.patience.announced(command, output);
+                let timeout = self.patience.timeout();
                 Ok(Some(ImageSigner::with_command(certificate, argv, timeout)?))
             }
             (Some(_), None, None) => {

@@ -384,6 +384,7 @@ mod tests {
             assert_eq!(warnings.take(), expected);
         }
     }
+
     /// Denies, or has no more than it has.
     struct Final(bool);
 

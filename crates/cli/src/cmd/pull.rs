@@ -2,12 +2,10 @@
 //! `sealroot pull`
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::{Args, value_parser};
 use sealroot::monitor::Silent;
-use sealroot::ostree::Repository;
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Name, Statement, Verified};
@@ -23,6 +21,7 @@ use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
 use crate::release::ReleaseReport;
+use crate::repository::RepositoryArgs;
 use crate::time;
 
 /// Fetch the newest release of a remote into the store.
@@ -64,14 +63,8 @@ pub(crate) struct FromRemote {
     #[arg(long, value_name = "ADDRESS")]
     from: Vec<String>,
 
-    /// Look for missing objects in this OSTree repository before they are fetched [default: ostree/repo
-    /// of the sysroot, if it is there and no --store was named].
-    #[arg(long, value_name = "DIR")]
-    ostree_repo: Option<PathBuf>,
-
-    /// Fetch all that is missing, whatever OSTree has.
-    #[arg(long, conflicts_with = "ostree_repo")]
-    no_ostree: bool,
+    #[command(flatten)]
+    repository: RepositoryArgs,
 
     /// Fetch at most so many KiB in a second, over each of at most four connections.
     #[arg(long, value_name = "KIB", value_parser = value_parser!(u64).range(1..))]
@@ -219,7 +212,7 @@ impl FromRemote {
         store: &Store,
         output: Output,
     ) -> anyhow::Result<(Verified<Statement>, PullReport)> {
-        let repository = self.repository(common, output)?;
+        let repository = self.repository.find(common, output)?;
         let progress = Arc::new(Progress::new(output));
         let (remote, fetcher) = self.refresh(store, &progress)?;
         let puller = Puller::new(store, &remote, &fetcher, repository.as_ref());
@@ -227,17 +220,6 @@ impl FromRemote {
         let pulled = puller.pull(&plan, &*progress)?;
         let report = PullReport::new(&remote.name, &pulled, fetcher.traffic());
         Ok((pulled.statement, report))
-    }
-
-    /// Where objects may be already.
-    fn repository(&self, common: &Common, output: Output) -> anyhow::Result<Option<Repository>> {
-        if let Some(path) = &self.ostree_repo {
-            return Ok(Some(Repository::open(path)?));
-        }
-        if self.no_ostree {
-            return Ok(None);
-        }
-        Ok(common.usual_repository(output))
     }
 
     /// Learns what the channel offers now, and remembers it.
@@ -256,15 +238,24 @@ impl FromRemote {
         } else {
             &self.from
         };
-        let sources = addresses.iter().map(|address| source::open(address));
-        let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
         let rate = self.limit_rate.map(|kib| kib.saturating_mul(1024));
-        let fetcher = Fetcher::new(sources, Patience::default(), rate);
-        let fetcher = fetcher.telling(Arc::<Progress>::clone(progress));
+        let fetcher = fetcher_of(addresses, rate, progress)?;
         remote.refresh(&fetcher, time::now())?;
         remote.save(store, &Silent)?;
         Ok((remote, fetcher))
     }
+}
+
+/// What fetches from these addresses, at most so many bytes in a second, and says what it waits for.
+pub(crate) fn fetcher_of<'a>(
+    addresses: impl IntoIterator<Item = &'a String>,
+    bytes_per_second: Option<u64>,
+    progress: &Arc<Progress>,
+) -> anyhow::Result<Fetcher> {
+    let sources = addresses.into_iter().map(|address| source::open(address));
+    let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
+    let fetcher = Fetcher::new(sources, Patience::default(), bytes_per_second);
+    Ok(fetcher.telling(Arc::<Progress>::clone(progress)))
 }
 
 fn only_remote(store: &Store) -> anyhow::Result<Name> {

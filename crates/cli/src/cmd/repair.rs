@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use clap::Args;
@@ -16,19 +16,20 @@ use sealroot::repair::{
 use sealroot::store::{CONFIG_NAME, Store};
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::DeploymentName;
-use sealroot_remote::fetch::{Fetcher, Patience};
+use sealroot_remote::fetch::Fetcher;
 use sealroot_remote::pull::RemoteSource;
-use sealroot_remote::source;
 use sealroot_remote::state::Remote;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::cmd::pull::fetcher_of;
 use crate::commit::CommitPrefix;
 use crate::failure::Failure;
 use crate::machine::{DeploymentChoice, RunArgs};
 use crate::name::AnyName;
 use crate::output::{Output, Report, counted};
 use crate::progress::Progress;
+use crate::repository::RepositoryArgs;
 use crate::time;
 
 /// Replace what is damaged or missing of the releases in the store.
@@ -58,14 +59,8 @@ pub(crate) struct Repair {
     #[arg(long, value_name = "ADDRESS")]
     from: Vec<String>,
 
-    /// The OSTree repository to look in [default: ostree/repo of the sysroot, if it is there and no --store was
-    /// named].
-    #[arg(long, value_name = "DIR")]
-    ostree_repo: Option<PathBuf>,
-
-    /// Do not look in an OSTree repository.
-    #[arg(long, conflicts_with = "ostree_repo")]
-    no_ostree: bool,
+    #[command(flatten)]
+    repository: RepositoryArgs,
 
     #[command(flatten)]
     run: RunArgs,
@@ -295,7 +290,7 @@ impl Sources {
             (repair.from.iter()).partition(|address| Path::new(address).join(CONFIG_NAME).exists());
         let stores = stores.into_iter().map(|path| Store::open(Path::new(path)));
         Ok(Self {
-            repository: repair.repository(common, output)?,
+            repository: repair.repository.find(common, output)?,
             stores: stores.collect::<Result<_, _>>()?,
             remotes: open_remotes(store, &addresses, progress, output)?,
         })
@@ -311,18 +306,6 @@ impl Sources {
             Box::new(RemoteSource::new(store, remote, fetcher)) as Box<dyn Source>
         });
         ostree.chain(stores).chain(remotes).collect()
-    }
-}
-
-impl Repair {
-    fn repository(&self, common: &Common, output: Output) -> anyhow::Result<Option<Repository>> {
-        if let Some(path) = &self.ostree_repo {
-            return Ok(Some(Repository::open(path)?));
-        }
-        if self.no_ostree {
-            return Ok(None);
-        }
-        Ok(common.usual_repository(output))
     }
 }
 
@@ -351,10 +334,7 @@ fn open_remotes(
         } else {
             addresses
         };
-        let sources = addresses.iter().map(|address| source::open(address));
-        let sources: Vec<_> = sources.collect::<Result<_, _>>()?;
-        let fetcher = Fetcher::new(sources, Patience::default(), None);
-        let fetcher = fetcher.telling(Arc::<Progress>::clone(progress));
+        let fetcher = fetcher_of(addresses.iter().copied(), None, progress)?;
         match remote.refresh(&fetcher, time::now()) {
             Ok(()) => remote.save(store, &sealroot::monitor::Silent)?,
             // Digests say what is right, however old the channel is.
