@@ -6,7 +6,7 @@ use std::io;
 use std::sync::{Arc, OnceLock};
 
 use rustix::fs::{MemfdFlags, memfd_create};
-use sealroot::delta::{self, Release};
+use sealroot::delta::{self, Application, Release};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, VeritySupport, object_path};
 use sealroot_format::codec::Cursor;
@@ -270,7 +270,13 @@ pub fn delta_apply(data: &[u8]) {
     let [from, _] = update.releases(&store);
     let transaction = store.begin(&Silent).expect("nobody else has it");
     let mut rest = made.as_slice();
-    let applied = delta::apply(&transaction, &from, statement, &mut rest, &scratch, &Silent);
+    let application = Application {
+        from: &from,
+        statement,
+        scratch: &scratch,
+        monitor: &Silent,
+    };
+    let applied = application.apply(&transaction, &mut rest);
     if let Ok(tree) = applied {
         assert!(tree == update.new, "another tree than was signed");
         transaction.finish().expect("memory");

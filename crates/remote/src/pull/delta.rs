@@ -3,9 +3,9 @@
 //! the way only what the last one is made of is fetched and made.
 
 use std::fs::File;
-use std::io::{Read, Seek as _, SeekFrom};
+use std::io::{Seek as _, SeekFrom};
 
-use sealroot::delta::{self, Group, Needed, Outline};
+use sealroot::delta::{Application, Group, Needed, Outline, Release};
 use sealroot::import::FoundStatement;
 use sealroot::monitor::{Monitor, Unit};
 use sealroot::store::TransactionSummary;
@@ -131,16 +131,18 @@ impl Puller<'_> {
     ) -> Result<Vec<Link<'l>>, RemoteError> {
         let mut sketches: Vec<Tree> = Vec::new();
         for link in &links {
-            let from = delta::Release {
-                store: self.store,
-                pack,
-                tree: sketches.last().unwrap_or(base),
+            let application = Application {
+                from: &Release {
+                    store: self.store,
+                    pack,
+                    tree: sketches.last().unwrap_or(base),
+                },
+                statement: &link.found.statement,
+                scratch: &|| self.store.create_scratch(),
+                monitor,
             };
-            let scratch = || self.store.create_scratch();
-            let statement = &link.found.statement;
-            let sketch = delta::sketch(&from, statement, &mut link.rewound()?, &scratch)?;
-            sketches.push(sketch);
-            pack = statement.pack_digest;
+            sketches.push(application.sketch(&mut link.rewound()?)?);
+            pack = link.found.statement.pack_digest;
         }
         let mut needed = Needed::by(sketches.last().unwrap_or(base));
         let mut complete = Vec::new();
@@ -173,31 +175,26 @@ impl Puller<'_> {
         let mut objects = TransactionSummary::default();
         let mut last = None;
         for link in links {
-            let from = delta::Release {
-                store: self.store,
-                pack,
-                tree: &tree,
+            let application = Application {
+                from: &Release {
+                    store: self.store,
+                    pack,
+                    tree: &tree,
+                },
+                statement: &link.found.statement,
+                scratch: &|| self.store.create_scratch(),
+                monitor,
             };
             let transaction = self.store.begin(monitor)?;
-            let statement = &link.found.statement;
-            let scratch = || self.store.create_scratch();
             let mut content = link.rewound()?;
             let made = if link.fetch.is_whole {
-                delta::apply(
-                    &transaction,
-                    &from,
-                    statement,
-                    &mut content,
-                    &scratch,
-                    monitor,
-                )
+                application.apply(&transaction, &mut content)
             } else {
-                let there = (&mut content as &mut dyn Read, &link.groups[..]);
-                delta::apply_partly(&transaction, &from, statement, there, &scratch, monitor)
+                application.apply_partly(&transaction, (&mut content, &link.groups))
             };
             let needed = link.fetch.beside_bytes;
             tree = made.map_err(|error| RemoteError::from(error).needing(self.store, needed))?;
-            pack = statement.pack_digest;
+            pack = link.found.statement.pack_digest;
             if link.fetch.is_whole {
                 last = Some((transaction, link.found));
             } else {

@@ -20,48 +20,50 @@ use super::patches::{Kind, Patches};
 use super::text::{self, Objects, Unfinished};
 use crate::import;
 use crate::monitor::{Monitor, Unit};
-use crate::store::{StoreIo, Transaction};
+use crate::store::{KernelIo, StoreIo, Transaction};
 
-/// Makes the release that `statement` names of `from`, which the store of the transaction has whole, or as far as
-/// the last delta of a [chain](super::Needed) needs it. All its objects are in the store then, and its tree is the one
-/// that was signed; the pack and the statement are the caller's to add. `scratch` makes empty files to
-/// read and write.
-///
-/// A delta that is damaged, or meant for something else, leaves at most objects that no release
-/// names.
-pub fn apply<I: StoreIo>(
-    transaction: &Transaction<'_, I>,
-    from: &Release<'_, I>,
-    statement: &Verified<Statement>,
-    delta: &mut dyn Read,
-    scratch: &dyn Fn() -> io::Result<File>,
-    monitor: &dyn Monitor,
-) -> Result<Tree, DeltaError> {
-    let application = Application {
-        from,
-        statement,
-        scratch,
-        monitor,
-    };
-    let tree = application.make_tree(delta, Some(transaction), &|_, _| true)?;
-    monitor.start("packing", Unit::Items, None);
-    let differences = import::compare(&tree, statement)?;
-    if differences.is_empty() {
-        Ok(tree)
-    } else {
-        Err(DeltaError::Differs { differences })
+/// A delta to be applied, between two releases.
+pub struct Application<'a, I: StoreIo = KernelIo> {
+    /// The old release, which the store has whole, or as far as the new one needs it (see [`Needed`](super::Needed)).
+    pub from: &'a Release<'a, I>,
+    /// The new release.
+    pub statement: &'a Verified<Statement>,
+    /// Makes empty files to read and write.
+    pub scratch: &'a dyn Fn() -> io::Result<File>,
+    /// Who is told how far it is.
+    pub monitor: &'a dyn Monitor,
+}
+
+impl<I: StoreIo> std::fmt::Debug for Application<'_, I> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Application")
+            .field("from", &self.from.pack)
+            .field("to", &self.statement.pack_digest)
+            .finish_non_exhaustive()
     }
 }
 
-/// A delta being applied.
-pub(super) struct Application<'a, I: StoreIo> {
-    pub(super) from: &'a Release<'a, I>,
-    pub(super) statement: &'a Verified<Statement>,
-    pub(super) scratch: &'a dyn Fn() -> io::Result<File>,
-    pub(super) monitor: &'a dyn Monitor,
-}
-
 impl<I: StoreIo> Application<'_, I> {
+    /// Makes the new release. All its objects are in the store of the transaction then, and its tree is the one that was
+    /// signed; the pack and the statement are the caller's to add.
+    ///
+    /// A delta that is damaged, or meant for something else, leaves at most objects that no release
+    /// names.
+    pub fn apply(
+        &self,
+        transaction: &Transaction<'_, I>,
+        delta: &mut dyn Read,
+    ) -> Result<Tree, DeltaError> {
+        let tree = self.make_tree(delta, Some(transaction), &|_, _| true)?;
+        self.monitor.start("packing", Unit::Items, None);
+        let differences = import::compare(&tree, self.statement)?;
+        if differences.is_empty() {
+            Ok(tree)
+        } else {
+            Err(DeltaError::Differs { differences })
+        }
+    }
+
     /// The tree, of those groups of the delta that are `wanted`; the others are not there. New objects that would need
     /// them, and all without a transaction, are not made: [stand-ins](stand_in) have their places.
     pub(super) fn make_tree(

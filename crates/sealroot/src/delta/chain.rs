@@ -3,19 +3,16 @@
 //! is made of needs to be made, or fetched.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::sign::{Statement, Verified};
 use sealroot_format::tree::Tree;
 
-use super::Release;
 use super::apply::Application;
 use super::error::DeltaError;
 use super::file::{self, FIRST_OBJECT_BASE, Header, Outline, invalid};
 use super::text::Objects;
-use crate::monitor::{Monitor, Silent};
+use crate::monitor::Silent;
 use crate::store::{StoreIo, Transaction};
 
 /// Stands for the new object of this number until that is made: a digest that no object has.
@@ -35,41 +32,25 @@ fn stands_for(pack: &VerityDigest, digest: &VerityDigest) -> Option<u32> {
     (release == &pack.as_bytes()[..NUMBER]).then_some(number)
 }
 
-/// The tree that a delta makes of `from`, before any object is made. Of the delta, only the groups that make
-/// the pack are there; `from` may be such a tree itself.
-pub fn sketch<I: StoreIo>(
-    from: &Release<'_, I>,
-    statement: &Verified<Statement>,
-    delta: &mut dyn Read,
-    scratch: &dyn Fn() -> io::Result<File>,
-) -> Result<Tree, DeltaError> {
-    let application = Application {
-        from,
-        statement,
-        scratch,
-        monitor: &Silent,
-    };
-    application.make_tree(delta, None, &|_, entry| entry.objects.is_none())
-}
+impl<I: StoreIo> Application<'_, I> {
+    /// The new tree, before any object is made. Of the delta, only the groups that make the pack are there; the old
+    /// tree may be such a one itself.
+    pub fn sketch(&self, delta: &mut dyn Read) -> Result<Tree, DeltaError> {
+        let monitor = &Silent;
+        let quietly = Self { monitor, ..*self };
+        quietly.make_tree(delta, None, &|_, entry| entry.objects.is_none())
+    }
 
-/// Makes as much of a release as these groups of a delta do, which are all that are there. The tree is verified by
-/// nobody, and has objects that nobody has.
-pub fn apply_partly<I: StoreIo>(
-    transaction: &Transaction<'_, I>,
-    from: &Release<'_, I>,
-    statement: &Verified<Statement>,
-    (delta, groups): (&mut dyn Read, &[bool]),
-    scratch: &dyn Fn() -> io::Result<File>,
-    monitor: &dyn Monitor,
-) -> Result<Tree, DeltaError> {
-    let application = Application {
-        from,
-        statement,
-        scratch,
-        monitor,
-    };
-    let is_there = |number: usize| groups.get(number).copied().unwrap_or_default();
-    application.make_tree(delta, Some(transaction), &|number, _| is_there(number))
+    /// Makes as much of the new release as these groups of a delta do, which are all that are there. The tree is
+    /// verified by nobody, and has objects that nobody has.
+    pub fn apply_partly(
+        &self,
+        transaction: &Transaction<'_, I>,
+        (delta, groups): (&mut dyn Read, &[bool]),
+    ) -> Result<Tree, DeltaError> {
+        let is_there = |number: usize| groups.get(number).copied().unwrap_or_default();
+        self.make_tree(delta, Some(transaction), &|number, _| is_there(number))
+    }
 }
 
 /// The objects that the last release of a chain is made of. What a delta is to make follows from the
@@ -80,7 +61,7 @@ pub struct Needed {
 }
 
 impl Needed {
-    /// By the last release, of which this is the [sketch].
+    /// By the last release, of which this is the [sketch](Application::sketch).
     pub fn by(last: &Tree) -> Self {
         let objects = Objects::of(last).all.into_iter();
         Self {

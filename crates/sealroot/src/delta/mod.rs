@@ -8,7 +8,7 @@
 //! Rooms, each using only those before it: `file`, the parts of a delta; `text`, a tree as the text
 //! that is patched; `bases`, which old object a new one resembles; `compared`, what of one byte string stands in
 //! another; `compare`, the same of releases; `groups`, patches on their way into a file; [`make()`]; `old`, what is
-//! patched; `patches`, the parts applied one after another; [`apply()`]; `chain`, several deltas at once.
+//! patched; `patches`, the parts applied one after another; [`Application`]; `chain`, several deltas at once.
 
 mod apply;
 mod bases;
@@ -30,8 +30,8 @@ use sealroot_format::tree::Tree;
 
 use crate::store::{KernelIo, Store, StoreIo};
 
-pub use apply::apply;
-pub use chain::{Needed, apply_partly, sketch};
+pub use apply::Application;
+pub use chain::Needed;
 pub use error::DeltaError;
 pub use file::{Group, Outline};
 pub use make::{Costs, Made, costs, make};

@@ -7,7 +7,7 @@ use sealroot_format::digest::VerityDigest;
 use sealroot_format::sign::Statement;
 use sealroot_format::tree::Tree;
 
-use crate::support::{Files, Place, Released, bytes, verified};
+use crate::support::{Files, Place, Released, applying, bytes, verified};
 
 /// A kernel that comes anew with each release, a library that changes a little, and files that are added in
 /// the second release: one of them stays, one serves as base, one is gone again.
@@ -67,7 +67,7 @@ impl Chain {
             let from = self.from(number, &trees[number]);
             let only_pack = with_groups(delta, &|_, of_pack| of_pack);
             let statement = verified(self.statement(number));
-            let tree = delta::sketch(&from, &statement, &mut &only_pack[..], &tempfile::tempfile)?;
+            let tree = applying(&from, &statement).sketch(&mut &only_pack[..])?;
             trees.push(tree);
         }
         let mut needed = Needed::by(&trees[self.deltas.len()]);
@@ -100,19 +100,11 @@ impl Chain {
             let groups = &groups[number];
             let there = with_groups(delta, &|number, _| groups[number]);
             let mut there = &there[..];
-            let scratch = &tempfile::tempfile;
+            let application = applying(&from, &statement);
             let made = if number + 1 == self.deltas.len() {
-                delta::apply(
-                    &transaction,
-                    &from,
-                    &statement,
-                    &mut there,
-                    scratch,
-                    &Silent,
-                )
+                application.apply(&transaction, &mut there)
             } else {
-                let there = (&mut there as &mut dyn std::io::Read, &groups[..]);
-                delta::apply_partly(&transaction, &from, &statement, there, scratch, &Silent)
+                application.apply_partly(&transaction, (&mut there, groups))
             };
             tree = made?;
             transaction.finish().expect("finished");

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use sealroot::build::{self, Origin};
-use sealroot::delta::{self, DeltaError, Made, Release};
+use sealroot::delta::{self, Application, DeltaError, Made, Release};
 use sealroot::monitor::Silent;
 use sealroot::release;
 use sealroot::source::{Compressed, Devices};
@@ -207,14 +207,8 @@ impl Place {
         mut delta: &[u8],
     ) -> Result<Tree, DeltaError> {
         let transaction = self.store.begin(&Silent).expect("begun");
-        let tree = delta::apply(
-            &transaction,
-            &from.as_release(&self.store),
-            &verified(to),
-            &mut delta,
-            &tempfile::tempfile,
-            &Silent,
-        )?;
+        let (from, statement) = (from.as_release(&self.store), verified(to));
+        let tree = applying(&from, &statement).apply(&transaction, &mut delta)?;
         let (digest, size_bytes) = (to.pack_digest, to.pack_size_bytes);
         let write = |out: &mut dyn std::io::Write| {
             let written = pack::write_pack(&tree, to.threshold_bytes, out);
@@ -237,6 +231,19 @@ impl Place {
 
     pub(crate) fn has_pack(&self, digest: &VerityDigest) -> bool {
         self.store.open_pack(digest).is_ok()
+    }
+}
+
+/// A delta that makes the release of this statement.
+pub(crate) fn applying<'a>(
+    from: &'a Release<'a>,
+    statement: &'a Verified<Statement>,
+) -> Application<'a> {
+    Application {
+        from,
+        statement,
+        scratch: &tempfile::tempfile,
+        monitor: &Silent,
     }
 }
 
