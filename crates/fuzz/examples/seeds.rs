@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder};
 use lzma_rust2::{Lzma2Reader, XzOptions, XzWriter};
+use sealroot::uki::{self, ImageSigner, MaySign};
 use sealroot_delta::adjusted::{Adjusted, Renumbering};
 use sealroot_delta::opened::open;
 use sealroot_delta::{GroupWriter, Tolerance, find_covers, number};
 use sealroot_testkit::cpio::Archive;
+use sealroot_testkit::efi;
 
 #[path = "../../sealroot/tests/ostree/encode.rs"]
 #[expect(clippy::unwrap_used, reason = "it is part of a test")]
@@ -19,6 +21,9 @@ mod encode;
 mod module;
 #[path = "../../delta/tests/program/mod.rs"]
 mod program;
+#[path = "../../sealroot/tests/uki/support.rs"]
+#[expect(clippy::unwrap_used, dead_code, reason = "it is part of a test")]
+mod uki_parts;
 
 use encode::{Value, array, bytes, text, u32_be, u64_be};
 use module::{Module, Relocation, Symbol};
@@ -32,6 +37,7 @@ fn main() {
     seeds.ostree();
     seeds.archives();
     seeds.bundles();
+    seeds.images();
 }
 
 /// Objects of the releases of `delta_apply`.
@@ -106,7 +112,12 @@ impl Seeds {
             number::push(&mut numbers, value);
         }
         self.put("numbers", "all", numbers);
-        self.put("delta_apply", "delta", sealroot_fuzz::delta_seed(lzma2));
+        let delta = sealroot_fuzz::delta_seeds(lzma2);
+        self.put("delta_apply", "delta", delta.apply);
+        self.put("delta_head", "delta", delta.head);
+        for (number, group) in delta.groups.iter().enumerate() {
+            self.put("delta_group", &format!("delta-{number}"), group);
+        }
     }
 
     fn objects(&self) {
@@ -279,6 +290,21 @@ impl Seeds {
         self.put("bundle_head", "head", &head);
         let len = u16::try_from(head.len()).expect("short").to_le_bytes();
         self.put("bundle_pack", "whole", [&len[..], &head, &frame].concat());
+    }
+
+    fn images(&self) {
+        let parts = uki_parts::Bench::new();
+        let image = parts.image();
+        let (key, certificate) = parts.certificate("signer", &["rsa:2048"]).expect("openssl");
+        let signer = ImageSigner::with_key(&certificate, &key).expect("a key");
+        let signed = uki::sign(&image, &signer, MaySign::SealedOnly).expect("an image of ours");
+        let digest = uki::digest(&image).expect("an image of ours");
+        let table = &signed[image.len().next_multiple_of(8)..];
+        self.put("efi_signatures", "one", [&digest[..], table].concat());
+        self.put("efi_image", "signed", signed);
+        self.put("efi_image", "whole", image);
+        self.put("efi_image", "stub", efi::stub());
+        self.put("efi_image", "kernel", efi::linux());
     }
 }
 

@@ -102,6 +102,10 @@ targets! {
         store_config,
         store_names,
     }
+    sealroot::uki::fuzz {
+        efi_image,
+        efi_signatures,
+    }
     sealroot_boot::fuzz {
         device_start,
     }
@@ -112,7 +116,7 @@ targets! {
     }
 }
 
-pub use updates::delta_seed;
+pub use updates::{DeltaSeeds, delta_seeds};
 
 /// The target of this name.
 pub fn target(name: &str) -> Option<&'static Target> {

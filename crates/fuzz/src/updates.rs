@@ -71,14 +71,14 @@ impl Update {
         .map(|(pack, tree)| Release { store, pack, tree })
     }
 
-    /// The delta, as [`delta_apply`] takes it.
-    fn seed(&self, open: impl Fn(&[u8], usize) -> Vec<u8>) -> Vec<u8> {
+    /// The delta between the two.
+    fn delta(&self) -> Vec<u8> {
         let store = Store::open_on(self.disk.process(Trouble::None)).expect("a store");
         let [from, to] = self.releases(&store);
         let mut made = Vec::new();
         let scratch = scratch().expect("memory");
         delta::make(&from, &to, scratch, &mut made, &Silent).expect("a delta");
-        unframed(&made, open)
+        made
     }
 }
 
@@ -144,30 +144,48 @@ fn scratch() -> io::Result<File> {
     Ok(memfd_create("scratch", MemfdFlags::CLOEXEC)?.into())
 }
 
-/// A delta without what the fuzzer cannot guess: digests and compression. Lengths of renumbering and text, then
-/// each group: the first and the last of its objects, its length and its bytes.
-fn unframed(made: &[u8], open: impl Fn(&[u8], usize) -> Vec<u8>) -> Vec<u8> {
+/// What the fuzzer begins with.
+#[derive(Debug)]
+pub struct DeltaSeeds {
+    /// A delta, as [`delta_apply`] takes it.
+    pub apply: Vec<u8>,
+    /// Its head.
+    pub head: Vec<u8>,
+    /// Its groups, before compression.
+    pub groups: Vec<Vec<u8>>,
+}
+
+/// A delta in parts, and without what the fuzzer cannot guess: digests and compression. Lengths of renumbering and
+/// text, then each group: the first and the last of its objects, its length and its bytes.
+fn unframed(made: &[u8], open: impl Fn(&[u8], usize) -> Vec<u8>) -> DeltaSeeds {
     let mut cursor = Cursor::new(made);
     cursor.take(HEAD_BYTES - 16).expect("magic and digests");
     let short = |number: u32| u16::try_from(number).expect("a small delta").to_le_bytes();
     let renumbering_bytes = cursor.u32().expect("a number");
     let text_bytes = cursor.u64().expect("a number");
-    let mut out = short(renumbering_bytes).to_vec();
-    out.extend(short(u32::try_from(text_bytes).expect("a short text")));
+    let mut apply = short(renumbering_bytes).to_vec();
+    apply.extend(short(u32::try_from(text_bytes).expect("a short text")));
     let count = cursor.u32().expect("a number");
     let mut table = cursor.clone();
-    cursor.take(count as usize * 48).expect("a table");
+    let table_bytes = count as usize * 48;
+    cursor.take(table_bytes).expect("a table");
+    let mut groups = Vec::new();
     for _ in 0..count {
         let mut number = || table.u32().expect("a number");
         let [encoded_bytes, decoded_bytes, first, last] = [number(), number(), number(), number()];
         table.take(32).expect("a digest");
         let encoded = cursor.take(encoded_bytes as usize).expect("a group");
         let group = open(encoded, decoded_bytes as usize);
-        out.extend([first, last].map(|object| u8::try_from(object).unwrap_or(NO_OBJECT)));
-        out.extend(short(decoded_bytes));
-        out.extend(group);
+        apply.extend([first, last].map(|object| u8::try_from(object).unwrap_or(NO_OBJECT)));
+        apply.extend(short(decoded_bytes));
+        apply.extend_from_slice(&group);
+        groups.push(group);
     }
-    out
+    DeltaSeeds {
+        apply,
+        head: made[..HEAD_BYTES + table_bytes].to_vec(),
+        groups,
+    }
 }
 
 /// Of a delta: all before the table of groups.
@@ -253,9 +271,9 @@ fn files(release: u8) -> Vec<NamedFile> {
     ]
 }
 
-/// The delta that the fuzzer begins with.
-pub fn delta_seed(open: impl Fn(&[u8], usize) -> Vec<u8>) -> Vec<u8> {
-    update().seed(open)
+/// What the fuzzer begins with.
+pub fn delta_seeds(open: impl Fn(&[u8], usize) -> Vec<u8>) -> DeltaSeeds {
+    unframed(&update().delta(), open)
 }
 
 /// A delta, applied: what comes out is the tree that was signed, or nothing.

@@ -4,6 +4,7 @@
 //! A kept line replaces the one that the release has for the same user, and no other: so there are
 //! no users but the release's, and none of them gets another number, shell or home.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::NOT_SHOWN;
@@ -94,12 +95,14 @@ impl fmt::Display for Shadow<'_> {
     }
 }
 
-/// The lines of a whole `shadow` that may be kept: those of users who can log in. An error names
-/// the first of them that is not what a kept one must be.
+/// The lines of a whole `shadow` that may be kept: those of users who can log in. Where a user
+/// stands twice it is the first line, which is the one that logins go by. An error names the first
+/// of them that is not what a kept one must be.
 pub fn select_shadow(shadow: &[u8], passwd: &[u8]) -> Result<Vec<u8>, text::Error> {
     let mut kept = Vec::new();
+    let mut users = HashSet::new();
     for (before, line) in lines_of(shadow).enumerate() {
-        if !can_log_in(passwd, name_of(line)) {
+        if !can_log_in(passwd, name_of(line)) || !users.insert(name_of(line)) {
             continue;
         }
         if str::from_utf8(line).ok().and_then(user_of).is_none() {

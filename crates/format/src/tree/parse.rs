@@ -238,8 +238,9 @@ fn place<'p>(
 }
 
 fn existing(tree: &Tree, path: &[u8]) -> Result<InodeId, Fault> {
-    let components = path.split(|byte| *byte == b'/').skip(1);
-    tree.lookup(components)
+    let mut components = path.split(|byte| *byte == b'/');
+    let is_absolute = components.next().is_some_and(<[u8]>::is_empty);
+    (tree.lookup(components).filter(|_| is_absolute))
         .ok_or(Fault::Expected("a path of a line before"))
 }
 

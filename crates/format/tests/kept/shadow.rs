@@ -61,6 +61,9 @@ fn what_is_kept_of_a_shadow_is_what_can_be_used() {
     let selected = select_shadow(RELEASE.as_bytes(), PASSWD.as_bytes()).unwrap();
     let text = "root:*:1:0:99999:7:::\nadmin:!:1:0:99999:7:::\n";
     assert_eq!(String::from_utf8(selected).unwrap(), text);
+    let twice = format!("{RELEASE}admin:*:2:0:99999:7:::\n");
+    let selected = select_shadow(twice.as_bytes(), PASSWD.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(selected).unwrap(), text);
     let empty = RELEASE.replace("admin:!", "admin:");
     let error = select_shadow(empty.as_bytes(), PASSWD.as_bytes()).unwrap_err();
     assert!(

@@ -103,6 +103,11 @@ fn lines_after_the_root() {
         ),
         ("/b h /a".to_owned(), 3, "a path of a line before"),
         (
+            format!("/a p {meta}\n/b h x/a"),
+            4,
+            "a path of a line before",
+        ),
+        (
             format!("/a d {meta}\n/b h /a"),
             4,
             "hardlink to a directory",

@@ -19,6 +19,8 @@ mod authenticode;
 mod contents;
 mod error;
 mod extend;
+#[cfg(feature = "fuzz")]
+pub mod fuzz;
 mod image;
 mod parameters;
 mod sbat;
