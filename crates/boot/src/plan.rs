@@ -60,7 +60,7 @@ pub fn plan(policy: &Policy, facts: &Facts) -> Result<BootPlan, Refusal> {
     let deployment = policy
         .check_cmdline(&facts.cmdline)
         .map_err(|error| Refusal::of(Code::CommandLine, &error))?;
-    let choice = match (deployment, policy.pack) {
+    let choice = match (deployment, policy.pinned.pack()) {
         (Some(name), _) => Choice::Deployment(name),
         (None, Some(pack)) => Choice::Pinned(pack),
         (None, None) => {

@@ -164,12 +164,16 @@ mod tests {
     }
 
     fn policy(pack: Option<VerityDigest>, epoch_floor: u64) -> Policy {
-        let pack = pack.map_or("-\nrelease-index -\nrelease-epoch -".to_owned(), |pack| {
+        let pinned = pack.map_or("-\nrelease-index -\nrelease-epoch -".to_owned(), |pack| {
             format!("sha256:4096:{pack}\nrelease-index 9\nrelease-epoch 5")
         });
+        pinning(&pinned, epoch_floor)
+    }
+
+    fn pinning(pinned: &str, epoch_floor: u64) -> Policy {
         let text = format!(
             "sealroot policy 1\nmode verity\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\n\
-             etc transient\nvar volatile\npack {pack}\nos test\nvariant -\nstream stable\n\
+             etc transient\nvar volatile\npack {pinned}\nos test\nvariant -\nstream stable\n\
              arch x86_64\nepoch-floor {epoch_floor}\n\
              floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot yes\ncmdline -\n"
         );
@@ -256,5 +260,22 @@ mod tests {
         );
         let pinned = policy(Some(VerityDigest::from_bytes([9; 32])), 0);
         assert_eq!(code(&signed(&statement(), &keys()), &pinned), Code::Release);
+    }
+
+    /// THREATS A53: with stolen keys any epoch can be stated, so that no floor would hold.
+    #[test]
+    fn numbers_other_than_the_policy_names_are_refused() {
+        let numbered = pinning("-\nrelease-index 9\nrelease-epoch 5", 0);
+        let judged = |change: fn(&mut Statement)| {
+            let mut statement = statement();
+            change(&mut statement);
+            let file = signed(&statement, &keys());
+            judge(&file, name(), &numbered, &keyset(), KERNEL).map_err(|refusal| refusal.code)
+        };
+        judged(|_| ()).expect("these are the numbers");
+        let expect = |change, code| assert_eq!(judged(change).map(|_| ()), Err(code));
+        expect(|statement| statement.epoch = 6, Code::Epoch);
+        expect(|statement| statement.epoch = 4, Code::Epoch);
+        expect(|statement| statement.index = 10, Code::Release);
     }
 }

@@ -288,14 +288,21 @@ impl Release {
         name: &str,
         change: impl FnOnce(&str) -> String,
     ) -> Result<PathBuf> {
-        let path = self.directory.path().join(format!("initramfs-{name}"));
         let keyset = fs::read(self.directory.path().join("test.keyset"))?;
-        build_initramfs(
-            &path,
-            kernel,
-            &keyset,
-            &change(&policy(self.mode, Layer::Erofs)),
-        )?;
+        self.initramfs_with_orders(kernel, name, &keyset, change)
+    }
+
+    /// The same, with another keyset too.
+    pub fn initramfs_with_orders(
+        &self,
+        kernel: &GuestKernel,
+        name: &str,
+        keyset: &[u8],
+        change: impl FnOnce(&str) -> String,
+    ) -> Result<PathBuf> {
+        let path = self.directory.path().join(format!("initramfs-{name}"));
+        let policy = change(&policy(self.mode, Layer::Erofs));
+        build_initramfs(&path, kernel, keyset, &policy)?;
         Ok(path)
     }
 
@@ -356,14 +363,19 @@ impl Release {
 /// A key and a keyset with this one key in all roles, as files for the command.
 pub fn write_keys(directory: &Path) -> Result<()> {
     let secret = SecretKey::from_seed(&[42; 32])?;
+    fs::write(directory.join("test.secret"), secret.to_file().as_bytes())?;
+    fs::write(directory.join("test.keyset"), keyset_of(&secret)?)?;
+    Ok(())
+}
+
+/// A keyset with this one key in all roles.
+pub fn keyset_of(secret: &SecretKey) -> Result<String> {
     let role = || RoleKeys::new(1, [secret.public().id()]);
     let keyset = Keyset::new(1, [role(), role(), role()], [*secret.public()])?;
-    fs::write(directory.join("test.secret"), secret.to_file().as_bytes())?;
     let mut keyset = Unverified::unsigned(&keyset)?;
     let signature = secret.sign(keyset.message());
     keyset.add(secret.public(), signature)?;
-    fs::write(directory.join("test.keyset"), keyset.to_string())?;
-    Ok(())
+    Ok(keyset.to_string())
 }
 
 /// The policy of the tests: all that a mode enforces, on a machine without firmware.

@@ -22,6 +22,7 @@ mod vm {
     mod race;
     mod repair;
     mod shared;
+    mod stolen_key;
     mod store;
     mod test_os;
     mod uki;

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use sealroot::initramfs::{self, ModuleRequest};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
-    CommandLine, FloorOn, FloorStore, Layer, MemoryPercent, PinnedPack, Policy, RootDevice,
+    CommandLine, FloorOn, FloorStore, Layer, MemoryPercent, Pinned, PinnedPack, Policy, RootDevice,
     SecureBoot, Var,
 };
 use sealroot_format::sign::{Name, ReleaseNumbers};
@@ -224,7 +224,7 @@ impl PolicyChoices {
             root: self.root.clone().ok_or_else(|| missing("--root"))?,
             etc: self.etc.into(),
             var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
-            pack: self.pinned(),
+            pinned: self.pinned(),
             os: self.os.clone().ok_or_else(|| missing("--os"))?,
             variant: self.variant.clone(),
             stream: self.stream.clone().ok_or_else(|| missing("--stream"))?,
@@ -236,14 +236,14 @@ impl PolicyChoices {
         })
     }
 
-    fn pinned(&self) -> Option<PinnedPack> {
-        Some(PinnedPack {
-            digest: self.pack?,
-            release: ReleaseNumbers {
-                index: self.release_index?,
-                epoch: self.release_epoch?,
-            },
-        })
+    fn pinned(&self) -> Pinned {
+        match (self.pack, self.release_index, self.release_epoch) {
+            (Some(digest), Some(index), Some(epoch)) => Pinned::Pack(PinnedPack {
+                digest,
+                release: ReleaseNumbers { index, epoch },
+            }),
+            _ => Pinned::Nothing,
+        }
     }
 }
 

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! The pages on publishing, on updates and on repairs, followed word by word: a vendor's directory, a
-//! server, and a device that trusts the vendor's keyset.
+//! The pages on publishing, on updates, on keys and on repairs, followed word by word: a vendor's
+//! directory, a server, and a device that trusts the vendor's keyset.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
+use sealroot_format::ErrorClass;
 use sealroot_testkit::http_server::{Answer, HttpServer};
 
 use crate::support::Scratch;
 
 const PUBLISH: &str = include_str!("../../../../docs/publish.md");
 const UPDATES: &str = include_str!("../../../../docs/updates.md");
+const KEYS: &str = include_str!("../../../../docs/keys.md");
 const REPAIR: &str = include_str!("../../../../docs/repair.md");
 
 /// The address in the page.
@@ -95,6 +97,20 @@ impl Follower {
         assert!(ran.status.success(), "{line}: {error}");
         String::from_utf8(ran.stdout).expect("text")
     }
+
+    /// Types a command; what it wrote. The commit of a build is what the page calls so afterwards.
+    fn follow_building(&mut self, place: Place, command: &str) -> String {
+        let written = self.follow(place, command);
+        if command.contains(" build ") {
+            let commit = written
+                .strip_prefix("commit ")
+                .and_then(|rest| rest.lines().next());
+            let word = ["COMMIT", "NEXT"][self.words.len()];
+            self.words
+                .push((word, commit.expect("a commit").to_owned()));
+        }
+        written
+    }
 }
 
 #[test]
@@ -102,20 +118,10 @@ fn the_pages_on_publishing_and_on_updates_are_followed() {
     let mut follower = Follower::new();
     let mut plans = Vec::new();
     for (place, command) in commands(PUBLISH, Place::Vendor) {
-        let is_build = command.contains(" build ");
-        if is_build && command.contains("--index 2") {
+        if command.contains(" build ") && command.contains("--index 2") {
             follower.scratch.write("tree/etc/hostname", "another\n");
         }
-        let written = follower.follow(place, command);
-        if is_build {
-            let commit = written
-                .strip_prefix("commit ")
-                .and_then(|rest| rest.lines().next());
-            let word = ["COMMIT", "NEXT"][follower.words.len()];
-            follower
-                .words
-                .push((word, commit.expect("a commit").to_owned()));
-        }
+        let written = follower.follow_building(place, command);
         if command.ends_with("--plan") {
             plans.push(written);
         }
@@ -134,6 +140,33 @@ fn the_pages_on_publishing_and_on_updates_are_followed() {
     for (place, command) in page {
         follower.follow(place, command);
     }
+}
+
+/// THREATS A53: what the stolen key signs is not taken any more, from whomever it comes.
+#[test]
+fn the_page_on_keys_is_followed() {
+    let mut follower = Follower::new();
+    let tree = follower.scratch.path("tree/usr/lib/sealroot");
+    fs::create_dir_all(tree).expect("made");
+    for (place, command) in commands(KEYS, Place::Vendor) {
+        follower.follow_building(place, command);
+    }
+    let scratch = &follower.scratch;
+    scratch.write("tree/etc/hostname", "thief\n");
+    let thief = "--store store --keyset vendor.keyset";
+    let built = scratch.ok(&format!(
+        "{thief} --json build --dir tree --os exampleos --stream stable --index 9 --epoch 9"
+    ));
+    let commit = built.json()["commit"].as_str().expect("one").to_owned();
+    scratch.ok(&format!("{thief} sign {commit} --key release.secret"));
+    // Whoever is in the way of a device has the channel's key too, and makes the channel newer.
+    let publish = format!("{thief} publish --to thief --key channel.secret");
+    scratch.ok(&format!("{publish} {commit}"));
+    for _ in 0..3 {
+        scratch.ok(&format!("{publish} --renew exampleos/-/stable/x86_64"));
+    }
+    let pull = "--store device --keyset vendor.keyset pull --from thief";
+    scratch.refused(ErrorClass::Untrusted, pull, &["keyset"]);
 }
 
 #[test]

@@ -120,6 +120,10 @@ fn the_keyset_decides_where_that_is_chosen() {
         }
         let policy = image["policy"].as_str().expect("a policy");
         assert!(
+            policy.contains("\nrelease-index 1\nrelease-epoch 0\n"),
+            "{policy}"
+        );
+        assert!(
             policy.ends_with(&format!("cmdline {line}\n")),
             "{option}: {policy}"
         );

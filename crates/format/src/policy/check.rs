@@ -31,11 +31,13 @@ impl Policy {
         )?;
         same("stream", &self.stream, &statement.stream)?;
         same("arch", &self.arch, &statement.arch)?;
-        if let Some(pack) = &self.pack {
+        if let Some(pack) = self.pinned.pack() {
             let (expected, found) = (Tagged(&pack.digest), Tagged(&statement.pack_digest));
             same("pack-digest", &expected.to_string(), &found.to_string())?;
-            same("index", &pack.release.index, &statement.index)?;
-            same("epoch", &pack.release.epoch, &statement.epoch)?;
+        }
+        if let Some(numbers) = self.pinned.numbers() {
+            same("index", &numbers.index, &statement.index)?;
+            same("epoch", &numbers.epoch, &statement.epoch)?;
         }
         if let Some(deployment) = deployment {
             same("commit", &deployment.commit, &statement.commit)?;

@@ -131,7 +131,7 @@ impl Policy {
         let Some(expected) = self.secure_boot.command_line() else {
             return self.needed(named_in(line)?);
         };
-        if self.pack.is_some() || expected.deployment.is_some() {
+        if self.pinned.pack().is_some() || expected.deployment.is_some() {
             if line == expected.as_str() {
                 return Ok(expected.deployment);
             }
@@ -148,7 +148,7 @@ impl Policy {
     }
 
     fn needed(&self, named: Option<DeploymentName>) -> Result<Option<DeploymentName>, Error> {
-        match (named, &self.pack) {
+        match (named, self.pinned.pack()) {
             (None, None) => Err(Error::NoDeployment),
             _ => Ok(named),
         }

@@ -271,9 +271,8 @@ pub struct Policy {
     pub etc: EtcMode,
     /// How `/var` is made.
     pub var: Var,
-    /// The one pack that may be booted. Without it the deployment is named on the command line,
-    /// and its release statement must verify against the keyset of the initramfs.
-    pub pack: Option<PinnedPack>,
+    /// What it says of the release itself.
+    pub pinned: Pinned,
     /// The OS a statement must be for.
     pub os: Name,
     /// The variant a statement must be for; `None` is the statement without one, not any.
@@ -290,6 +289,37 @@ pub struct Policy {
     pub floor_store: FloorStore,
     /// Whether the firmware must have verified what was started.
     pub secure_boot: SecureBoot,
+}
+
+/// What a policy says of the release, whoever has signed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pinned {
+    /// Nothing. The deployment is named on the command line, and its release statement must verify
+    /// against the keyset of the initramfs.
+    Nothing,
+    /// The same, and the statement must have these numbers.
+    Numbers(ReleaseNumbers),
+    /// The one pack that may be booted.
+    Pack(PinnedPack),
+}
+
+impl Pinned {
+    /// The pack that it names.
+    pub const fn pack(self) -> Option<PinnedPack> {
+        match self {
+            Self::Pack(pack) => Some(pack),
+            Self::Nothing | Self::Numbers(_) => None,
+        }
+    }
+
+    /// The numbers that it names.
+    pub const fn numbers(self) -> Option<ReleaseNumbers> {
+        match self {
+            Self::Nothing => None,
+            Self::Numbers(numbers) => Some(numbers),
+            Self::Pack(pack) => Some(pack.release),
+        }
+    }
 }
 
 /// A pack that a policy names, and which release it is of: no statement is asked for that.

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use super::{
-    CommandLine, Error, EtcMode, FloorStore, Layer, MemoryPercent, Mode, PinnedPack, Policy,
-    RootDevice, SecureBoot, Var, floor,
+    CommandLine, Error, EtcMode, FloorStore, Layer, MemoryPercent, Mode, Pinned, PinnedPack,
+    Policy, RootDevice, SecureBoot, Var, floor,
 };
 use crate::{
     limits,
@@ -31,7 +31,7 @@ impl Policy {
             })?,
             etc: (lines.field("etc")?).parse(EtcMode::EXPECTED, EtcMode::accept)?,
             var: (lines.field("var")?).parse("volatile or stateroot=NAME", parse_var)?,
-            pack: parse_pack(&mut lines)?,
+            pinned: parse_pinned(&mut lines)?,
             os: lines.field("os")?.name()?,
             variant: (lines.field("variant")?).optional(Name::EXPECTED, Name::accept)?,
             stream: lines.field("stream")?.name()?,
@@ -50,29 +50,30 @@ impl Policy {
 }
 
 /// policy.md P14: a pack is named with the numbers of its release.
-fn parse_pack(lines: &mut Lines<'_>) -> Result<Option<PinnedPack>, Error> {
+fn parse_pinned(lines: &mut Lines<'_>) -> Result<Pinned, Error> {
     let digest = (lines.field("pack")?).optional(Tagged::EXPECTED, Tagged::parse)?;
     let index = (lines.field("release-index")?).optional(text::NUMBER, text::number)?;
     let epoch = (lines.field("release-epoch")?).optional(text::NUMBER, text::number)?;
     match (digest, index, epoch) {
-        (None, None, None) => Ok(None),
-        (Some(digest), Some(index), Some(epoch)) => Ok(Some(PinnedPack {
+        (None, None, None) => Ok(Pinned::Nothing),
+        (None, Some(index), Some(epoch)) => Ok(Pinned::Numbers(ReleaseNumbers { index, epoch })),
+        (Some(digest), Some(index), Some(epoch)) => Ok(Pinned::Pack(PinnedPack {
             digest,
             release: ReleaseNumbers { index, epoch },
         })),
         _ => Err(Error::Contradiction {
             fields: "pack, release-index and release-epoch",
-            reason: "a pack is named with the index and the epoch of its release, or none of them is",
+            reason: "the index and the epoch of a release are named together, and with a pack always",
         }),
     }
 }
 
 /// policy.md P15: what the policy names must be what it lets boot.
 fn check_pinned(policy: &Policy) -> Result<(), Error> {
-    match &policy.pack {
-        Some(pack) if pack.release.epoch < policy.epoch_floor => Err(Error::Contradiction {
+    match policy.pinned.numbers() {
+        Some(numbers) if numbers.epoch < policy.epoch_floor => Err(Error::Contradiction {
             fields: "release-epoch and epoch-floor",
-            reason: "the release of the pack is below the floor, so nothing would boot",
+            reason: "the release is below the floor, so nothing would boot",
         }),
         _ => Ok(()),
     }
@@ -98,7 +99,7 @@ fn check_etc(policy: &Policy) -> Result<(), Error> {
         });
     }
     let line = policy.secure_boot.command_line();
-    if policy.pack.is_some() && line.is_some_and(|line| line.deployment().is_none()) {
+    if policy.pinned.pack().is_some() && line.is_some_and(|line| line.deployment().is_none()) {
         return Err(Error::Contradiction {
             fields: "etc, pack and cmdline",
             reason: "a kept /etc is a deployment's, and the command line names none",
@@ -199,10 +200,10 @@ impl fmt::Display for Policy {
             SecureBoot::Required(_) => "no",
             SecureBoot::NotRequired(_) => "yes",
         };
-        let pack = self.pack.as_ref().map(|pack| Tagged(&pack.digest));
-        let release = self.pack.as_ref().map(|pack| &pack.release);
-        let index = OrNone(release.map(|release| &release.index));
-        let epoch = OrNone(release.map(|release| &release.epoch));
+        let (pack, numbers) = (self.pinned.pack(), self.pinned.numbers());
+        let pack = pack.as_ref().map(|pack| Tagged(&pack.digest));
+        let index = OrNone(numbers.as_ref().map(|numbers| &numbers.index));
+        let epoch = OrNone(numbers.as_ref().map(|numbers| &numbers.epoch));
         writeln!(f, "sealroot policy {VERSION}")?;
         writeln!(f, "mode {}", self.mode)?;
         writeln!(f, "layer {layer}")?;

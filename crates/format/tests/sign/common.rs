@@ -4,7 +4,9 @@
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     digest::{CommitId, Sha256Digest, TreeDigest, VerityDigest},
-    policy::{EtcMode, FloorOn, FloorStore, Layer, Mode, PinnedPack, Policy, SecureBoot, Var},
+    policy::{
+        EtcMode, FloorOn, FloorStore, Layer, Mode, Pinned, PinnedPack, Policy, SecureBoot, Var,
+    },
     sign::{
         Channel, ChannelDelta, ChannelRelease, Document, Keyset, RemoteFile, RoleKeys, Statement,
         Unverified, Verified, secret::SecretKey,
@@ -66,7 +68,7 @@ pub(crate) fn golden_policy() -> Policy {
             .unwrap(),
         etc: EtcMode::Transient,
         var: Var::Stateroot("debian".parse().unwrap()),
-        pack: Some(PinnedPack::of(&statement)),
+        pinned: Pinned::Pack(PinnedPack::of(&statement)),
         os: statement.os,
         variant: statement.variant,
         stream: statement.stream,

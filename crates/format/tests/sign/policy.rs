@@ -11,7 +11,7 @@ use sealroot_format::{
     digest::{CommitId, VerityDigest},
     policy::{
         CommandLine, DeploymentName, Error, FloorOn, FloorStore, Layer, MemoryPercent, Mode,
-        PinnedPack, Policy, RootDevice, SecureBoot, Var, deployment_on,
+        Pinned, PinnedPack, Policy, RootDevice, SecureBoot, Var, deployment_on,
     },
     sign::{Statement, Verified},
 };
@@ -226,18 +226,21 @@ fn an_allowlist_needs_a_place_where_files_are_kept() {
 #[test]
 fn a_pinned_pack_is_named_with_its_release_and_not_below_the_floor() {
     let golden = golden_policy().to_string();
-    let digest = golden_policy().pack.unwrap().digest;
+    let digest = golden_policy().pinned.pack().unwrap().digest;
     let pack = format!("pack sha256:4096:{digest}");
-    for missing in [&*pack, "release-index 42", "release-epoch 3"] {
+    for missing in ["release-index 42", "release-epoch 3"] {
         let key = missing.split(' ').next().unwrap();
         let error = replaced(missing, &format!("{key} -")).unwrap_err();
         assert!(error.to_string().contains("release-index"), "{error}");
     }
-    let unpinned = golden
-        .replace(&pack, "pack -")
+    let unpinned = |text: String| Policy::parse(text.as_bytes()).unwrap().pinned;
+    let numbered = golden.replace(&pack, "pack -");
+    let nothing = numbered
         .replace("release-index 42", "release-index -")
         .replace("release-epoch 3", "release-epoch -");
-    assert_eq!(Policy::parse(unpinned.as_bytes()).unwrap().pack, None);
+    let numbers = golden_policy().pinned.numbers().unwrap();
+    assert_eq!(unpinned(numbered), Pinned::Numbers(numbers));
+    assert_eq!(unpinned(nothing), Pinned::Nothing);
     let error = replaced("release-epoch 3", "release-epoch 2").unwrap_err();
     assert!(
         error
@@ -305,7 +308,7 @@ fn percent_is_from_1_to_25() {
 fn no_token_can_be_added_to_the_command_line() {
     let named = golden_policy();
     let unnamed = Policy {
-        pack: None,
+        pinned: Pinned::Nothing,
         ..golden_policy()
     };
     let good = "console=ttyS0 lockdown=integrity";
@@ -396,7 +399,7 @@ fn no_token_can_be_added_to_the_command_line() {
 fn a_deployment_in_the_embedded_command_line_is_the_only_one() {
     let embedded = format!("quiet sealroot={}", deployment());
     let policy = Policy {
-        pack: None,
+        pinned: Pinned::Nothing,
         secure_boot: SecureBoot::Required(line(&embedded)),
         ..golden_policy()
     };
@@ -418,7 +421,10 @@ fn an_open_command_line_still_needs_a_deployment_or_a_pack() {
         ..golden_policy()
     };
     assert_eq!(open.check_cmdline(b"anything at all\n"), Ok(None));
-    let unnamed = Policy { pack: None, ..open };
+    let unnamed = Policy {
+        pinned: Pinned::Nothing,
+        ..open
+    };
     assert_eq!(
         unnamed.check_cmdline(b"anything\n"),
         Err(Error::NoDeployment)
@@ -480,7 +486,7 @@ fn release(edit: impl Fn(&mut Statement)) -> (Verified<Statement>, Policy) {
     let mut statement = golden_statement();
     edit(&mut statement);
     let policy = Policy {
-        pack: Some(PinnedPack::of(&statement)),
+        pinned: Pinned::Pack(PinnedPack::of(&statement)),
         os: statement.os.clone(),
         variant: statement.variant.clone(),
         stream: statement.stream.clone(),
@@ -527,7 +533,7 @@ fn only_the_release_a_policy_is_for_passes() {
 fn kernel_epoch_and_commit_are_checked() {
     let (statement, pinned) = release(|_| ());
     let policy = Policy {
-        pack: None,
+        pinned: Pinned::Nothing,
         ..pinned
     };
     let kernel = "6.12.57+deb12-amd64";

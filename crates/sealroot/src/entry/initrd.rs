@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use sealroot_format::ErrorClass;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::policy::{
-    self, EtcMode, FloorOn, FloorStore, Layer, Mode, Policy, RootDevice, SecureBoot, Var,
+    self, EtcMode, FloorOn, FloorStore, Layer, Mode, Pinned, Policy, RootDevice, SecureBoot, Var,
 };
 use sealroot_format::sign::{Name, Statement, Verified};
 
@@ -87,7 +87,7 @@ impl MachinePolicy {
             root: self.root.clone(),
             etc: self.etc,
             var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
-            pack: None,
+            pinned: Pinned::Nothing,
             os: statement.os.clone(),
             variant: statement.variant.clone(),
             stream: statement.stream.clone(),

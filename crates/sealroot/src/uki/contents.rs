@@ -115,7 +115,7 @@ impl<'d> Contents<'d> {
         let other = |source| UkiError::OtherRelease { source };
         let cmdline = self.cmdline.as_str().as_bytes();
         let named = self.policy.check_cmdline(cmdline).map_err(other)?;
-        if named.is_some() || self.policy.pack.is_none() {
+        if named.is_some() || self.policy.pinned.pack().is_none() {
             let verified = document.verify(&self.keyset);
             verified.map_err(|source| UkiError::Statement { source })?;
         }

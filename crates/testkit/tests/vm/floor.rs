@@ -29,17 +29,33 @@ const TIME_OUT: Duration = Duration::from_secs(300);
 /// What the policies say a counter shows at epoch 0.
 const BASE: &str = "8";
 
-struct Scene {
-    kernel: GuestKernel,
-    release: Arc<Release>,
-    disk: Disk,
+/// What `bless` does after a good boot of release 2.
+pub(crate) const RAISE: &str =
+    "/sealroot --sysroot /mnt/root floor raise --run /records --update /2.auth";
+
+/// A policy that names a pack, or `-`, and a release of this index and epoch, with the floor in the
+/// firmware and in the TPM.
+pub(crate) fn with_floor(policy: &str, pack: &str, number: u64) -> String {
+    let pinned = format!("pack {pack}\nrelease-index {number}\nrelease-epoch {number}");
+    policy
+        .replace("pack -\nrelease-index -\nrelease-epoch -", &pinned)
+        .replace(
+            "floor-store -\ntpm-base -",
+            &format!("floor-store efi,tpm\ntpm-base {BASE}"),
+        )
+}
+
+pub(crate) struct Scene {
+    pub(crate) kernel: GuestKernel,
+    pub(crate) release: Arc<Release>,
+    pub(crate) disk: Disk,
     firmware: Firmware,
-    tpm: Tpm,
+    pub(crate) tpm: Tpm,
     directory: tempfile::TempDir,
 }
 
 impl Scene {
-    fn new() -> Result<Option<Self>> {
+    pub(crate) fn new() -> Result<Option<Self>> {
         let directory = tempfile::tempdir()?;
         let at = |name: &str| directory.path().join(name);
         let (Some(kernel), Some(release), Some(firmware), Some(tpm), Some(_)) = (
@@ -68,29 +84,36 @@ impl Scene {
         }))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     /// An image with the release's pack as one of this index and epoch.
     fn image(&self, number: u64) -> Result<PathBuf> {
         let pack = self.release.statement.pack_digest;
-        let pinned =
-            format!("pack sha256:4096:{pack}\nrelease-index {number}\nrelease-epoch {number}");
-        let stores = format!("floor-store efi,tpm\ntpm-base {BASE}");
+        let pack = format!("sha256:4096:{pack}");
         let name = format!("floor-{number}");
         self.release
             .initramfs_with_policy(&self.kernel, &name, |policy| {
-                let policy = policy.replace("pack -\nrelease-index -\nrelease-epoch -", &pinned);
-                policy.replace("floor-store -\ntpm-base -", &stores)
+                with_floor(policy, &pack, number)
             })
     }
 
     fn boot(&self, number: u64, tpm: &Tpm) -> Result<VmOutcome> {
+        self.boot_image(&self.image(number)?, "", tpm)
+    }
+
+    pub(crate) fn boot_image(
+        &self,
+        initramfs: &Path,
+        arguments: &str,
+        tpm: &Tpm,
+    ) -> Result<VmOutcome> {
         Vm::new(&self.kernel)
             .firmware(&self.firmware)
             .tpm(tpm)
-            .initramfs(&self.image(number)?)
+            .initramfs(initramfs)
+            .arguments(arguments)
             .scratch_disk(Release::DISK_SERIAL, self.disk.path())
             .stop_at("sealroot: the machine powers off")
             .stop_at("Kernel panic")
@@ -121,8 +144,14 @@ impl Scene {
         Ok(())
     }
 
+    /// The first floor there is, at epoch 1.
+    pub(crate) fn enrol(&self) -> Result<()> {
+        let enrol = format!("/sealroot floor enrol --update /1.auth --tpm-base {BASE} --epoch 1");
+        self.as_root(None, &[&enrol]).map(drop)
+    }
+
     /// Commands on a system that runs on this machine.
-    fn as_root(&self, records: Option<&Path>, commands: &[&str]) -> Result<JobReport> {
+    pub(crate) fn as_root(&self, records: Option<&Path>, commands: &[&str]) -> Result<JobReport> {
         let mut worker = Worker::new(&self.kernel, &["efivarfs"])?;
         worker.firmware(&self.firmware, &self.tpm);
         worker.add_file("sealroot", &Program::Sealroot.build()?)?;
@@ -149,7 +178,7 @@ impl Scene {
     }
 
     /// What release 2 leaves in `/run/sealroot` when it runs above a floor of 1.
-    fn records(&self) -> Result<PathBuf> {
+    pub(crate) fn records(&self) -> Result<PathBuf> {
         let path = self.path("booted.json");
         let pack = self.release.statement.pack_digest;
         let text = format!(
@@ -176,13 +205,11 @@ fn an_older_release_does_not_come_back() -> Result<()> {
     };
     // Nothing is there yet: that is no floor of 0.
     scene.assert_refused(1, &scene.tpm, "floor")?;
-    let enrol = format!("/sealroot floor enrol --update /1.auth --tpm-base {BASE} --epoch 1");
-    scene.as_root(None, &[&enrol])?;
+    scene.enrol()?;
     scene.assert_boots(1, 1)?;
 
-    let raise = "/sealroot --sysroot /mnt/root floor raise --run /records --update /2.auth";
     let older = "/init refused /sealroot floor enrol --update /1.auth";
-    let report = scene.as_root(Some(&scene.records()?), &[raise, older])?;
+    let report = scene.as_root(Some(&scene.records()?), &[RAISE, older])?;
     let said = last(&report)?;
     ensure!(said.contains("the firmware refuses the update"), "{said}");
     scene.assert_refused(1, &scene.tpm, "epoch")?;

@@ -14,7 +14,8 @@ use sealroot_format::erofs::ReadAt;
 use sealroot_format::limits::{MAX_BOOT_FILE_BYTES, MAX_EFI_STUB_BYTES, MAX_OS_RELEASE_BYTES};
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::{
-    CommandLine, DeploymentName, MemoryPercent, PinnedPack, Policy, RootDevice, SecureBoot, Var,
+    CommandLine, DeploymentName, MemoryPercent, Pinned, PinnedPack, Policy, RootDevice, SecureBoot,
+    Var,
 };
 use sealroot_format::sign::{Name, Statement};
 use serde::Serialize;
@@ -175,7 +176,11 @@ impl PolicyChoices {
             root: self.root.clone(),
             etc: self.etc.into(),
             var: self.stateroot.clone().map_or(Var::Volatile, Var::Stateroot),
-            pack: (!self.by_keyset).then_some(PinnedPack::of(statement)),
+            pinned: if self.by_keyset {
+                Pinned::Numbers(statement.numbers())
+            } else {
+                Pinned::Pack(PinnedPack::of(statement))
+            },
             os: statement.os.clone(),
             variant: statement.variant.clone(),
             stream: statement.stream.clone(),

@@ -71,7 +71,11 @@ impl Shown {
             digest: hex::encode(&uki::digest(image)?),
             uname: contents.uname.to_owned(),
             cmdline: contents.cmdline.to_string(),
-            pack: contents.policy.pack.map(|pack| pack.digest.to_hex()),
+            pack: contents
+                .policy
+                .pinned
+                .pack()
+                .map(|pack| pack.digest.to_hex()),
             policy: contents.policy.to_string(),
             unsealed: contents.unsealed(),
             os_release: contents.os_release.to_owned(),
