@@ -8,7 +8,7 @@ use super::ActivateError;
 use crate::deploy::{self, Flag};
 use crate::machine::Booted;
 use crate::machine::Runtime;
-use crate::store::{Store, Transaction};
+use crate::store::{Store, StoreIo, Transaction};
 
 /// The version of what the flag says.
 const VERSION: u32 = 1;
@@ -86,7 +86,9 @@ pub fn stage(
 }
 
 /// The deployment that is staged, the last one deployed if several are, and what is to be done.
-pub fn staged(store: &Store) -> Result<Option<(DeploymentName, Staged)>, ActivateError> {
+pub fn staged<I: StoreIo>(
+    store: &Store<I>,
+) -> Result<Option<(DeploymentName, Staged)>, ActivateError> {
     let mut newest: Option<(u64, DeploymentName, Vec<u8>)> = None;
     for found in deploy::deployments(store)? {
         let Some(flag) = deploy::read_flag(store, &found.name, Flag::Staged)? else {

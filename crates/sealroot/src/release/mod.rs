@@ -36,8 +36,8 @@ const MAX_PACK_IN_MEMORY_BYTES: u64 = 2 << 30;
 const READ_BUFFER_BYTES: usize = 256 * 1024;
 
 /// The statement of `commit`, in `stream` or in the only stream there is. Nothing is verified.
-pub fn read_statement(
-    store: &Store,
+pub fn read_statement<I: StoreIo>(
+    store: &Store<I>,
     commit: CommitId,
     stream: Option<&Name>,
 ) -> Result<(Name, Unverified<Statement>), ReleaseError> {
@@ -57,7 +57,12 @@ pub fn read_statement(
     }
 }
 
-fn unusable(store: &Store, commit: CommitId, stream: &Name, source: sign::Error) -> ReleaseError {
+fn unusable<I: StoreIo>(
+    store: &Store<I>,
+    commit: CommitId,
+    stream: &Name,
+    source: sign::Error,
+) -> ReleaseError {
     ReleaseError::Statement {
         named: format!("{commit} in stream {stream}"),
         path: full_path(store.io(), &statement_path(&commit, stream)),
@@ -65,7 +70,7 @@ fn unusable(store: &Store, commit: CommitId, stream: &Name, source: sign::Error)
     }
 }
 
-fn only_stream(store: &Store, commit: CommitId) -> Result<Name, ReleaseError> {
+fn only_stream<I: StoreIo>(store: &Store<I>, commit: CommitId) -> Result<Name, ReleaseError> {
     let mut streams: Vec<Name> = store
         .list_statements()?
         .into_iter()
@@ -85,8 +90,8 @@ fn only_stream(store: &Store, commit: CommitId) -> Result<Name, ReleaseError> {
 }
 
 /// The statement of `commit`, signed by enough release keys of `keyset`.
-pub fn verify_statement(
-    store: &Store,
+pub fn verify_statement<I: StoreIo>(
+    store: &Store<I>,
     keyset: &Verified<Keyset>,
     commit: CommitId,
     stream: Option<&Name>,
@@ -95,8 +100,8 @@ pub fn verify_statement(
 }
 
 /// See [`verify_statement`]; with the document it was read from.
-pub fn verify_document(
-    store: &Store,
+pub fn verify_document<I: StoreIo>(
+    store: &Store<I>,
     keyset: &Verified<Keyset>,
     commit: CommitId,
     stream: Option<&Name>,
