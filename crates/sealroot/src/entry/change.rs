@@ -153,12 +153,12 @@ enum Room {
 fn expendable<'e>(
     found: &Entries,
     keep: &'e dyn Fn(&OurEntry) -> bool,
-    files: &'e Sha256Digest,
+    files: Option<&'e Sha256Digest>,
 ) -> impl Fn(&OurEntry) -> bool + use<'e> {
     let newest = found.ours().next().map(|(_, ours)| ours);
     let default = found.default_entry().and_then(Entry::ours);
     let stay = [newest, default].map(|ours| ours.map(|ours| ours.id));
-    move |ours| !keep(ours) && !stay.contains(&Some(ours.id)) && ours.text.files != *files
+    move |ours| !keep(ours) && !stay.contains(&Some(ours.id)) && Some(&ours.text.files) != files
 }
 
 impl<I: BootIo> Boot<I> {
@@ -425,7 +425,7 @@ impl<I: BootIo> Boot<I> {
             Room::There => Ok(Removed::default()),
             Room::WithoutExpendable => {
                 self.settle()?;
-                let is_expendable = expendable(found, keep, files);
+                let is_expendable = expendable(found, keep, Some(files));
                 self.retire(found, &|_, ours| is_expendable(ours))
             }
         }
@@ -453,7 +453,7 @@ impl<I: BootIo> Boot<I> {
         if needed_bytes <= available_bytes {
             return Ok(Room::There);
         }
-        let is_expendable = expendable(found, keep, files);
+        let is_expendable = expendable(found, keep, Some(files));
         let freeable_bytes = self.freeable_bytes(found, &is_expendable, block_bytes)?;
         if needed_bytes > available_bytes.saturating_add(freeable_bytes) {
             return Err(EntryError::NoSpace {
@@ -464,6 +464,17 @@ impl<I: BootIo> Boot<I> {
             });
         }
         Ok(Room::WithoutExpendable)
+    }
+
+    /// What a new entry with another kernel could free, if it kept the entries for which `keep` is
+    /// true.
+    pub(super) fn freeable_by(
+        &self,
+        found: &Entries,
+        keep: &dyn Fn(&OurEntry) -> bool,
+        block_bytes: u64,
+    ) -> Result<u64, EntryError> {
+        self.freeable_bytes(found, &expendable(found, keep, None), block_bytes)
     }
 
     /// What removing expendable entries would free.

@@ -24,6 +24,7 @@ mod find;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod initrd;
+mod inspect;
 mod io;
 mod kernel;
 mod name;
@@ -40,6 +41,7 @@ pub use find::Places;
 pub use initrd::{
     Initrd, InitrdError, MachinePolicy, Making, Origin, carried_initrd, make_initrd, root_device,
 };
+pub use inspect::{Leftovers, Room, StartedFile};
 pub use io::{BootIo, BootSpace};
 pub use kernel::{KernelBootFile, KernelBootIo};
 pub use name::{EntryId, Generation, Tries};

@@ -194,7 +194,7 @@ pub(super) fn check_kernel(linux: &[u8], uname: &str, machine: u16) -> Result<()
 }
 
 /// The release that the header of an x86 kernel has (boot.rst of Linux, `kernel_version`).
-fn release_of(linux: &[u8]) -> Option<&[u8]> {
+pub(super) fn release_of(linux: &[u8]) -> Option<&[u8]> {
     const HEADER_AT: usize = 0x202;
     const VERSION_AT: usize = 0x20e;
     const VERSION_COUNTS_FROM: usize = 0x200;

@@ -171,6 +171,12 @@ pub fn read(image: &[u8]) -> Result<Contents<'_>, UkiError> {
     Contents::of(&Image::parse(image).map_err(in_image)?)
 }
 
+/// The release that the header of an x86 kernel has, as `uname -r` has it, from the kernel's first 128 KiB.
+/// Other kernels do not say theirs.
+pub fn release_of_kernel(head: &[u8]) -> Option<&str> {
+    str::from_utf8(contents::release_of(head)?).ok()
+}
+
 /// The signatures of an image; `None` if they cannot be read. Nothing is said of whether a machine
 /// trusts the certificates.
 ///
