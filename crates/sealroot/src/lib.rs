@@ -25,6 +25,7 @@
 //! * [`activate`]: a deployment made what boots next, with its `/etc`, initramfs and entry;
 //! * [`floor`]: the oldest release that this machine boots, kept out of the disk's reach;
 //! * [`check`]: a whole store looked over; [`repair`]: what is damaged in it replaced;
+//! * [`doctor`]: whether what boots next will, and what stands against it;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy;
 //! * [`uki`]: that, a kernel and its command line in one image that firmware verifies.
 
@@ -38,6 +39,7 @@ pub mod check;
 pub mod delta;
 pub mod deploy;
 pub mod diff;
+pub mod doctor;
 pub mod entry;
 pub mod etc;
 pub mod floor;

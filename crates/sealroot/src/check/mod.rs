@@ -163,7 +163,7 @@ impl<I: StoreIo> Checker<'_, I> {
 }
 
 /// An error and its causes.
-fn explain(error: &dyn Error) -> String {
+pub(crate) fn explain(error: &dyn Error) -> String {
     let mut texts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -10,8 +10,9 @@ use sealroot::store::{Store, StorePath};
 use sealroot_format::policy::{DeploymentName, Mode};
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble, WriteBack};
 
+use crate::doctor::only_leftovers;
 use crate::store_support::Release;
-use crate::support::{Machine, open, release};
+use crate::support::{Machine, initrd_of, open, release};
 
 fn boot_on(disk: &MemoryDisk, trouble: Trouble) -> Boot<MemoryIo> {
     Boot::new(disk.process(trouble), Loader::SystemdBoot, "")
@@ -36,7 +37,7 @@ fn deploy_and_boot(
         now: 0,
     };
     let name = deploy::deploy(&transaction, &request, release.object_list())?.name;
-    let (linux, initrd) = (vec![3; 100], vec![4; 100]);
+    let (linux, initrd) = (vec![3; 100], initrd_of(release));
     let new = NewEntry {
         deployment: name,
         title: "new".into(),
@@ -52,10 +53,11 @@ fn deploy_and_boot(
     Ok(name)
 }
 
-/// Every entry names a deployment that no power cut takes away, and there is one.
+/// Every entry names a deployment that no power cut takes away, there is one, and all of them boot.
 fn judge(store: &MemoryDisk, boot: &MemoryDisk, when: &str) -> BootChoices {
     let choices = BootChoices::of(Some(&boot_on(boot, Trouble::None))).expect("read");
     let store = open(&store.crash(WriteBack::Nothing), Trouble::None);
+    only_leftovers(&store, &boot_on(boot, Trouble::None), when);
     assert!(choices.default.is_some(), "{when}: nothing boots");
     for name in choices.named.keys() {
         let record = deploy::read_record(&store, *name);

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 use rustix::io::Errno;
 use sealroot::check::{Depth, Severity, check};
 use sealroot::deploy::{self, Flag};
+use sealroot::doctor;
+use sealroot::entry::Boot;
 use sealroot::machine::{self, MachineError, prune};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, object_path, pack_path};
 use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
 
+use crate::doctor::examine;
 use crate::support::{Machine, NO_BOOT, NOTHING, open};
 
 /// Arbitrary write-back orders per crash.
@@ -41,6 +44,8 @@ fn remove(machine: &Machine, store: &Store<MemoryIo>) -> Result<(), MachineError
 struct Scenario {
     name: String,
     machine: Machine,
+    /// What boots of it.
+    boot: Boot<MemoryIo>,
     operation: Operation,
     calls: Calls,
     /// The files when nothing goes wrong and all is collected and deleted afterwards.
@@ -56,6 +61,7 @@ impl Scenario {
         let calls = calls.get();
         let mut scenario = Self {
             name: name.into(),
+            boot: machine.boot_partition(&BOOTING),
             machine,
             operation,
             calls,
@@ -108,6 +114,11 @@ impl Scenario {
             let severity = finding.code.severity();
             assert_eq!(severity, Severity::Leftover, "{when}: {finding:?}");
         }
+        let examined = examine(&store, &self.boot, &self.machine.runtime());
+        assert!(
+            examined.worst() < Some(doctor::Severity::Failure),
+            "{when}: {examined:?}"
+        );
         let is_pinned = deploy::has_flag(&store, &self.machine.names[1], Flag::Pinned);
         assert!(is_pinned.expect("looked at"), "{when}: the pin");
         for number in [1, 2] {

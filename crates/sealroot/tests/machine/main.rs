@@ -3,6 +3,7 @@
 
 mod boot;
 mod crash;
+mod doctor;
 mod processes;
 mod prune;
 mod refs;

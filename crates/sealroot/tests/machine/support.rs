@@ -3,15 +3,16 @@
 
 use std::fs;
 
-use sealroot::entry::{Boot, Content, Loader, NewEntry};
+use sealroot::entry::{Boot, Content, Loader, MachinePolicy, NewEntry};
 use sealroot::machine::{BootChoices, MachineError, Pruned, Releases, Retention, Runtime, prune};
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StoreIo};
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::policy::{DeploymentName, Mode};
+use sealroot_format::policy::{DeploymentName, EtcMode, KEYSET_PATH, Mode, POLICY_PATH, Policy};
+use sealroot_testkit::cpio::Archive;
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble};
 
-use crate::store_support::{Release, content};
+use crate::store_support::{Release, content, keyset_file};
 
 /// Keeps nothing for its own sake.
 pub(crate) const NOTHING: Retention = Retention {
@@ -34,6 +35,32 @@ pub(crate) struct Machine {
 
 pub(crate) fn release(seed: u8) -> Release {
     Release::new(seed, (seed..seed + 3).map(|i| content(i, 5000)).collect())
+}
+
+/// What an initramfs for this release is told to do.
+pub(crate) fn policy_for(release: &Release) -> Policy {
+    let machine = MachinePolicy {
+        mode: Mode::Integrity,
+        root: "LABEL=root".parse().expect("a device"),
+        stateroot: None,
+        etc: EtcMode::Transient,
+        epoch_floor: 0,
+    };
+    machine.policy_for(&release.statement)
+}
+
+/// An initramfs with a policy and a keyset.
+pub(crate) fn initrd(policy: &Policy, keyset: &str) -> Vec<u8> {
+    let mut archive = Archive::new();
+    archive.file("init", 0o755, b"\x7fELF");
+    archive.file(POLICY_PATH, 0o444, policy.to_string().as_bytes());
+    archive.file(KEYSET_PATH, 0o444, keyset.as_bytes());
+    archive.finish()
+}
+
+/// An initramfs that boots this release.
+pub(crate) fn initrd_of(release: &Release) -> Vec<u8> {
+    initrd(&policy_for(release), &keyset_file(1, 7))
 }
 
 pub(crate) fn deploy<I: StoreIo>(store: &Store<I>, release: &Release) -> DeploymentName {
@@ -96,7 +123,8 @@ impl Machine {
     /// Adds an entry for each of these, the last of them the default.
     pub(crate) fn add_entries(&self, boot: &Boot<MemoryIo>, numbers: &[usize]) {
         for number in numbers {
-            let (linux, initrd) = (vec![1; 100], vec![2; 100]);
+            let linux = vec![u8::try_from(*number).expect("few"); 100];
+            let initrd = initrd_of(&self.releases[*number]);
             let new = NewEntry {
                 deployment: self.names[*number],
                 title: "test".into(),

@@ -199,14 +199,25 @@ impl Release {
     }
 }
 
+/// The file of a keyset of this version, with the key that `seed` makes; 7 makes the one that signs here.
+pub(crate) fn keyset_file(version: u64, seed: u8) -> String {
+    let secret = SecretKey::from_seed(&[seed; 32]).expect("a key");
+    let public = secret.public();
+    let roles = std::array::from_fn(|_| RoleKeys::new(1, [public.id()]));
+    let keyset = Keyset::new(version, roles, [*public]).expect("a keyset");
+    Unverified::unsigned(&keyset).expect("small").to_string()
+}
+
+/// See [`keyset_file`].
+pub(crate) fn keyset(version: u64, seed: u8) -> Verified<Keyset> {
+    Keyset::parse_trusted(keyset_file(version, seed).as_bytes()).expect("trusted")
+}
+
 /// Signs with the tests' only key, which its keyset trusts.
 fn sign(statement: &Statement) -> (Verified<Statement>, String) {
     let secret = SecretKey::from_seed(&[7; 32]).expect("a key");
     let public = secret.public();
-    let roles = std::array::from_fn(|_| RoleKeys::new(1, [public.id()]));
-    let keyset = Keyset::new(1, roles, [*public]).expect("a keyset");
-    let keyset = Unverified::unsigned(&keyset).expect("small").to_string();
-    let keyset = Keyset::parse_trusted(keyset.as_bytes()).expect("trusted");
+    let keyset = keyset(1, 7);
     let mut document = Unverified::unsigned(statement).expect("small");
     let signature = secret.sign(document.message());
     document.add(public, signature).expect("it fits");
