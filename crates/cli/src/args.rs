@@ -269,6 +269,7 @@ pub(crate) enum Command {
     /// Keep older releases from booting: floors in the firmware and in the TPM.
     #[command(subcommand)]
     Floor(cmd::floor::FloorCommand),
+    Doctor(cmd::doctor::Doctor),
     /// Check the store for damage.
     Check(cmd::check::Check),
     /// Replace what is damaged or missing of the releases in the store.

@@ -5,12 +5,10 @@ use std::io::{self, Write};
 
 use clap::Args;
 use sealroot::activate;
-use sealroot::deploy;
-use sealroot::release;
 use serde::Serialize;
 
 use crate::args::Common;
-use crate::boot_entry::{EntryReport, EtcReport, activate_staged};
+use crate::boot_entry::{EntryReport, EtcReport, StagedDeployment};
 use crate::machine::BootArgs;
 use crate::output::{Output, Report};
 use crate::progress::Progress;
@@ -71,7 +69,6 @@ impl Finalize {
         drop(store);
         let store = common.open_store_for_change()?;
         let boot = self.boot.require_for_change(common)?;
-        let keyset = common.trusted_keyset()?;
         {
             let progress = Progress::new(output);
             let transaction = store.begin(&progress)?;
@@ -80,18 +77,9 @@ impl Finalize {
             };
             report.deployment = Some(name.to_string());
             if !activate::forget_if_running(&transaction, &self.boot.runtime(), name)? {
-                let stream = deploy::read_record(&store, name)?.stream;
-                let statement =
-                    release::verify_statement(&store, &keyset, name.commit, Some(&stream))?;
-                let (entry, etc) = activate_staged(
-                    common,
-                    &transaction,
-                    &boot,
-                    &self.boot,
-                    name,
-                    &statement,
-                    &staged,
-                )?;
+                let found = (name, staged);
+                let staged = StagedDeployment::find(common, &store, found, &boot, &self.boot)?;
+                let (entry, etc) = staged.activate(common, &transaction)?;
                 report.entry = Some(entry);
                 report.etc = etc;
             }

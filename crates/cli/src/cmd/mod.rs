@@ -11,6 +11,7 @@ pub(crate) mod check;
 pub(crate) mod delta;
 pub(crate) mod deploy;
 pub(crate) mod diff;
+pub(crate) mod doctor;
 pub(crate) mod dump;
 pub(crate) mod etc;
 pub(crate) mod finalize;
@@ -76,6 +77,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Attest(attest) => attest.run(output),
         Command::Floor(floor) => floor.run(common, output),
         Command::Check(check) => check.run(common, output),
+        Command::Doctor(doctor) => doctor.run(common, output),
         Command::Repair(repair) => repair.run(common, output),
         Command::Etc(etc) => etc.run(common, output),
         Command::Ls(ls) => ls.run(common, output),

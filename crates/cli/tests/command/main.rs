@@ -8,6 +8,7 @@ mod bucket;
 mod busy;
 mod damage;
 mod disk;
+mod doctor;
 mod entries;
 mod etc;
 mod floor;

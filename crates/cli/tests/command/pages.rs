@@ -15,6 +15,7 @@ const PUBLISH: &str = include_str!("../../../../docs/publish.md");
 const UPDATES: &str = include_str!("../../../../docs/updates.md");
 const KEYS: &str = include_str!("../../../../docs/keys.md");
 const REPAIR: &str = include_str!("../../../../docs/repair.md");
+const DOCTOR: &str = include_str!("../../../../docs/doctor.md");
 
 /// The address in the page.
 const ADDRESS: &str = "https://updates.example.org/os";
@@ -167,6 +168,26 @@ fn the_page_on_keys_is_followed() {
     }
     let pull = "--store device --keyset vendor.keyset pull --from thief";
     scratch.refused(ErrorClass::Untrusted, pull, &["keyset"]);
+}
+
+#[test]
+fn the_page_on_a_machine_that_may_not_boot_is_followed() {
+    let follower = Follower::new();
+    let scratch = &follower.scratch;
+    scratch.ok("keys new vendor");
+    let commit = scratch.release(1);
+    let device = "--store device --keyset vendor.keyset";
+    scratch.ok(&format!(
+        "{device} build --dir tree --os exampleos --stream stable --index 1"
+    ));
+    scratch.ok(&format!("{device} sign {commit} --key vendor.secret"));
+    scratch.ok(&format!("{device} deploy {commit} --mode integrity"));
+    let page = commands(DOCTOR, Place::Device);
+    assert!(page.len() > 1, "it has commands");
+    for (place, command) in page {
+        let written = follower.follow(place, command);
+        assert!(written.contains("content"), "{command}: {written}");
+    }
 }
 
 #[test]

@@ -8,12 +8,19 @@ use sealroot_testkit::efi::{self, UNAME};
 
 use crate::support::{STORE, Scratch};
 
-const OPTIONS: &str = "--stub stub --boot-program boot --root LABEL=root --stateroot exampleos";
+pub(crate) const OPTIONS: &str =
+    "--stub stub --boot-program boot --root LABEL=root --stateroot exampleos";
 
 /// A store with a release that has a kernel, what an image takes besides, and a key; the commit.
 fn scratch() -> Option<(Scratch, String)> {
     let scratch = Scratch::new();
     efi::key_and_certificate(scratch.directory.path(), "db", &["rsa:2048"])?;
+    let commit = with_parts(&scratch);
+    Some((scratch, commit))
+}
+
+/// A signed release that has a kernel, and what an image of it takes besides; the commit.
+pub(crate) fn with_parts(scratch: &Scratch) -> String {
     scratch.write("stub", efi::stub());
     scratch.write("boot", efi::BOOT_PROGRAM);
     let modules = format!("tree/usr/lib/modules/{UNAME}");
@@ -27,8 +34,7 @@ fn scratch() -> Option<(Scratch, String)> {
     }
     scratch.write("tree/usr/lib/os-release", "ID=exampleos\n");
     scratch.built();
-    let commit = scratch.release(1);
-    Some((scratch, commit))
+    scratch.release(1)
 }
 
 #[test]

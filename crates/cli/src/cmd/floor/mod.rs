@@ -5,7 +5,7 @@ mod enrol;
 mod raise;
 mod sign;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sealroot::floor::Firmware;
@@ -59,6 +59,11 @@ pub(crate) struct FirmwareArgs {
 impl FirmwareArgs {
     pub(crate) fn firmware(&self) -> Firmware {
         Firmware::new(&self.efivarfs)
+    }
+
+    /// Whether it is said to be elsewhere than usual.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        self.efivarfs != Path::new(EFIVARFS)
     }
 }
 

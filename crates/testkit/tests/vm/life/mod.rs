@@ -30,6 +30,9 @@ const LATE: &str = "grep -qx late /etc/late";
 
 const CHECK: &str = "sealroot check";
 
+/// That what boots next will, with all that is staged.
+const DOCTOR: &str = "sealroot doctor";
+
 struct Life {
     machine: OstreeMachine,
     profile: Profile,
@@ -58,6 +61,7 @@ impl Life {
             "sealroot --json status",
             FSCK,
             CHECK,
+            DOCTOR,
         ])?;
         self.runs_under_ostree(&booted, Version::V1)?;
         let adopted = json(&booted, 2)?;
@@ -84,6 +88,7 @@ impl Life {
             "echo late > /etc/late",
             "sealroot --json status",
             FSCK,
+            DOCTOR,
         ])?;
         self.runs(&booted, from)?;
         let update = json(&booted, 2)?;
@@ -115,6 +120,7 @@ impl Life {
             &update,
             "sealroot --json status",
             CHECK,
+            DOCTOR,
         ])?;
         self.runs(&booted, from)?;
         let status = json(&booted, 4)?;
