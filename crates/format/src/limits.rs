@@ -94,6 +94,9 @@ pub const MAX_KEYSET_KEYS: usize = 32;
 /// Most signatures of a document: those of two whole keysets.
 pub const MAX_SIGNATURES: usize = 2 * MAX_KEYSET_KEYS;
 
+/// Largest proof that root keys are held, bytes: its text and the signatures of two keysets.
+pub const MAX_RECOVERY_BYTES: usize = 16 * 1024;
+
 /// Largest boot policy, bytes.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;
 
@@ -226,3 +229,19 @@ pub const MAX_UKI_CMDLINE_BYTES: usize = 2047;
 
 /// Largest `os-release` of a unified kernel image, bytes. Boot loaders read it whole.
 pub const MAX_OS_RELEASE_BYTES: usize = 64 * 1024;
+
+/// Largest variable of the firmware that names whom it trusts, bytes: `db` has some 10 KiB on most
+/// machines. Read whole.
+pub const MAX_EFI_KEYS_BYTES: usize = 256 * 1024;
+
+/// Most certificates and digests in one such variable.
+pub const MAX_EFI_KEYS: usize = 4096;
+
+/// Most parts that shim splits its list into.
+pub const MAX_MOK_PARTS: usize = 16;
+
+/// Largest file with an owner's certificates, bytes. Read whole.
+pub const MAX_CERTIFICATES_FILE_BYTES: usize = 256 * 1024;
+
+/// Most good boots of a deployment that are remembered.
+pub const MAX_GOOD_BOOTS: usize = 8;

@@ -24,7 +24,8 @@ mod private {
 
 pub(super) use private::Body;
 
-/// A kind of document that is signed: [`Statement`], [`Keyset`] and [`Channel`](super::Channel).
+/// A kind of document that is signed: [`Statement`], [`Keyset`],
+/// [`Channel`](super::Channel) and [`Recovery`](super::Recovery).
 pub trait Document: Body {}
 
 impl Document for Statement {}

@@ -24,6 +24,7 @@ mod document;
 mod error;
 mod key;
 mod keyset;
+mod recovery;
 pub mod secret;
 mod statement;
 
@@ -35,4 +36,5 @@ pub use key::{
     KeyId, PublicKey, SIGNATURE_BYTES, decode_signature, parse_public_keys, write_public_keys,
 };
 pub use keyset::{Keyset, Role, RoleKeys};
+pub use recovery::Recovery;
 pub use statement::{ReleaseNumbers, Statement};

@@ -4,8 +4,10 @@
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     ErrorClass,
-    sign::{Error, KeyId, Keyset, Role, RoleKeys, Unverified, Verified},
+    digest::{CommitId, Sha256Digest},
+    sign::{Error, KeyId, Keyset, Recovery, Role, RoleKeys, Unverified, Verified},
 };
+use sha2::{Digest as _, Sha256};
 
 use crate::common::{
     assert_each_line_matters, edited, golden_keyset, golden_statement, key, keyset, signed, trusted,
@@ -300,4 +302,62 @@ proptest! {
             prop_assert!(matches!(&bytes[text.len()..], [] | [b'\n']));
         }
     }
+}
+
+fn recovery() -> Recovery {
+    Recovery::of(&golden_keyset(), CommitId::from_bytes([7; 32]))
+}
+
+// Rules: K13
+#[test]
+fn a_proof_of_recovery_has_one_form() {
+    let text = recovery().to_string();
+    let digest = Sha256::digest(golden_keyset().to_string());
+    let digest = Sha256Digest::from_bytes(digest.into());
+    let expected = format!(
+        "sealroot recovery 1\nkeyset 1\nkeyset-digest sha256:{digest}\ncommit {}\n",
+        "07".repeat(32)
+    );
+    assert_eq!(text, expected);
+    assert_eq!(Recovery::parse(text.as_bytes()), Ok(recovery()));
+    for bad in [
+        text.replace("recovery 1", "recovery 2"),
+        text.replace("keyset 1", "keyset 01"),
+        text.replace("sha256:", "sha512:"),
+        text.replace("commit 07", "commit 0"),
+        format!("{text}more\n"),
+        text.lines().rev().map(|line| format!("{line}\n")).collect(),
+    ] {
+        assert!(Recovery::parse(bad.as_bytes()).is_err(), "{bad}");
+    }
+    let long = format!("{text}\n{}", "x".repeat(16_384));
+    Unverified::<Recovery>::parse(long.as_bytes()).expect_err("too long");
+}
+
+// Rules: K14
+#[test]
+fn a_proof_of_recovery_counts_with_enough_root_keys() {
+    let trusted = trusted(&golden_keyset());
+    let verify = |keys: &[u8]| signed(&recovery(), keys).verify(&trusted);
+    assert_eq!(*verify(&[1, 3]).expect("two of three"), recovery());
+    // One is not enough, and neither are keys of other roles.
+    for keys in [&[1][..], &[11, 12], &[1, 11, 21]] {
+        assert!(matches!(
+            verify(keys),
+            Err(Error::TooFewSignatures {
+                role: Role::Root,
+                expected: 2,
+                ..
+            })
+        ));
+    }
+    // A signature of another document is none of this.
+    let other = signed(&golden_keyset(), &[1, 2]).to_string();
+    let (_, signatures) = other.split_once("\n\n").expect("signatures");
+    let forged = format!("{}\n{signatures}", recovery());
+    let forged = Unverified::<Recovery>::parse(forged.as_bytes()).expect("a document");
+    assert!(matches!(
+        forged.verify(&trusted),
+        Err(Error::BadSignature { .. })
+    ));
 }
