@@ -132,12 +132,15 @@ pub struct Removed {
     pub entries: Vec<String>,
     /// Kernels that no entry names any more.
     pub kernels: Vec<Sha256Digest>,
+    /// Directories of OSTree's kernels, by their paths on the partition.
+    pub directories: Vec<String>,
 }
 
 impl Removed {
-    fn extend(&mut self, other: Self) {
+    pub(super) fn extend(&mut self, other: Self) {
         self.entries.extend(other.entries);
         self.kernels.extend(other.kernels);
+        self.directories.extend(other.directories);
     }
 }
 
@@ -361,7 +364,7 @@ impl<I: BootIo> Boot<I> {
     }
 
     /// Removes files of entries, for good.
-    fn remove_entries(
+    pub(super) fn remove_entries(
         &self,
         found: &Entries,
         names: impl IntoIterator<Item = String>,
@@ -379,7 +382,7 @@ impl<I: BootIo> Boot<I> {
         }
         Ok(Removed {
             entries,
-            kernels: Vec::new(),
+            ..Removed::default()
         })
     }
 
@@ -392,8 +395,8 @@ impl<I: BootIo> Boot<I> {
             self.settle()?;
         }
         Ok(Removed {
-            entries: Vec::new(),
             kernels,
+            ..Removed::default()
         })
     }
 
@@ -548,7 +551,7 @@ impl<I: BootIo> Boot<I> {
         self.settle()
     }
 
-    fn settle(&self) -> Result<(), EntryError> {
+    pub(super) fn settle(&self) -> Result<(), EntryError> {
         let root = crate::store::StorePath::root();
         again(|| self.io.settle()).map_err(self.failed("sync", &root))
     }

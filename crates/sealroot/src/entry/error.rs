@@ -144,6 +144,14 @@ pub enum EntryError {
         /// What was to be removed.
         names: Vec<String>,
     },
+    /// An entry cannot be read, so what it uses is not known.
+    #[error("what the boot entry {} uses is not known: {reason}", path.display())]
+    Unreadable {
+        /// The entry.
+        path: PathBuf,
+        /// Why it cannot be read.
+        reason: String,
+    },
     /// All generations were used.
     #[error("the boot entry {name} has the highest generation there is")]
     NoGenerationLeft {
@@ -187,6 +195,7 @@ impl EntryError {
             Self::NotRegular { .. }
             | Self::TooLarge { .. }
             | Self::TooMany { .. }
+            | Self::Unreadable { .. }
             | Self::DamagedFiles { .. } => ErrorClass::Corrupt,
         }
     }

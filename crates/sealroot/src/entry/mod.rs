@@ -18,11 +18,13 @@
 
 mod arguments;
 mod change;
+mod clear_out;
 mod error;
 mod files;
 mod find;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
+mod image;
 mod initrd;
 mod inspect;
 mod io;

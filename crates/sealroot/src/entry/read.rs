@@ -336,7 +336,7 @@ impl<I: BootIo> Boot<I> {
 
     /// Where the loader finds its entries; `None` if there is no such directory yet. OSTree has a
     /// symbolic link `loader` to one of `loader.0` and `loader.1`; no other link is followed.
-    fn entries_directory(&self) -> Result<Option<StorePath>, EntryError> {
+    pub(super) fn entries_directory(&self) -> Result<Option<StorePath>, EntryError> {
         let mut loader = known(LOADER);
         match again(|| self.io.open(&loader)) {
             Ok(_) => {}

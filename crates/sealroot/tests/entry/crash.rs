@@ -2,12 +2,13 @@
 //! Whatever fails, and wherever the power goes: what boots is the old or the new, whole, and doing
 //! it again ends in the same files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
-use sealroot::entry::{Boot, EntryError, NewEntry, OurEntry};
+use sealroot::entry::{Boot, Entry, EntryError, NewEntry, OurEntry};
 use sealroot::monitor::Silent;
+use sealroot::store::StorePath;
 use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
 
 use crate::support::{Wanted, all, boot, bootable, deployment, look};
@@ -92,6 +93,34 @@ fn remove_newest(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
     }
 }
 
+/// What is left of the time before, besides: somebody's entry with a kernel that is there, and OSTree's
+/// kernels.
+fn time_before(disk: &MemoryDisk) {
+    let entries = look(disk).entries().expect("entries");
+    let newest = entries.of(&deployment(1)).expect("it is there");
+    let path = format!("/loader/entries/{}", newest.file_name);
+    let text = disk.files().remove(&path).expect("its file");
+    let plant = |path: &str, bytes: &[u8]| {
+        disk.plant(&StorePath::new(path).expect("a path"), bytes);
+    };
+    plant("loader/entries/other.conf", &text);
+    plant("ostree/notes", b"somebody's");
+    for name in ["vmlinuz", "initramfs"] {
+        plant(
+            &format!("ostree/os-{}/{name}", "ab".repeat(32)),
+            b"ostree's",
+        );
+    }
+}
+
+fn clear_out(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    let entries = boot.entries()?;
+    let kept = |entry: &&Entry| entry.deployment() != Some(deployment(2));
+    let names = entries.in_boot_order().iter().filter(kept);
+    let names: BTreeSet<_> = names.map(|entry| entry.file_name.clone()).collect();
+    boot.clear_out(&names, &Silent).map(drop)
+}
+
 impl Scenario {
     fn new(name: &'static str, before: MemoryDisk, change: Change) -> Self {
         let disk = before.copy();
@@ -126,6 +155,9 @@ impl Scenario {
         let image = two(MemoryDisk::new(false));
         add_image(&look(&image)).expect("added");
         let shown = two(MemoryDisk::new(false));
+        let before = two(MemoryDisk::new(false));
+        time_before(&before);
+        let before = before.crash(WriteBack::Everything);
         vec![
             Self::new("first", MemoryDisk::new(false), add),
             Self::new("add", two(MemoryDisk::new(false)), add),
@@ -142,6 +174,7 @@ impl Scenario {
             Self::new("roll back", two(MemoryDisk::new(false)), roll_back),
             Self::new("bless", counted, bless),
             Self::new("remove", shown, remove_newest),
+            Self::new("clear out", before, clear_out),
         ]
     }
 
@@ -263,6 +296,46 @@ fn an_interruption_is_tried_again() {
     }
 }
 
+// Rules: C6
+#[test]
+fn clearing_out_takes_what_was_named_and_the_kernels_that_nothing_names() {
+    let disk = MemoryDisk::new(false);
+    for number in [1, 2] {
+        Wanted::of(number).add(&look(&disk), &all).expect("added");
+    }
+    time_before(&disk);
+    let plant = |path: &str, text: &[u8]| {
+        disk.plant(&StorePath::new(path).expect("a path"), text);
+    };
+    // Another of OSTree's kernels, which a file beside the entries names.
+    let used = format!("ostree/os-{}", "cd".repeat(32));
+    plant(&format!("{used}/vmlinuz"), b"used");
+    let named = format!("linux /{used}/vmlinuz\n");
+    plant("loader/entries/ostree-1.conf", named.as_bytes());
+    let before = disk.files();
+    let gone: BTreeSet<_> = ["other.conf", "none.conf"].map(str::to_owned).into();
+    let removed = look(&disk).clear_out(&gone, &Silent).expect("cleared");
+    assert_eq!(removed.entries, ["other.conf"]);
+    let unused = format!("ostree/os-{}", "ab".repeat(32));
+    assert_eq!(removed.directories, [&*unused]);
+    assert!(removed.kernels.is_empty(), "an entry names them");
+    let is_gone = |path: &str| {
+        path == "/loader/entries/other.conf" || path.starts_with(&format!("/{unused}/"))
+    };
+    let mut expected = before;
+    expected.retain(|path, _| !is_gone(path));
+    assert_eq!(disk.files(), expected);
+
+    plant("loader/entries/large.conf", &vec![b'x'; 1 << 21]);
+    let everything: BTreeSet<_> = ["ostree-1.conf".to_owned()].into();
+    let error = look(&disk).clear_out(&everything, &Silent);
+    assert!(
+        matches!(error, Err(EntryError::Unreadable { .. })),
+        "{error:?}"
+    );
+    assert!(disk.files().contains_key("/loader/entries/ostree-1.conf"));
+}
+
 // Rules: C2
 #[test]
 fn nothing_is_renamed_and_one_byte_is_overwritten() {
@@ -276,7 +349,7 @@ fn nothing_is_renamed_and_one_byte_is_overwritten() {
             );
         }
         // One entry each, but for a removal.
-        let expected = usize::from(scenario.name != "remove");
+        let expected = usize::from(!["remove", "clear out"].contains(&scenario.name));
         assert_eq!(
             scenario.calls.of("overwrite"),
             expected,
