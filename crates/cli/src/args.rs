@@ -270,6 +270,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Floor(cmd::floor::FloorCommand),
     Doctor(cmd::doctor::Doctor),
+    // Its own words are its help: whoever runs it is to read them.
+    Seal(cmd::seal::Seal),
     /// Check the store for damage.
     Check(cmd::check::Check),
     /// Replace what is damaged or missing of the releases in the store.

@@ -94,6 +94,17 @@ fn print(causes: &[String], class: ErrorClass, hint: Option<&str>, output: Outpu
     ExitCode::from(class.exit_code())
 }
 
+/// An error and its causes, in a line.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
 /// The class of the first cause that has one.
 pub(crate) fn class_of(error: &anyhow::Error) -> ErrorClass {
     let class = error.chain().find_map(class_of_cause);
@@ -128,6 +139,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         sealroot::ostree::OstreeError,
         sealroot::release::ReleaseError,
         sealroot::repair::RepairError,
+        sealroot::seal::SealError,
         sealroot::keys::Error,
         sealroot::signer::Error,
         sealroot::source::SourceError,

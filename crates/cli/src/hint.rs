@@ -19,6 +19,7 @@ use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
 use sealroot::release::ReleaseError;
 use sealroot::repair::RepairError;
+use sealroot::seal::SealError;
 use sealroot::source::SourceError;
 use sealroot::store::{CONFIG_NAME, StoreDir, StoreError};
 use sealroot::uki::UkiError;
@@ -92,6 +93,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_release,
         of_remote,
         of_repair,
+        of_seal,
         of_sign,
         of_source,
         of_store,
@@ -380,6 +382,19 @@ fn of_repair(error: &RepairError) -> Option<String> {
         RepairError::Deploy(error) => of_deploy(error),
         RepairError::NoRelease { .. } => {
             Some("`sealroot status` lists the releases of a store".into())
+        }
+        _ => None,
+    }
+}
+
+fn of_seal(error: &SealError) -> Option<String> {
+    match error {
+        SealError::Store(error) => of_store(error),
+        SealError::Deploy(error) => of_deploy(error),
+        SealError::Machine(error) => of_machine(error),
+        SealError::Entry(error) => of_entry(error),
+        SealError::Proof { .. } => {
+            Some("`sealroot seal --challenge FILE` writes what is to be signed".into())
         }
         _ => None,
     }

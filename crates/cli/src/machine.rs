@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 use sealroot::deploy;
 use sealroot::entry::{Boot, EntryError, Loader, Places};
 use sealroot::machine::{Booted, Runtime, make_writable};
+use sealroot::seal::further_partitions;
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::DeploymentName;
@@ -147,6 +148,16 @@ impl BootArgs {
             ) => Ok(BootPlace::None(error.to_string())),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// Where else a boot loader may look, besides this partition: nowhere where it was named, or
+    /// belongs to no machine.
+    pub(crate) fn further(&self, common: &Common, found: &Boot) -> anyhow::Result<Vec<Boot>> {
+        if self.boot.is_some() || common.store.is_some() {
+            return Ok(Vec::new());
+        }
+        let places = Places::of(&common.physical_root());
+        Ok(further_partitions(&places, found)?)
     }
 
     /// Finds the boot partition to change what is on it: see [`Common::open_store_for_change`].

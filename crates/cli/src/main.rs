@@ -22,6 +22,7 @@ mod progress;
 mod reference;
 mod release;
 mod repository;
+mod sealing;
 mod signers;
 mod target;
 mod time;

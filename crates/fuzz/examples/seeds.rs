@@ -38,6 +38,7 @@ fn main() {
     seeds.archives();
     seeds.bundles();
     seeds.images();
+    seeds.firmware_keys();
 }
 
 /// Objects of the releases of `delta_apply`.
@@ -54,6 +55,32 @@ struct Seeds(PathBuf);
 impl Seeds {
     fn put(&self, target: &str, name: &str, bytes: impl AsRef<[u8]>) {
         put(self.0.join(target), name, bytes);
+    }
+
+    fn firmware_keys(&self) {
+        /// Kinds of signatures, as UEFI numbers them.
+        const X509: [u8; 16] = *b"\xa1\x59\xc0\xa5\xe4\x94\xa7\x4a\x87\xb5\xab\x15\x5c\x2b\xf0\x72";
+        const SHA256: [u8; 16] =
+            *b"\x26\x16\xc4\xc1\x4c\x50\x92\x40\xac\xa9\x41\xf9\x36\x93\x43\x28";
+        let certificate = std::fs::read(format!("{TESTDATA}/certificate.der"));
+        let certificate = certificate.expect("a certificate");
+        let list = |kind: [u8; 16], contents: &[&[u8]]| {
+            let signature_bytes = 16 + contents[0].len();
+            let lengths = [28 + signature_bytes * contents.len(), 0, signature_bytes];
+            let lengths = lengths.map(|len| u32::try_from(len).expect("small").to_le_bytes());
+            let signatures = contents.iter().map(|content| [&[7; 16], *content].concat());
+            [
+                kind.to_vec(),
+                lengths.concat(),
+                signatures.collect::<Vec<_>>().concat(),
+            ]
+            .concat()
+        };
+        let one = list(X509, &[&certificate]);
+        let digests = list(SHA256, &[&[1; 32], &[2; 32]]);
+        self.put("signature_lists", "certificate", &one);
+        self.put("signature_lists", "digests", &digests);
+        self.put("signature_lists", "both", [digests, one].concat());
     }
 
     fn packs(&self) {

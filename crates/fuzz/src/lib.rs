@@ -98,6 +98,9 @@ targets! {
         ostree_config,
         ostree_keys,
     }
+    sealroot::seal::fuzz {
+        signature_lists,
+    }
     sealroot::store::fuzz {
         store_config,
         store_names,

@@ -24,6 +24,7 @@
 //! * [`adopt`]: a commit of OSTree on this machine taken over in place, and the way back;
 //! * [`activate`]: a deployment made what boots next, with its `/etc`, initramfs and entry;
 //! * [`floor`]: the oldest release that this machine boots, kept out of the disk's reach;
+//! * [`seal`]: whether a machine is sealed, why not, and the last step to it;
 //! * [`check`]: a whole store looked over; [`repair`]: what is damaged in it replaced;
 //! * [`doctor`]: whether what boots next will, and what stands against it;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy;
@@ -55,6 +56,7 @@ pub mod object;
 pub mod ostree;
 pub mod release;
 pub mod repair;
+pub mod seal;
 pub mod signer;
 pub mod source;
 pub mod spool;

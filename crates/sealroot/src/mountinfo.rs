@@ -36,6 +36,13 @@ pub(crate) fn mount_of(file: impl AsFd) -> io::Result<Mount> {
     found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
+/// All mounts that this thread sees, in the order in which they were made.
+pub(crate) fn mounts() -> io::Result<Vec<Mount>> {
+    let list = std::fs::read(LIST)?;
+    let lines = list.split(|byte| *byte == b'\n');
+    Ok(lines.filter_map(parse).map(|(_, mount)| mount).collect())
+}
+
 /// Where a file is, as far as names go: files can be linked only within one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Place {

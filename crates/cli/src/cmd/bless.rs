@@ -4,7 +4,9 @@
 use std::io::{self, Write};
 
 use clap::Args;
+use sealroot::activate::this_boot;
 use sealroot::machine::{self, Blessed};
+use sealroot::seal;
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use serde::Serialize;
@@ -21,6 +23,8 @@ use crate::progress::Progress;
 /// After `deploy --tries N` the boot loader starts a deployment N times and then gives it up, unless
 /// it was blessed. The unit sealroot-bless.service does so once boot-complete.target is reached.
 /// Where nothing is counted, nothing changes there.
+///
+/// A boot that is sealed is remembered with its deployment: `seal` wants two of them.
 ///
 /// Where the policy of this boot keeps a floor in the firmware or in the TPM, it is raised as `floor
 /// raise` does.
@@ -43,6 +47,8 @@ struct BlessedReport {
     removed: Vec<String>,
     /// What became of the floors, where the policy of this boot names any.
     floor: Option<RaiseReport>,
+    /// How many good sealed boots of this deployment are remembered, if this is one.
+    sealed_boots: Option<usize>,
 }
 
 impl Report for BlessedReport {
@@ -55,6 +61,9 @@ impl Report for BlessedReport {
             (Some(entry), false) => writeln!(out, "{entry} is not counted: nothing to do")?,
             (None, _) => {}
         }
+        if let Some(boots) = self.sealed_boots {
+            writeln!(out, "good sealed boots of this deployment: {boots}")?;
+        }
         match &self.floor {
             Some(floor) => floor.write_text(out),
             None => Ok(()),
@@ -66,6 +75,11 @@ impl Bless {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let store = common.open_store_for_change()?;
         let blessed = self.bless(common, &store, output);
+        let sealed_boots = if blessed.is_ok() {
+            self.remember(common, &store, output)?
+        } else {
+            None
+        };
         let firmware = self.firmware.firmware();
         let floor = raise_after_good_boot(&store, &self.boot, &firmware, common)?;
         let blessed = match blessed {
@@ -78,7 +92,23 @@ impl Bless {
             is_changed: blessed.as_ref().is_some_and(|blessed| blessed.is_changed),
             removed: blessed.map_or_else(Vec::new, |blessed| blessed.removed.entries),
             floor,
+            sealed_boots,
         })
+    }
+
+    /// Remembers this boot, for `sealroot seal`.
+    fn remember(
+        &self,
+        common: &Common,
+        store: &Store,
+        output: Output,
+    ) -> anyhow::Result<Option<usize>> {
+        let boot = self.boot.require_for_change(common)?;
+        let runtime = self.boot.runtime();
+        let boot_id = this_boot()?;
+        let progress = Progress::new(output);
+        let remembered = seal::remember_good_boot(store, &runtime, &boot, &boot_id, &progress)?;
+        Ok(remembered)
     }
 
     fn bless(&self, common: &Common, store: &Store, output: Output) -> anyhow::Result<Blessed> {

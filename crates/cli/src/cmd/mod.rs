@@ -31,6 +31,7 @@ pub(crate) mod remote;
 pub(crate) mod repair;
 pub(crate) mod revert;
 pub(crate) mod rollback;
+pub(crate) mod seal;
 pub(crate) mod sign;
 pub(crate) mod status;
 pub(crate) mod switch;
@@ -76,6 +77,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Status(status) => status.run(common, output),
         Command::Attest(attest) => attest.run(output),
         Command::Floor(floor) => floor.run(common, output),
+        Command::Seal(seal) => seal.run(common, output),
         Command::Check(check) => check.run(common, output),
         Command::Doctor(doctor) => doctor.run(common, output),
         Command::Repair(repair) => repair.run(common, output),

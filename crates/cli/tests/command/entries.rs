@@ -44,7 +44,7 @@ fn entries(scratch: &Scratch) -> Vec<String> {
 /// What uses each deployment, as `status` says.
 fn states(scratch: &Scratch) -> Vec<(String, String)> {
     let status = scratch.ok(&format!("{STORE} --json status {BOOT}")).json();
-    assert_eq!(status["migration"], "sealed-only");
+    assert_eq!(status["migration"], "dual");
     let deployments = status["deployments"].as_array().expect("a list").iter();
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_owned();
     deployments

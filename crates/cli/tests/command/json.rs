@@ -111,7 +111,8 @@ fn results_have_the_keys_that_are_promised() {
     let status = json("status");
     assert_eq!(
         keys(&status),
-        "boot_entries booted deployments floor keyset migration not_sealed_because releases sealed"
+        "boot_entries booted deployments floor keyset migration not_sealed_because notes releases \
+         sealed"
     );
     assert_eq!(
         keys(&status["deployments"][0]),

@@ -131,7 +131,7 @@ fn what_runs_is_marked_and_a_damaged_record_of_it_stops_removals() {
         "{status}"
     );
     assert!(
-        status.starts_with("NOT SEALED: no Secure Boot; "),
+        status.starts_with("NOT SEALED:\n  no Secure Boot -> "),
         "{status}"
     );
     let words = ["is what runs", "hint: boot another deployment first"];

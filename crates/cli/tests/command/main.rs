@@ -26,6 +26,7 @@ mod pulling;
 mod remote;
 mod repair;
 mod rights;
+mod sealing;
 mod support;
 mod trees;
 mod uki;

@@ -22,13 +22,13 @@ const ADDRESS: &str = "https://updates.example.org/os";
 
 /// Who types the commands of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     Vendor,
     Device,
 }
 
 /// The commands of a page in their order; those below a heading "On a device" are typed there.
-fn commands(page: &str, otherwise: Place) -> Vec<(Place, &str)> {
+pub(crate) fn commands(page: &str, otherwise: Place) -> Vec<(Place, &str)> {
     let mut place = otherwise;
     let mut is_command = false;
     let mut found = Vec::new();

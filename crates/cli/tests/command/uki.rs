@@ -12,7 +12,7 @@ pub(crate) const OPTIONS: &str =
     "--stub stub --boot-program boot --root LABEL=root --stateroot exampleos";
 
 /// A store with a release that has a kernel, what an image takes besides, and a key; the commit.
-fn scratch() -> Option<(Scratch, String)> {
+pub(crate) fn scratch() -> Option<(Scratch, String)> {
     let scratch = Scratch::new();
     efi::key_and_certificate(scratch.directory.path(), "db", &["rsa:2048"])?;
     let commit = with_parts(&scratch);

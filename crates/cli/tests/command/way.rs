@@ -85,7 +85,7 @@ fn from_a_directory_to_a_deployment() {
     );
 
     let status = scratch.ok(&format!("{STORE} status")).text();
-    assert!(status.starts_with("NOT SEALED: "), "{status}");
+    assert!(status.starts_with("NOT SEALED:\n"), "{status}");
     let row = status.lines().find(|line| line.contains(&commit[..12]));
     let row: Vec<_> = row.expect("a row").split_whitespace().collect();
     let name = format!("{}.0", &commit[..12]);

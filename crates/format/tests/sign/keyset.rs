@@ -326,7 +326,7 @@ fn a_proof_of_recovery_has_one_form() {
         text.replace("sha256:", "sha512:"),
         text.replace("commit 07", "commit 0"),
         format!("{text}more\n"),
-        text.lines().rev().map(|line| format!("{line}\n")).collect(),
+        text.lines().rev().flat_map(|line| [line, "\n"]).collect(),
     ] {
         assert!(Recovery::parse(bad.as_bytes()).is_err(), "{bad}");
     }

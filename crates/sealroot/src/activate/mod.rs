@@ -39,7 +39,7 @@ use crate::store::{Store, Transaction};
 
 pub use error::ActivateError;
 pub use prepare::{Parts, Prepared, Start, Wishes, check, check_etc, prepare};
-pub use staged::{Staged, forget_if_running, stage, staged};
+pub use staged::{Staged, forget_if_running, stage, staged, this_boot};
 
 /// Where the parts of a machine are.
 #[derive(Clone, Copy, Debug)]

@@ -61,7 +61,8 @@ impl Staged {
     }
 }
 
-fn this_boot() -> Result<String, ActivateError> {
+/// What the kernel calls this boot.
+pub fn this_boot() -> Result<String, ActivateError> {
     let text = std::fs::read_to_string(BOOT_ID);
     let text = text.map_err(|source| ActivateError::BootId { source })?;
     Ok(text.trim_end().to_owned())

@@ -23,11 +23,18 @@ pub enum Flag {
     Staged,
     /// Its initramfs was made on this machine; its content names the kernel modules in it.
     MadeInitramfs,
+    /// It was booted sealed, and found good; its content names these boots.
+    SealedBoots,
 }
 
 impl Flag {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Pinned, Self::Staged, Self::MadeInitramfs];
+    pub const ALL: [Self; 4] = [
+        Self::Pinned,
+        Self::Staged,
+        Self::MadeInitramfs,
+        Self::SealedBoots,
+    ];
 
     /// The name of the file.
     pub const fn name(self) -> &'static str {
@@ -35,6 +42,7 @@ impl Flag {
             Self::Pinned => "pinned",
             Self::Staged => "staged",
             Self::MadeInitramfs => "made-initramfs",
+            Self::SealedBoots => "sealed-boots",
         }
     }
 

@@ -117,7 +117,7 @@ pub fn kept_entries<I: StoreIo, B: BootIo>(
 }
 
 /// The deployment that runs, if an entry of ours is of it.
-fn running<I: StoreIo>(
+pub(crate) fn running<I: StoreIo>(
     runtime: &Runtime,
     store: &Store<I>,
     entries: &[&OurEntry],

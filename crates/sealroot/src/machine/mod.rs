@@ -22,6 +22,7 @@ mod scan;
 mod stateroot;
 mod writable;
 
+pub(crate) use boot::running;
 pub use boot::{
     Blessed, arguments, bless, change_arguments, deployments_of_entries, kept_entries,
     make_default, rollback,

@@ -65,6 +65,10 @@ impl FirmwareArgs {
     pub(crate) fn is_elsewhere(&self) -> bool {
         self.efivarfs != Path::new(EFIVARFS)
     }
+
+    pub(crate) fn efivarfs(&self) -> &Path {
+        &self.efivarfs
+    }
 }
 
 /// A floor in a report.

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use sealroot::keys::{self, KeysetPlan, RolePlan};
+use sealroot::seal;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::secret::SecretKey;
-use sealroot_format::sign::{Keyset, Role, Unverified, Verified};
+use sealroot_format::sign::{Keyset, Recovery, Role, Unverified, Verified};
 use serde::Serialize;
 
 use crate::failure::Failure;
@@ -41,6 +42,11 @@ pub(crate) enum Keys {
     /// Show the keys, roles and thresholds of a keyset.
     #[command(after_long_help = SHOW_EXAMPLE)]
     Show(Show),
+    /// Show that a root key is held: sign what `seal --challenge` has written.
+    ///
+    /// The signature is worth nothing for anything else.
+    #[command(after_long_help = PROVE_EXAMPLE)]
+    Prove(Prove),
 }
 
 const NEW_EXAMPLE: &str = "\
@@ -57,6 +63,10 @@ const SHOW_EXAMPLE: &str = "\
 Examples:
   sealroot keys show vendor.keyset
   sealroot keys show next.keyset --after vendor.keyset";
+
+const PROVE_EXAMPLE: &str = "\
+Example:
+  sealroot keys prove recovery --key root.secret";
 
 const KEYSET_EXAMPLE: &str = "\
 Example: two of three offline keys for the keyset itself, any of two for releases:
@@ -136,6 +146,56 @@ pub(crate) struct Show {
     after: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct Prove {
+    /// What is to be signed; the signature is added to it.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+
+    #[command(flatten)]
+    signer: SignerOptions,
+}
+
+#[derive(Serialize)]
+struct ProvedReport {
+    file: AnyName,
+    keyset: u64,
+    commit: String,
+    /// Key ids, this one among them.
+    signatures: Vec<String>,
+}
+
+impl Report for ProvedReport {
+    fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(
+            out,
+            "{}: for keyset {} and machines that run {}, signed by {}",
+            self.file,
+            self.keyset,
+            self.commit,
+            self.signatures.join(", ")
+        )
+    }
+}
+
+impl Prove {
+    fn run(&self, output: Output) -> anyhow::Result<()> {
+        let file = &self.file;
+        let mut document = seal::read_proof(file)?;
+        // Told before somebody is asked for a signature.
+        let recovery = Recovery::parse(document.body())?;
+        self.signer.signer(output)?.sign(&mut document)?;
+        keys::write_document(file, &document)?;
+        let signatures = document.signatures().iter();
+        output.emit(&ProvedReport {
+            file: file.as_path().into(),
+            keyset: recovery.keyset,
+            commit: recovery.commit.to_string(),
+            signatures: signatures.map(|one| one.key.to_string()).collect(),
+        })
+    }
+}
+
 #[derive(Serialize)]
 struct NewReport {
     key: String,
@@ -173,6 +233,7 @@ impl Keys {
                 output.emit(&KeysetReport::new(&plan.file, &keyset, before.as_ref())?)
             }
             Self::Sign(sign) => output.emit(&sign.sign(output)?),
+            Self::Prove(prove) => prove.run(output),
             Self::Show(Show { file, after }) => {
                 let before = read_before(after.as_deref())?;
                 let keyset = keys::read_keyset(file)?;

@@ -5,10 +5,9 @@ use std::io::{self, Write};
 
 use sealroot::floor::{Counter, Firmware};
 use sealroot::machine::{Booted, BootedFloor};
-use sealroot_sys::efivar::EFIVARFS;
 use serde::Serialize;
 
-use super::explain;
+use crate::failure::with_causes;
 use crate::output::printable;
 
 /// What releases are held against.
@@ -36,11 +35,11 @@ struct StoreStatus {
 
 impl FloorStatus {
     /// Of the boot that runs, if it says.
-    pub(super) fn of(booted: &Booted) -> Option<Self> {
+    pub(super) fn of(booted: &Booted, variables: &Firmware) -> Option<Self> {
         let BootedFloor { floor, on, store } = booted.floor?;
         let mut stores = Vec::new();
         if store.efi {
-            stores.push(firmware());
+            stores.push(firmware(variables));
         }
         stores.extend(store.tpm.map(tpm));
         Some(Self {
@@ -77,12 +76,12 @@ impl FloorStatus {
     }
 }
 
-fn firmware() -> StoreStatus {
-    let floor = Firmware::new(EFIVARFS).floor();
+fn firmware(variables: &Firmware) -> StoreStatus {
+    let floor = variables.floor();
     let problem = match &floor {
         Ok(Some(_)) => None,
         Ok(None) => Some("there is none".to_owned()),
-        Err(error) => Some(explain(error)),
+        Err(error) => Some(with_causes(error)),
     };
     let floor = floor.ok().flatten();
     StoreStatus {
@@ -99,6 +98,6 @@ fn tpm(base: u64) -> StoreStatus {
         store: "tpm",
         epoch: epoch.as_ref().ok().copied(),
         index: None,
-        problem: epoch.as_ref().err().map(|error| explain(error)),
+        problem: epoch.as_ref().err().map(|error| with_causes(error)),
     }
 }

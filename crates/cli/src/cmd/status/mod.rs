@@ -5,32 +5,26 @@ mod floor;
 mod report;
 
 use std::cmp::Reverse;
-use std::error::Error;
 
 use clap::Args;
-use sealroot::deploy::{self, Flag, Record};
+use sealroot::deploy::Record;
 use sealroot::entry::{Boot, Entries, Entry, Owner};
 use sealroot::machine::{self, BootChoices, Booted, Found, Scan, State};
 use sealroot::release::{self, ReleaseError};
+use sealroot::seal::{self, Migration};
 use sealroot::store::Store;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{self, Keyset, Verified};
 
 use crate::args::Common;
 use crate::cmd::deploy::ModeChoice;
-use crate::failure::class_of;
+use crate::failure::{class_of, with_causes};
 use crate::machine::BootArgs;
 use crate::output::{Output, counted};
+use crate::sealing::SealingArgs;
 
 use floor::FloorStatus;
 use report::{BootReport, DeploymentReport, ReleaseReport, StatusReport};
-
-/// Secure Boot proves nothing as long as the firmware trusts others' keys too.
-const FIRMWARE_KEYS: &str = "whose keys the firmware trusts is not looked at yet";
-
-/// Nobody but this machine vouches for what decides at boot.
-const MADE_INITRAMFS: &str = "the initramfs was made on this machine, the release brings none with \
-                              sealroot-boot";
 
 /// Show releases and deployments, and whether this system is sealed.
 ///
@@ -41,6 +35,9 @@ const MADE_INITRAMFS: &str = "the initramfs was made on this machine, the releas
 pub(crate) struct Status {
     #[command(flatten)]
     boot: BootArgs,
+
+    #[command(flatten)]
+    sealing: SealingArgs,
 }
 
 const EXAMPLES: &str = "\
@@ -63,23 +60,23 @@ impl Status {
         let choices = (entries.as_ref().map(BootChoices::of_entries)).unwrap_or_default();
         let text = Booted::read_text(&runtime).ok().flatten();
         let booted = text.and_then(|text| serde_json::from_slice(&text).ok());
-        let mut not_sealed_because = reasons(booted.as_ref());
         let releases = releases(&store, keyset.as_ref())?;
         let scan = machine::scan(&store, &runtime, &choices)?;
-        not_sealed_because.extend(scan.booted.as_ref().err().map(|error| explain(error)));
-        for found in &scan.deployments {
-            if found.states.contains(&State::Booted)
-                && deploy::has_flag(&store, &found.name, Flag::MadeInitramfs)?
-            {
-                not_sealed_because.push(MADE_INITRAMFS.to_owned());
-            }
-        }
+        let further = place.found().map(|found| self.boot.further(common, found));
+        let further = further.transpose()?.unwrap_or_default();
+        let found = match (place.found(), &entries) {
+            (Some(found), Some(entries)) => Ok((found, entries, &further[..])),
+            _ => Err(place.reason().unwrap_or_default()),
+        };
+        let facts = self.sealing.facts(&self.boot, &store, &scan, found)?;
+        let judged = seal::judge(&facts);
         output.emit(&StatusReport {
-            sealed: not_sealed_because.is_empty(),
-            not_sealed_because,
-            migration: entries.as_ref().map(migration),
+            sealed: judged.reasons.is_empty(),
+            not_sealed_because: judged.reasons.into_iter().map(Into::into).collect(),
+            notes: judged.notes.into_iter().map(Into::into).collect(),
+            migration: judged.migration.map(Migration::as_str),
             floor: (Booted::read(&runtime).ok().flatten())
-                .and_then(|booted| FloorStatus::of(&booted)),
+                .and_then(|booted| FloorStatus::of(&booted, &self.sealing.firmware.firmware())),
             booted,
             boot_entries: BootReport {
                 location: place
@@ -97,26 +94,6 @@ impl Status {
             releases,
         })
     }
-}
-
-/// Why this system is not sealed, from the boot program's own record.
-fn reasons(booted: Option<&serde_json::Value>) -> Vec<String> {
-    let Some(booted) = booted else {
-        return vec!["this system was not booted by sealroot".to_owned()];
-    };
-    let Some(listed) = booted.get("insecure").and_then(serde_json::Value::as_array) else {
-        return vec!["the record of this boot does not say that it is".to_owned()];
-    };
-    let text = |reason: &serde_json::Value| {
-        reason
-            .as_str()
-            .map_or_else(|| reason.to_string(), str::to_owned)
-    };
-    listed
-        .iter()
-        .map(text)
-        .chain([FIRMWARE_KEYS.to_owned()])
-        .collect()
 }
 
 fn releases(
@@ -212,30 +189,8 @@ fn deployment(found: &Found, releases: &[ReleaseReport]) -> DeploymentReport {
         kernel_arguments: found.arguments.clone(),
         signatures: release.map(|release| release.state),
         signers: release.map_or_else(Vec::new, |release| release.signers.clone()),
-        problem: record.err().map(|error| explain(error)),
+        problem: record.err().map(|error| with_causes(error)),
         stream,
-    }
-}
-
-/// An error and its causes.
-fn explain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-/// How far the machine has moved over from OSTree, as its boot entries tell.
-fn migration(all: &Entries) -> &'static str {
-    let entries = all.in_boot_order();
-    let is_ostree = |entry: &Entry| entry.owner == Owner::Ostree;
-    match (has_ours(all), entries.iter().any(is_ostree)) {
-        (false, _) => "legacy",
-        (true, true) => "dual",
-        (true, false) => "sealed-only",
     }
 }
 

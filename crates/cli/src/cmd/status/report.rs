@@ -8,12 +8,15 @@ use serde::Serialize;
 use super::floor::FloorStatus;
 
 use crate::output::{Report, printable};
+use crate::sealing::ReasonReport;
 
 #[derive(Serialize)]
 pub(super) struct StatusReport {
     pub(super) sealed: bool,
-    pub(super) not_sealed_because: Vec<String>,
-    /// `legacy`, `dual`, `sealed-only`; null where no boot entries were found.
+    pub(super) not_sealed_because: Vec<ReasonReport>,
+    /// What is good to know and does not speak against it.
+    pub(super) notes: Vec<ReasonReport>,
+    /// `legacy`, `dual`, `sealed`; null where no boot entries were found.
     pub(super) migration: Option<&'static str>,
     pub(super) booted: Option<serde_json::Value>,
     /// What this boot was held against; null where it does not say.
@@ -126,7 +129,16 @@ impl Report for StatusReport {
         if self.sealed {
             writeln!(out, "SEALED")?;
         } else {
-            writeln!(out, "NOT SEALED: {}", self.not_sealed_because.join("; "))?;
+            writeln!(out, "NOT SEALED:")?;
+        }
+        for reason in &self.not_sealed_because {
+            reason.write_text(out)?;
+        }
+        if !self.notes.is_empty() {
+            writeln!(out, "to know:")?;
+        }
+        for note in &self.notes {
+            note.write_text(out)?;
         }
         let etc = (self.booted.as_ref()).and_then(|booted| booted.get("etc")?.as_str());
         if let Some(mode) = etc {
