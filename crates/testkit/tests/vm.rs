@@ -21,6 +21,7 @@ mod vm {
     mod power;
     mod race;
     mod repair;
+    mod seal;
     mod shared;
     mod stolen_key;
     mod store;

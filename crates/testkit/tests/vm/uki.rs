@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 const TIME_OUT: Duration = Duration::from_secs(240);
 
-const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
+pub(crate) const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
 
 /// What the firmware says of an image that it does not start.
 const DENIED: &str = ": Access Denied";
@@ -74,7 +74,7 @@ impl Bench {
         let keys = EnrolledKeys {
             platform: &platform,
             exchange: &exchange,
-            images: &self.db.1,
+            images: &[&self.db.1],
         };
         Firmware::with_secure_boot(&self.path("variables"), keys)
     }
@@ -158,7 +158,7 @@ fn signed(image: &[u8], (key, certificate): &(PathBuf, PathBuf)) -> Result<Vec<u
 }
 
 /// A stub of systemd 257, and its boot loader; `None` after that has been told.
-fn later_systemd() -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn later_systemd() -> Option<(PathBuf, PathBuf)> {
     let directory = need::cache().join("ostree-os/usr/lib/systemd/boot/efi");
     let found = ["linuxx64.efi.stub", "systemd-bootx64.efi"].map(|name| directory.join(name));
     if let Some(missing) = found.iter().find(|file| !file.exists()) {
