@@ -43,6 +43,7 @@ only damage is an error.";
 #[derive(Serialize)]
 struct CheckReport {
     packs: u64,
+    images: u64,
     objects: u64,
     statements: u64,
     deployments: u64,
@@ -133,6 +134,7 @@ impl Check {
         });
         output.emit(&CheckReport {
             packs: report.packs,
+            images: report.images,
             objects: report.objects,
             statements: report.statements,
             deployments: report.deployments,

@@ -64,6 +64,7 @@ struct PrunedReport {
     /// Why no deployment was removed.
     deployments_kept_because: Option<String>,
     statements: Vec<String>,
+    images: Vec<String>,
     packs: Vec<String>,
     objects: u64,
     objects_linked_elsewhere: u64,
@@ -95,6 +96,9 @@ impl PrunedReport {
             statements: (pruned.statements.iter())
                 .map(|(commit, stream)| format!("{commit}.{stream}"))
                 .collect(),
+            images: (pruned.images.iter())
+                .map(|name| format!("{}.{}", name.pack, name.image))
+                .collect(),
             packs: pruned.packs.iter().map(ToString::to_string).collect(),
             objects: pruned.objects,
             objects_linked_elsewhere: pruned.linked_elsewhere,
@@ -110,6 +114,7 @@ impl PrunedReport {
     const fn is_nothing(&self) -> bool {
         self.deployments.is_empty()
             && self.statements.is_empty()
+            && self.images.is_empty()
             && self.packs.is_empty()
             && self.objects == 0
     }
@@ -177,12 +182,15 @@ impl PrunedReport {
             counted(self.packs.len() as u64, "pack"),
             counted(self.objects, "object")
         )?;
+        if !self.images.is_empty() {
+            writeln!(out, "  {}", counted(self.images.len() as u64, "image"))?;
+        }
         for deployment in &self.deployments {
             writeln!(out, "  {deployment}")?;
         }
         write!(
             out,
-            "their packs and objects take {}, free after the next `prune`",
+            "their packs, images and objects take {}, free after the next `prune`",
             counted(self.aside_bytes, "byte")
         )?;
         match self.objects_linked_elsewhere {

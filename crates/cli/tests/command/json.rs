@@ -127,7 +127,7 @@ fn results_have_the_keys_that_are_promised() {
     let check = json("check");
     assert_eq!(
         keys(&check),
-        "deployments findings hashed_bytes objects packs statements"
+        "deployments findings hashed_bytes images objects packs statements"
     );
 
     let listed = json(&format!("ls {commit} /usr/bin"));

@@ -51,13 +51,13 @@ codes! {
     Unreadable = "unreadable", Damage;
     /// A name that must be a regular file is something else.
     NotRegular = "not-regular", Damage;
-    /// An object or pack of a store with fs-verity does not have it.
+    /// An object, pack or image of a store with fs-verity does not have it.
     NoVerity = "no-verity", Damage;
-    /// An object or pack does not have the digest in its name.
+    /// An object, pack or image does not have the digest in its name.
     WrongDigest = "wrong-digest", Damage;
     /// A statement file is not well-formed, or is of another commit or stream than its name.
     BadStatement = "bad-statement", Damage;
-    /// The pack a statement or deployment names is not there.
+    /// The pack a statement, deployment or image names is not there.
     MissingPack = "missing-pack", Damage;
     /// A pack has the right digest and is not well-formed.
     BadPack = "bad-pack", Damage;
@@ -106,6 +106,8 @@ pub struct Report {
     pub objects: u64,
     /// Packs, good and bad.
     pub packs: u64,
+    /// Images, good and bad.
+    pub images: u64,
     /// Statements, good and bad.
     pub statements: u64,
     /// Deployments, good and bad.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packs and statements: are they whole, and is all there that they name?
+//! Packs, their images and statements: are they whole, and is all there that they name?
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,8 +11,8 @@ use sealroot_format::sign::{Statement, Unverified};
 use super::{Checker, Depth, FindingCode, explain};
 use crate::release;
 use crate::store::{
-    StoreDir, StoreIo, StorePath, VeritySupport, object_path, pack_path, parse_pack_name,
-    parse_statement_name,
+    StoreDir, StoreIo, StorePath, VeritySupport, object_path, pack_path, parse_image_name,
+    parse_pack_name, parse_statement_name,
 };
 
 /// What the statements of a store say must be there.
@@ -39,10 +39,13 @@ impl<I: StoreIo> Checker<'_, I> {
     /// Checks packs and statements, and reads which objects they name.
     pub(super) fn check_releases(&self) -> Releases {
         let mut packs = Vec::new();
+        let mut images = Vec::new();
         let mut statements = Vec::new();
         for (path, entry) in self.list(&StoreDir::Pack.path()) {
             if let Some(digest) = parse_pack_name(&entry.name) {
                 packs.push((path, digest));
+            } else if let Some(image) = parse_image_name(&entry.name) {
+                images.push((path, image));
             } else if parse_statement_name(&entry.name).is_some() {
                 statements.push((path, entry));
             } else {
@@ -59,6 +62,12 @@ impl<I: StoreIo> Checker<'_, I> {
             packs: packs.iter().map(|(_, digest)| *digest).collect(),
             objects: Named::new(),
         };
+        for (path, image) in &images {
+            self.require_pack(path, &image.pack, &releases.packs);
+        }
+        let images = images.into_iter().map(|(path, name)| (path, name.image));
+        let images: Vec<_> = images.collect();
+        self.check_contents(&images, self.depth, &Named::new(), &HashSet::new());
         let mut sizes = HashMap::new();
         for (path, entry) in &statements {
             if !self.is_regular(path, entry) {
@@ -78,6 +87,7 @@ impl<I: StoreIo> Checker<'_, I> {
         }
         self.note(|report| {
             report.packs = packs.len() as u64;
+            report.images = images.len() as u64;
             report.statements = statements.len() as u64;
         });
         releases

@@ -12,7 +12,7 @@ use super::scan::Scan;
 use crate::deploy::LAYER_NAME;
 use crate::store::{
     DirEntry, FileKind, Store, StoreDir, StoreError, StoreIo, StorePath, StoredFile, VeritySupport,
-    again, deployment_path, failed, object_path, object_path_in, pack_path, parse_object_name,
+    again, deployment_path, failed, object_path, object_path_in, parse_object_name,
     parse_object_signature_name,
 };
 
@@ -26,7 +26,7 @@ pub(super) struct Dead {
     pub(super) objects: Vec<VerityDigest>,
     /// Their signatures for the kernel's keyring, and those without an object.
     pub(super) signatures: Vec<VerityDigest>,
-    /// What will be free when the objects, packs and deployments that go are deleted, bytes.
+    /// What will be free when the objects, packs, images and deployments that go are deleted, bytes.
     pub(super) freed_bytes: u64,
     /// How many of the objects have other names elsewhere: their space stays in use.
     pub(super) linked_elsewhere: u64,
@@ -112,17 +112,17 @@ fn list<I: StoreIo>(store: &Store<I>, path: &StorePath) -> Result<Vec<DirEntry>,
 }
 
 impl Dead {
-    /// Compares what is there with what is live. `condemned` deployments and `packs` go as well.
+    /// Compares what is there with what is live. `condemned` deployments, and packs and images with these `paths`, go
+    /// as well.
     pub(super) fn find<I: StoreIo>(
         store: &Store<I>,
         live: &[VerityDigest],
         condemned: &[DeploymentName],
-        packs: &[VerityDigest],
+        paths: impl Iterator<Item = StorePath>,
     ) -> Result<Self, MachineError> {
         let objects = StoreDir::Objects.path();
         let mut dead = Self::default();
-        for pack in packs {
-            let path = pack_path(pack);
+        for path in paths {
             let usage = again(|| store.io().usage(&path));
             let usage = usage.map_err(failed(store.io(), "look at", &path))?;
             dead.freed_bytes += usage.allocated_bytes;

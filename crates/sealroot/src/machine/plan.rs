@@ -10,7 +10,7 @@ use sealroot_format::sign::{Name, Statement, Unverified};
 use super::MachineError;
 use super::prune::{Releases, Retention};
 use super::scan::{Found, Scan, State};
-use crate::store::{Store, StoreIo};
+use crate::store::{ImageName, Store, StoreIo};
 
 /// What is to go.
 #[derive(Debug, Default)]
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) is_boot_unknown: bool,
     /// Releases of packs that go.
     pub(super) statements: Vec<(CommitId, Name, VerityDigest)>,
+    /// Images of packs that go.
+    pub(super) images: Vec<ImageName>,
     /// Packs that nothing uses.
     pub(super) packs: Vec<VerityDigest>,
     /// Packs that stay and need their objects, and what needs them.
@@ -73,6 +75,8 @@ impl Plan {
         plan.statements
             .retain(|(_, _, pack)| !live.contains_key(pack));
         plan.packs.retain(|pack| !live.contains_key(pack));
+        plan.images = store.list_images()?;
+        plan.images.retain(|image| !live.contains_key(&image.pack));
         plan.live = live;
         plan.given_up = given_up;
         plan.is_sweep_due = unswept.is_some() || !plan.packs.is_empty();
@@ -119,7 +123,10 @@ impl Plan {
 
     /// Whether nothing is to be done.
     pub(super) fn is_empty(&self) -> bool {
-        self.deployments.is_empty() && self.statements.is_empty() && !self.is_sweep_due
+        self.deployments.is_empty()
+            && self.statements.is_empty()
+            && self.images.is_empty()
+            && !self.is_sweep_due
     }
 }
 

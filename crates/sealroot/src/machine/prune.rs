@@ -3,7 +3,7 @@
 //!
 //! What boots, runs, is pinned, staged or mounted is found out under the store's lock; live is what
 //! the packs of all that name. The rest is put aside in one order, each step durable before the
-//! next: deployments, statements, packs, objects. So nothing that is there ever lacks what it needs,
+//! next: deployments, statements, images, packs, objects. So nothing that is there ever lacks what it needs,
 //! wherever it stops, and the next run goes on. Only the run after deletes.
 
 use sealroot_format::digest::{CommitId, VerityDigest};
@@ -17,8 +17,9 @@ use super::scan::{Scan, scan};
 use super::{MachineError, Runtime};
 use crate::monitor::Monitor;
 use crate::store::{
-    Emptied, LockKind, Store, StoreError, StoreIo, StorePath, Transaction, again, deployment_path,
-    failed, object_path, object_signature_path, pack_path, statement_path,
+    Emptied, ImageName, LockKind, Store, StoreError, StoreIo, StorePath, Transaction, again,
+    deployment_path, failed, image_path, object_path, object_signature_path, pack_path,
+    statement_path,
 };
 
 /// What is kept though nothing uses it.
@@ -48,13 +49,15 @@ pub struct Pruned {
     pub is_boot_unknown: bool,
     /// Statements put aside.
     pub statements: Vec<(CommitId, Name)>,
+    /// Images put aside.
+    pub images: Vec<ImageName>,
     /// Packs put aside.
     pub packs: Vec<VerityDigest>,
     /// Objects put aside.
     pub objects: u64,
     /// How many of them have names elsewhere, as in a repository of OSTree: they free nothing.
     pub linked_elsewhere: u64,
-    /// What deleting the packs and objects that were put aside will free, bytes.
+    /// What deleting the images, packs and objects that were put aside will free, bytes.
     pub aside_bytes: u64,
     /// What an earlier run had put aside and this one deleted.
     pub emptied: Emptied,
@@ -110,7 +113,9 @@ fn decide<I: StoreIo>(
         return Ok((plan, Dead::default()));
     }
     let live = live_objects(store, found, &plan.live)?;
-    let dead = Dead::find(store, &live, &plan.deployments, &plan.packs)?;
+    let packs = plan.packs.iter().map(pack_path);
+    let paths = packs.chain(plan.images.iter().map(image_path));
+    let dead = Dead::find(store, &live, &plan.deployments, paths)?;
     Ok((plan, dead))
 }
 
@@ -133,6 +138,7 @@ fn put_aside<I: StoreIo>(
     aside(&mut plan.deployments.iter().map(deployment_path))?;
     let statements = plan.statements.iter();
     aside(&mut statements.map(|(commit, stream, _)| statement_path(commit, stream)))?;
+    aside(&mut plan.images.iter().map(image_path))?;
     aside(&mut plan.packs.iter().map(pack_path))?;
     put_objects_aside(transaction, &trash, dead)?;
     if plan.is_sweep_due {
@@ -176,6 +182,7 @@ fn report(plan: Plan, dead: &Dead) -> Pruned {
         statements: (plan.statements.into_iter())
             .map(|(commit, stream, _)| (commit, stream))
             .collect(),
+        images: plan.images,
         packs: plan.packs,
         objects: dead.objects.len() as u64,
         linked_elsewhere: dead.linked_elsewhere,

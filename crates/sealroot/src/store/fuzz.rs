@@ -31,6 +31,9 @@ pub fn store_names(data: &[u8]) {
     if let Some(digest) = path::parse_pack_name(data) {
         assert_eq!(StoreDir::Pack.join(data), Some(path::pack_path(&digest)));
     }
+    if let Some(image) = path::parse_image_name(data) {
+        assert_eq!(StoreDir::Pack.join(data), Some(path::image_path(&image)));
+    }
     if let Some((commit, stream)) = path::parse_statement_name(data) {
         let path = path::statement_path(&commit, &stream);
         assert_eq!(StoreDir::Pack.join(data), Some(path));

@@ -49,9 +49,9 @@ pub use foreign::{Taken, Untakable};
 pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
 pub use path::{
-    CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, deployment_path, object_path, pack_path,
-    parse_deployment_name, parse_object_name, parse_object_signature_name, parse_pack_name,
-    parse_statement_name, statement_path,
+    CONFIG_NAME, ImageName, LOCK_NAME, StoreDir, StorePath, deployment_path, image_path,
+    object_path, pack_path, parse_deployment_name, parse_image_name, parse_object_name,
+    parse_object_signature_name, parse_pack_name, parse_statement_name, statement_path,
 };
 pub(crate) use path::{object_path_in, object_signature_path};
 pub(crate) use presence::{Fault, Presence};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Packs and release statements: what lies in `pack/`. Both are only bytes here.
+//! Packs, the images that boot them, and release statements: what lies in `pack/`. All are only bytes here.
 
 use std::io::{self, BufWriter, Write};
 
@@ -10,7 +10,10 @@ use sealroot_format::sign::Name;
 use super::error::StoreError;
 use super::files::{again, failed, full_path};
 use super::io::StoreIo;
-use super::path::{StoreDir, pack_path, parse_pack_name, parse_statement_name, statement_path};
+use super::path::{
+    ImageName, StoreDir, image_path, pack_path, parse_image_name, parse_pack_name,
+    parse_statement_name, statement_path,
+};
 use super::presence::Presence;
 use super::staged::{Known, Target};
 use super::{Store, Transaction};
@@ -40,6 +43,11 @@ impl<I: StoreIo> Store<I> {
         self.list_names(StoreDir::Pack, parse_pack_name)
     }
 
+    /// The images there are, sorted.
+    pub fn list_images(&self) -> Result<Vec<ImageName>, StoreError> {
+        self.list_names(StoreDir::Pack, parse_image_name)
+    }
+
     /// The names in a directory that mean something, sorted by what they mean.
     pub(crate) fn list_names<T: Ord>(
         &self,
@@ -57,12 +65,20 @@ impl<I: StoreIo> Store<I> {
 impl<I: StoreIo> Transaction<'_, I> {
     /// Whether a pack is there and can be trusted.
     pub fn has_pack(&self, digest: &VerityDigest, size_bytes: u64) -> Result<bool, StoreError> {
-        let path = pack_path(digest);
-        if self.is_distrusted(&path) {
+        self.has_target(&Target {
+            path: pack_path(digest),
+            digest: *digest,
+            size_bytes,
+        })
+    }
+
+    fn has_target(&self, target: &Target) -> Result<bool, StoreError> {
+        if self.is_distrusted(&target.path) {
             return Ok(false);
         }
-        let presence = self.attempt(|| self.store().presence(&path, digest, Some(size_bytes)))?;
-        Ok(matches!(presence, Presence::Trusted(_)))
+        let size_bytes = Some(target.size_bytes);
+        let look = || (self.store()).presence(&target.path, &target.digest, size_bytes);
+        Ok(matches!(self.attempt(look)?, Presence::Trusted(_)))
     }
 
     /// Adds the pack that `write` writes, unless it is there already: then `write` is not called.
@@ -73,14 +89,38 @@ impl<I: StoreIo> Transaction<'_, I> {
         size_bytes: u64,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<bool, StoreError> {
-        if self.has_pack(digest, size_bytes)? {
-            return Ok(false);
-        }
         let target = Target {
             path: pack_path(digest),
             digest: *digest,
             size_bytes,
         };
+        self.add_target(target, write)
+    }
+
+    /// Adds the image that `write` writes, unless it is there already: then `write` is not called. Everything added
+    /// before, its pack above all, is durable first. Whether it was new.
+    pub fn add_image(
+        &self,
+        name: &ImageName,
+        size_bytes: u64,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<bool, StoreError> {
+        let target = Target {
+            path: image_path(name),
+            digest: name.image,
+            size_bytes,
+        };
+        self.add_target(target, write)
+    }
+
+    fn add_target(
+        &self,
+        target: Target,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<bool, StoreError> {
+        if self.has_target(&target)? {
+            return Ok(false);
+        }
         let staged = self.attempt(|| {
             let file = self.unnamed_file(StoreDir::Pack)?;
             self.store().stage(file, target, Known::Claimed, |out| {

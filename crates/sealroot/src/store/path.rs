@@ -182,6 +182,31 @@ pub fn parse_pack_name(name: &[u8]) -> Option<VerityDigest> {
     VerityDigest::from_hex(name.strip_suffix(b".pack")?)
 }
 
+/// A unified kernel image in a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageName {
+    /// The pack of the release that it boots.
+    pub pack: VerityDigest,
+    /// Its own digest.
+    pub image: VerityDigest,
+}
+
+/// `pack/<pack-digest>.<image-digest>.efi`
+pub fn image_path(name: &ImageName) -> StorePath {
+    let ImageName { pack, image } = name;
+    known(&format!("{}/{pack}.{image}.efi", StoreDir::Pack.name()))
+}
+
+/// The digests in an image's name; `None` if that is no image's name.
+pub fn parse_image_name(name: &[u8]) -> Option<ImageName> {
+    let name = name.strip_suffix(b".efi")?;
+    let (pack, image) = (name.get(..64)?, name.get(64..)?);
+    Some(ImageName {
+        pack: VerityDigest::from_hex(pack)?,
+        image: VerityDigest::from_hex(image.strip_prefix(b".")?)?,
+    })
+}
+
 /// `pack/<commit>.<stream>.sign`
 pub fn statement_path(commit: &CommitId, stream: &Name) -> StorePath {
     known(&format!("{}/{commit}.{stream}.sign", StoreDir::Pack.name()))
@@ -248,6 +273,11 @@ mod tests {
             Some(DIGEST)
         );
         assert_eq!(parse_pack_name(&name_of(&pack_path(&DIGEST))), Some(DIGEST));
+        let image = ImageName {
+            pack: DIGEST,
+            image: VerityDigest::from_bytes([0xef; 32]),
+        };
+        assert_eq!(parse_image_name(&name_of(&image_path(&image))), Some(image));
         let stream: Name = "stable.12".parse().expect("a name");
         let statement = statement_path(&COMMIT, &stream);
         assert_eq!(
@@ -278,6 +308,14 @@ mod tests {
             assert_eq!(parse_statement_name(name.as_bytes()), None, "{bad:?}");
         }
         assert_eq!(parse_pack_name(format!("{hex}.PACK").as_bytes()), None);
+        for bad in [
+            format!("{hex}.efi"),
+            format!("{hex}-{hex}.efi"),
+            format!("{hex}.{hex}.pack"),
+            format!("{hex}.{hex}.{hex}.efi"),
+        ] {
+            assert_eq!(parse_image_name(bad.as_bytes()), None, "{bad}");
+        }
         assert_eq!(
             parse_object_name(b"a", format!("b{hex}.file").as_bytes()),
             None

@@ -12,7 +12,7 @@ use super::config::VeritySupport;
 use super::error::StoreError;
 use super::files::{again, failed, full_path, measure};
 use super::io::{FileKind, FileStat, StoreIo};
-use super::path::{StorePath, object_path, pack_path};
+use super::path::{ImageName, StorePath, image_path, object_path, pack_path};
 
 /// What is in the place of an object or pack.
 #[derive(Debug)]
@@ -179,6 +179,11 @@ impl<I: StoreIo> Store<I> {
     /// Opens a pack. Its size is the caller's to compare where it knows one.
     pub fn open_pack(&self, digest: &VerityDigest) -> Result<StoredFile<'_, I>, StoreError> {
         self.open_trusted(pack_path(digest), digest, None)
+    }
+
+    /// Opens an image. Its size is the caller's to compare where it knows one.
+    pub fn open_image(&self, name: &ImageName) -> Result<StoredFile<'_, I>, StoreError> {
+        self.open_trusted(image_path(name), &name.image, None)
     }
 
     fn open_trusted(

@@ -11,7 +11,7 @@ use sealroot::doctor;
 use sealroot::entry::Boot;
 use sealroot::machine::{self, MachineError, prune};
 use sealroot::monitor::Silent;
-use sealroot::store::{Store, object_path, pack_path};
+use sealroot::store::{Store, image_path, object_path, pack_path};
 use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
 
 use crate::doctor::examine;
@@ -76,6 +76,7 @@ impl Scenario {
         for has_verity in [true, false] {
             let pinned = || {
                 let mut machine = Machine::new(has_verity);
+                machine.add_images();
                 machine::pin(&machine.open(), &machine.names[1], &Silent).expect("pinned");
                 machine.disk = machine.disk.crash(WriteBack::Nothing);
                 machine
@@ -128,6 +129,9 @@ impl Scenario {
             let release = &self.machine.releases[number];
             let pack = format!("/{}", pack_path(&release.pack.1));
             assert!(files.contains_key(&pack), "{when}: the pack of {number}");
+            let image = release.image_name().expect("it has one");
+            let image = format!("/{}", image_path(&image));
+            assert!(files.contains_key(&image), "{when}: the image of {number}");
             for (content, digest) in &release.objects {
                 let shared = format!("/{}", object_path(digest));
                 let linked = format!("/deploy/{name}{shared}");

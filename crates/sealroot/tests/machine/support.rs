@@ -83,6 +83,15 @@ impl Machine {
         }
     }
 
+    /// Gives each release an image.
+    pub(crate) fn add_images(&mut self) {
+        let store = self.open();
+        for (release, seed) in self.releases.iter_mut().zip(70..) {
+            release.image = Some(content(seed, 9000));
+            release.build(&store).expect("built");
+        }
+    }
+
     pub(crate) fn runtime(&self) -> Runtime {
         Runtime::new(self.directory.path())
     }

@@ -71,6 +71,13 @@ impl Scenario {
         )
     }
 
+    /// A second release, with an image.
+    fn with_image(has_verity: bool) -> Self {
+        let mut scenario = Self::second(has_verity);
+        scenario.new.image = Some(content(77, 9000));
+        Self::new(scenario.before, scenario.old, scenario.new)
+    }
+
     /// Many small objects: more than are synced one by one.
     fn many(has_verity: bool) -> Self {
         let release = Release::new(2, objects(10..30));
@@ -115,6 +122,7 @@ impl Scenario {
                 ("first", Self::first(has_verity)),
                 ("second", Self::second(has_verity)),
                 ("over damage", Self::over_damage(has_verity)),
+                ("with an image", Self::with_image(has_verity)),
             ]
         })
     }
@@ -186,6 +194,10 @@ fn assert_whole(store: &Store<MemoryIo>, release: &Release, when: &str) {
     for (bytes, digest) in &release.objects {
         let object = store.open_object(digest, bytes.len() as u64);
         object.unwrap_or_else(|error| panic!("{when}: {error}"));
+    }
+    if let Some(name) = release.image_name() {
+        let image = store.open_image(&name);
+        image.unwrap_or_else(|error| panic!("{when}: {error}"));
     }
 }
 

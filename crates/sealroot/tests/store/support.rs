@@ -9,7 +9,7 @@ use sealroot::check::{Depth, check};
 use sealroot::deploy::{self, Deployed, Request};
 use sealroot::monitor::{Monitor, Silent};
 use sealroot::object::ObjectContent;
-use sealroot::store::{Store, StoreError, StoreIo, object_path};
+use sealroot::store::{ImageName, Store, StoreError, StoreIo, object_path};
 use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest, compute_verity_digest};
 use sealroot_format::pack;
 use sealroot_format::policy::Mode;
@@ -109,6 +109,8 @@ pub(crate) fn pack_of(objects: &[Content]) -> Content {
 pub(crate) struct Release {
     pub(crate) objects: Vec<Content>,
     pub(crate) pack: Content,
+    /// What boots it, if something does.
+    pub(crate) image: Option<Content>,
     pub(crate) statement: Verified<Statement>,
     pub(crate) file: String,
 }
@@ -146,6 +148,7 @@ impl Release {
         Self {
             objects,
             pack,
+            image: None,
             statement,
             file,
         }
@@ -153,6 +156,15 @@ impl Release {
 
     pub(crate) fn commit(&self) -> CommitId {
         self.statement.commit
+    }
+
+    /// The name of its image.
+    pub(crate) fn image_name(&self) -> Option<ImageName> {
+        let (_, image) = self.image.as_ref()?;
+        Some(ImageName {
+            pack: self.pack.1,
+            image: *image,
+        })
     }
 
     /// The objects as a pack names them.
@@ -171,6 +183,10 @@ impl Release {
         }
         let (pack, digest) = &self.pack;
         transaction.add_pack(digest, pack.len() as u64, |out| out.write_all(pack))?;
+        if let Some((image, _)) = &self.image {
+            let name = self.image_name().expect("it has one");
+            transaction.add_image(&name, image.len() as u64, |out| out.write_all(image))?;
+        }
         transaction.write_statement(&self.commit(), &stream(), self.file.as_bytes())?;
         transaction.finish()?;
         Ok(())
