@@ -364,6 +364,9 @@ fn of_remote(error: &RemoteError) -> Option<String> {
             }
             Fault::Other => return None,
         },
+        RemoteError::NoImage { .. } => {
+            "`publish --uki` offers one; --image takes another; `upgrade --initramfs` boots without one"
+        }
         RemoteError::NoChannel { .. } => {
             "`publish COMMIT` begins a channel; its name is OS/VARIANT/STREAM/ARCH, with - for no \
              variant"

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use sealroot::activate::{self, Machine};
 use sealroot::deploy;
 use sealroot::entry::{Boot, EntryError, Loader, Places};
 use sealroot::machine::{Booted, Runtime, make_writable};
@@ -172,6 +173,21 @@ impl BootArgs {
     /// Finds the boot partition, which must be there, to change what is on it.
     pub(crate) fn require_for_change(&self, common: &Common) -> anyhow::Result<Boot> {
         self.find_for_change(common)?.required()
+    }
+
+    /// Whether this machine is started by unified kernel images, as far as its boot partition is found.
+    pub(crate) fn is_started_by_image(&self, common: &Common) -> anyhow::Result<bool> {
+        let place = self.find(common)?;
+        let Some(boot) = place.found() else {
+            return Ok(false);
+        };
+        let (sysroot, runtime) = (common.physical_root(), self.runtime());
+        let machine = Machine {
+            sysroot: &sysroot,
+            boot,
+            runtime: &runtime,
+        };
+        Ok(activate::is_started_by_image(&machine)?)
     }
 
     /// Finds the boot partition, which must be there.

@@ -64,6 +64,9 @@ pub const MAX_DELTA_GROUPS: u64 = 1 << 16;
 /// decompressed.
 pub const MAX_DELTA_GROUP_BYTES: u64 = 24 << 20;
 
+/// Most objects that a unified kernel image is made of when it comes: a kernel, and the modules in its initramfs.
+pub const MAX_IMAGE_BASES: u64 = 1 << 12;
+
 /// Largest release statement with its signatures, bytes. Read whole before anything is verified.
 pub const MAX_SIGN_FILE_BYTES: usize = 64 * 1024;
 

@@ -72,6 +72,7 @@ targets! {
         delta_head,
         delta_group,
         delta_text,
+        image_head,
     }
     sealroot::deploy::fuzz {
         deployment_record,

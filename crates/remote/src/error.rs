@@ -9,6 +9,7 @@ use sealroot::delta::DeltaError;
 use sealroot::import::ImportError;
 use sealroot::release::ReleaseError;
 use sealroot::store::{Store, StoreError, StoreIo as _};
+use sealroot::uki::UkiError;
 use sealroot_delta::PatchError;
 use sealroot_format::ErrorClass;
 use sealroot_format::pack::PackError;
@@ -103,6 +104,19 @@ pub enum RemoteError {
         /// The index.
         index: u64,
     },
+    /// A release has no such image.
+    #[error(
+        "the channel offers no unified kernel image {name} for release {index}{}",
+        others(offered)
+    )]
+    NoImage {
+        /// The index of the release.
+        index: u64,
+        /// The image.
+        name: Name,
+        /// Those that it has.
+        offered: Vec<Name>,
+    },
     /// There is no such remote.
     #[error("there is no remote {name}")]
     NoRemote {
@@ -168,6 +182,14 @@ pub enum RemoteError {
         /// Why not.
         reason: String,
     },
+    /// An image is not what boots the release.
+    #[error("cannot publish the image {name}")]
+    Image {
+        /// Its name.
+        name: Name,
+        /// What is wrong with it.
+        source: Box<UkiError>,
+    },
     /// Somebody else has published meanwhile.
     #[error("somebody else has published to {location} meanwhile")]
     Conflict {
@@ -192,6 +214,14 @@ pub enum RemoteError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+fn others(offered: &[Name]) -> String {
+    if offered.is_empty() {
+        return String::new();
+    }
+    let names: Vec<_> = offered.iter().map(Name::as_str).collect();
+    format!(", but {}", names.join(" and "))
 }
 
 /// How a bucket failed.
@@ -247,11 +277,13 @@ impl RemoteError {
             Self::Document { source, .. } => source.class(),
             Self::Bundle { .. } | Self::State { .. } => ErrorClass::Corrupt,
             Self::NoRelease { .. }
+            | Self::NoImage { .. }
             | Self::NoRemote { .. }
             | Self::NoChannel { .. }
             | Self::NothingPublished { .. } => ErrorClass::NotFound,
             Self::Publish { .. } => ErrorClass::Usage,
             Self::Conflict { .. } => ErrorClass::Busy,
+            Self::Image { source, .. } => source.class(),
             Self::Adopt(error) => error.class(),
             Self::Delta(error) => error.class(),
             Self::Import(error) => error.class(),

@@ -88,10 +88,12 @@ pub enum Kind {
     Bundle,
     /// Deltas.
     Delta,
+    /// Unified kernel images.
+    Image,
 }
 
 impl Kind {
-    const ALL: [Self; 3] = [Self::Statement, Self::Bundle, Self::Delta];
+    const ALL: [Self; 4] = [Self::Statement, Self::Bundle, Self::Delta, Self::Image];
 
     /// Where such a file is.
     pub fn path(self, file: &RemoteFile) -> String {
@@ -122,6 +124,7 @@ impl Kind {
             Self::Statement => ("statement", "sign"),
             Self::Bundle => ("bundle", "bundle"),
             Self::Delta => ("delta", "delta"),
+            Self::Image => ("image", "image"),
         }
     }
 }

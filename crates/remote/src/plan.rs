@@ -3,12 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sealroot_format::sign::{Channel, ChannelDelta, ChannelRelease};
+use sealroot_format::sign::{
+    Channel, ChannelDelta, ChannelImage, ChannelImageDelta, ChannelRelease, Name, RemoteFile,
+};
 
 use crate::error::RemoteError;
 
 /// What a request costs, in bytes that could come instead.
-const REQUEST_BYTES: u64 = 16 * 1024;
+pub(crate) const REQUEST_BYTES: u64 = 16 * 1024;
 
 /// Requests of a step by a delta: the statement and the delta.
 const DELTA_REQUESTS: u64 = 2;
@@ -56,6 +58,42 @@ impl Step {
     }
 }
 
+/// The image of a release, and how it comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageStep {
+    /// The image.
+    pub image: ChannelImage,
+    /// How it comes.
+    pub by: ImageWay,
+}
+
+/// How an image comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ImageWay {
+    /// It is there.
+    Present,
+    /// It is made of files of its release.
+    Release,
+    /// It is made of the image of another release, too.
+    Delta(ChannelImageDelta),
+}
+
+impl ImageStep {
+    /// The file that comes, if one does.
+    pub fn file(&self) -> Option<&RemoteFile> {
+        match &self.by {
+            ImageWay::Present => None,
+            ImageWay::Release => Some(&self.image.file),
+            ImageWay::Delta(delta) => Some(&delta.file),
+        }
+    }
+
+    /// The bytes that come.
+    pub fn bytes(&self) -> u64 {
+        self.file().map_or(0, |file| file.size_bytes)
+    }
+}
+
 /// A way to a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -63,12 +101,45 @@ pub struct Plan {
     pub release: ChannelRelease,
     /// The steps; none if it is there.
     pub steps: Vec<Step>,
+    /// Its image, if one is wanted.
+    pub image: Option<ImageStep>,
 }
 
 impl Plan {
     /// The bytes that come, at most, statements left out.
     pub fn bytes(&self) -> u64 {
-        self.steps.iter().map(Step::bytes).sum()
+        let steps = self.steps.iter().map(Step::bytes);
+        steps.chain(self.image.iter().map(ImageStep::bytes)).sum()
+    }
+
+    /// The same, and the image of this name, given the releases of which that is `present`.
+    pub fn with_image(
+        mut self,
+        channel: &Channel,
+        present: &BTreeSet<u64>,
+        name: &Name,
+    ) -> Result<Self, RemoteError> {
+        let index = self.release.index;
+        let of_release = channel.images.iter().filter(|image| image.index == index);
+        let no_image = || RemoteError::NoImage {
+            index,
+            name: name.clone(),
+            offered: of_release.map(|image| image.name.clone()).collect(),
+        };
+        let image = channel.image(index, name).ok_or_else(no_image)?;
+        let deltas = (channel.image_deltas.iter()).filter(|delta| {
+            delta.to == index && delta.name == *name && present.contains(&delta.from)
+        });
+        let cheapest = deltas.min_by_key(|delta| delta.file.size_bytes);
+        let cheapest = cheapest.filter(|delta| delta.file.size_bytes < image.file.size_bytes);
+        let by = match cheapest {
+            _ if present.contains(&index) => ImageWay::Present,
+            Some(delta) => ImageWay::Delta(delta.clone()),
+            None => ImageWay::Release,
+        };
+        let image = image.clone();
+        self.image = Some(ImageStep { image, by });
+        Ok(self)
     }
 
     /// The way to the release with this index, or the newest, from those that are `present` whole.
@@ -86,6 +157,7 @@ impl Plan {
         let mut plan = Self {
             release,
             steps: Vec::new(),
+            image: None,
         };
         if present.contains(&release.index) {
             return Ok(plan);
@@ -109,6 +181,7 @@ impl Plan {
         Self {
             release: *release,
             steps: vec![bundle(channel, present, release)],
+            image: None,
         }
     }
 }
@@ -197,6 +270,8 @@ mod tests {
             keyset: 1,
             releases: (1..=4).map(release).collect(),
             deltas: deltas.iter().map(delta).collect(),
+            images: Vec::new(),
+            image_deltas: Vec::new(),
         }
     }
 
@@ -216,6 +291,46 @@ mod tests {
         assert_eq!(way(&[(1, 4, 20), (1, 2, 5), (2, 4, 20)], &[1], 4), [14]);
         assert_eq!(way(&[(1, 4, 20), (1, 2, 5), (2, 4, 20)], &[1, 2], 4), [14]);
         assert_eq!(way(&[(1, 2, 5), (2, 3, 5), (3, 4, 5)], &[1, 3], 4), [34]);
+    }
+
+    #[test]
+    fn an_image_comes_by_the_smallest_file_that_does() {
+        let name: Name = "default".parse().expect("a name");
+        let mut channel = channel(&[]);
+        channel.images = [(2, 700), (3, 700), (4, 700)]
+            .map(|(index, bytes)| ChannelImage {
+                index,
+                name: name.clone(),
+                digest: VerityDigest::from_bytes([9; 32]),
+                size_bytes: 20_000_000,
+                file: file(bytes),
+            })
+            .into();
+        channel.image_deltas = [(2, 4, 90), (3, 4, 20), (4, 3, 800)]
+            .map(|(from, to, bytes)| ChannelImageDelta {
+                from,
+                to,
+                name: name.clone(),
+                file: file(bytes),
+            })
+            .into();
+        let bytes = |present: &[u64], to| {
+            let plan = Plan::new(&channel, &[to].into(), Some(to)).expect("a plan");
+            let present = present.iter().copied().collect();
+            let plan = plan.with_image(&channel, &present, &name);
+            plan.map(|plan| plan.bytes())
+                .map_err(|error| error.to_string())
+        };
+        assert_eq!(bytes(&[], 4), Ok(700));
+        assert_eq!(bytes(&[2], 4), Ok(90));
+        assert_eq!(bytes(&[2, 3], 4), Ok(20));
+        assert_eq!(bytes(&[2, 3, 4], 4), Ok(0));
+        assert_eq!(bytes(&[4], 3), Ok(700));
+        let none = bytes(&[4], 1).expect_err("it has none");
+        assert!(
+            none.contains("no unified kernel image default for release 1"),
+            "{none}"
+        );
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct Remote {
     pub addresses: Vec<String>,
     /// Which channel of it this device follows.
     pub channel: ChannelName,
+    /// Which images it takes, if not those with the usual name.
+    pub image: Option<Name>,
     keyset_document: Unverified<Keyset>,
     keyset: Verified<Keyset>,
     last: Option<(Unverified<Channel>, Verified<Channel>)>,
@@ -44,10 +46,15 @@ struct File {
     variant: Option<String>,
     stream: String,
     arch: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
     keyset: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     channel: Option<String>,
 }
+
+/// What an image is called where nothing else is said.
+pub const USUAL_IMAGE: &str = "default";
 
 /// Version of the file.
 const VERSION: u32 = 1;
@@ -64,6 +71,7 @@ impl Remote {
             name,
             addresses,
             channel,
+            image: None,
             keyset: keyset.verify_first()?,
             keyset_document: keyset,
             last: None,
@@ -106,10 +114,21 @@ impl Remote {
             variant: self.channel.variant.as_ref().map(text),
             stream: text(&self.channel.stream),
             arch: text(&self.channel.arch),
+            image: self.image.as_ref().map(text),
             keyset: self.keyset_document.to_string(),
             channel: self.last.as_ref().map(|(document, _)| document.to_string()),
         };
         toml::to_string(&file).expect("strings, and numbers that fit")
+    }
+
+    /// The name of the images that this device takes.
+    ///
+    /// # Panics
+    ///
+    /// Never: the usual name is one.
+    pub fn image_name(&self) -> Name {
+        let usual = || USUAL_IMAGE.parse().expect("a name");
+        self.image.clone().unwrap_or_else(usual)
     }
 
     /// The keys that are trusted.
@@ -206,7 +225,10 @@ pub fn unneeded_parts(store: &Store) -> Result<Vec<Sha256Digest>, RemoteError> {
 /// The heads of files that a channel offers in parts.
 fn files_of(channel: &Channel) -> impl Iterator<Item = Sha256Digest> {
     let bundles = channel.releases.iter().map(|release| release.bundle.head);
-    bundles.chain(channel.deltas.iter().map(|delta| delta.file.head))
+    let deltas = channel.deltas.iter().map(|delta| delta.file.head);
+    let images = channel.images.iter().map(|image| image.file.head);
+    let image_deltas = channel.image_deltas.iter().map(|delta| delta.file.head);
+    bundles.chain(deltas).chain(images).chain(image_deltas)
 }
 
 fn is_missing(error: &RemoteError) -> bool {
@@ -233,6 +255,7 @@ impl File {
         let addresses = self.addresses.clone();
         let opened = Remote::new(remote.clone(), addresses, channel, document);
         let mut opened = opened.map_err(|error| error.to_string())?;
+        opened.image = self.image.as_deref().map(name).transpose()?;
         if let Some(text) = &self.channel {
             let document = Unverified::<Channel>::parse(text.as_bytes());
             let document = document.map_err(|error| error.to_string())?;

@@ -146,6 +146,8 @@ mod tests {
             keyset: 1,
             releases: vec![release],
             deltas: Vec::new(),
+            images: Vec::new(),
+            image_deltas: Vec::new(),
         };
         change(&mut channel);
         channel

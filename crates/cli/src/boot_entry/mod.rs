@@ -6,6 +6,7 @@ mod report;
 
 use std::collections::BTreeSet;
 use std::fs::File;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -18,7 +19,7 @@ use sealroot::initramfs;
 use sealroot::machine;
 use sealroot::monitor::Monitor;
 use sealroot::release;
-use sealroot::store::{Store, Transaction};
+use sealroot::store::{ImageName, Store, Transaction};
 use sealroot::uki;
 use sealroot_format::ErrorClass;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
@@ -226,11 +227,27 @@ pub(crate) struct DeployArgs {
 }
 
 impl DeployArgs {
-    /// Deploys the release that `choose` finds in the locked store.
+    /// Whether a new deployment needs a unified kernel image: nothing else was said, and this machine is started by
+    /// one.
+    pub(crate) fn needs_image(&self, common: &Common) -> anyhow::Result<bool> {
+        Ok(self.entry.may_take_image() && self.entry.boot.is_started_by_image(common)?)
+    }
+
+    /// That nothing was said that stands against a unified kernel image.
+    pub(crate) fn check_image(&self) -> anyhow::Result<()> {
+        if self.entry.may_take_image() {
+            return Ok(());
+        }
+        let message = "--image cannot be used with --uki, --initramfs, --root or --no-entry";
+        Err(Failure::new(ErrorClass::Usage, message).into())
+    }
+
+    /// Deploys the release that `choose` finds in the locked store, with an image of the store if one is named.
     pub(crate) fn deploy(
         &self,
         common: &Common,
         output: Output,
+        image: Option<ImageName>,
         choose: impl FnOnce(&Store, &Verified<Keyset>) -> anyhow::Result<Verified<Statement>>,
     ) -> anyhow::Result<DeployedReport> {
         let store = common.open_store_for_change()?;
@@ -243,6 +260,7 @@ impl DeployArgs {
             aim: &self.aim,
             usual_etc: |_| EtcMode::Transient,
             is_staged: self.stage,
+            image,
         };
         let report = self.entry.deploy(common, &transaction, &what)?;
         transaction.finish()?;
@@ -259,16 +277,23 @@ pub(crate) struct Deploying<'d> {
     pub(crate) usual_etc: fn(Mode) -> EtcMode,
     /// Whether what boots changes only when the machine goes down.
     pub(crate) is_staged: bool,
+    /// The image of the store that boots it.
+    pub(crate) image: Option<ImageName>,
 }
 
 impl EntryArgs {
+    const fn may_take_image(&self) -> bool {
+        self.initramfs.is_none() && self.uki.is_none() && self.root.is_none() && !self.no_entry
+    }
+
     /// Finds the boot partition; it must be there if anything was said of an entry.
-    pub(crate) fn find(&self, common: &Common) -> anyhow::Result<BootPlace> {
+    pub(crate) fn find(&self, common: &Common, is_image_wanted: bool) -> anyhow::Result<BootPlace> {
         let place = self.boot.find_for_change(common)?;
         let is_wanted = self.initramfs.is_some()
             || self.uki.is_some()
             || self.tries.is_some()
-            || !self.kargs.is_empty();
+            || !self.kargs.is_empty()
+            || is_image_wanted;
         match place.reason() {
             Some(reason) if is_wanted => {
                 let message = format!("no boot entry can be made: {reason}");
@@ -287,7 +312,7 @@ impl EntryArgs {
         transaction: &Transaction<'_>,
         what: &Deploying<'_>,
     ) -> anyhow::Result<DeployedReport> {
-        let place = self.find(common)?;
+        let place = self.find(common, what.image.is_some())?;
         let (sysroot, runtime) = (common.physical_root(), self.boot.runtime());
         let machine = place.found().map(|boot| Machine {
             sysroot: &sysroot,
@@ -344,7 +369,10 @@ impl EntryArgs {
                 path.display()
             ));
         }
-        let image = self.image()?;
+        let image = match &what.image {
+            Some(name) => Some(read_image(store, name)?),
+            None => self.image()?,
+        };
         let contents = image.as_deref().map(uki::read).transpose()?;
         let installed = Installed::of(common)?;
         let start = match (&image, &contents, &given) {
@@ -370,7 +398,8 @@ impl EntryArgs {
         let (name, mut report) = link(common, transaction, Some(machine), what, aim, etc, tree)?;
         report.initramfs = prepared.origin.as_ref().map(word);
         if what.is_staged {
-            let staged = Staged::now(self.kargs.clone(), self.tries)?;
+            let of_store = what.image.map(|name| name.image);
+            let staged = Staged::now(self.kargs.clone(), self.tries, of_store)?;
             activate::stage(transaction, name, &staged)?;
             report.is_staged = true;
             return Ok(report);
@@ -405,6 +434,14 @@ impl EntryArgs {
         let policy = policy.and_then(|bytes| Policy::parse(&bytes).ok());
         Ok(Some((files::open(path)?, policy)))
     }
+}
+
+/// An image of the store.
+fn read_image(store: &Store, name: &ImageName) -> anyhow::Result<Vec<u8>> {
+    let file = store.open_image(name)?;
+    let mut bytes = Vec::new();
+    file.reader().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The deployment itself, without anything that boots.
@@ -554,10 +591,19 @@ impl<'s> StagedDeployment<'s> {
         let pack = activate::pack_of(&release.bytes, &statement.pack_digest)?;
         let aim = Aim::of_record(&deploy::read_record(store, self.name)?);
         let installed = Installed::of(common)?;
+        let image = self.staged.image().map(|image| ImageName {
+            pack: statement.pack_digest,
+            image,
+        });
+        let image = image.map(|name| read_image(store, &name)).transpose()?;
+        let contents = image.as_deref().map(uki::read).transpose()?;
         let wishes = Wishes {
             kernel_arguments: &self.staged.kernel_arguments,
             tries: self.staged.tries,
-            start: Start::OfRelease(installed.parts(None)),
+            start: match (&image, &contents) {
+                (Some(file), Some(contents)) => Start::Image { file, contents },
+                _ => Start::OfRelease(installed.parts(None)),
+            },
         };
         let prepared =
             activate::prepare(store, &pack, &machine, statement, &aim, &wishes, monitor)?;

@@ -94,7 +94,7 @@ impl fmt::Display for ModeChoice {
 
 impl Deploy {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let deployed = self.how.deploy(common, output, |store, keyset| {
+        let deployed = self.how.deploy(common, output, None, |store, keyset| {
             let (commit, stream) = (self.commit.find(store)?, self.stream.as_ref());
             Ok(release::verify_statement(store, keyset, commit, stream)?)
         })?;

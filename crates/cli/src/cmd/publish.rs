@@ -3,16 +3,24 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, value_parser};
+use sealroot::monitor::Monitor;
 use sealroot::release;
+use sealroot::store::{ImageName, Store};
 use sealroot_format::ErrorClass;
-use sealroot_format::sign::Name;
+use sealroot_format::digest::compute_verity_digest;
+use sealroot_format::sign::{Name, Statement};
 use sealroot_remote::layout::ChannelName;
-use sealroot_remote::publish::{self, Destination, Published, Put, Release, Terms, Trial, Vendor};
+use sealroot_remote::publish::{
+    self, Destination, Image, Published, Put, Release, Terms, Trial, Vendor,
+};
+use sealroot_remote::state::USUAL_IMAGE;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::cmd;
 use crate::commit::CommitPrefix;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
@@ -49,6 +57,12 @@ pub(crate) struct Publish {
     #[command(flatten)]
     signer: SignerOptions,
 
+    /// Publish this unified kernel image with it, made by `uki build` for this release. Devices that are
+    /// started by an image get it with the release. May be given again, with other names, of which a
+    /// device takes one [default name: default].
+    #[arg(long, value_name = "[NAME=]FILE", conflicts_with = "renew")]
+    uki: Vec<NamedImage>,
+
     /// Make deltas from so many of the releases before it.
     #[arg(long, value_name = "N", default_value_t = 4)]
     deltas: usize,
@@ -77,6 +91,8 @@ Examples:
       --key vendor.secret --deltas 8 --keep 20 --dry-run
   sealroot --store store --keyset vendor.keyset publish COMMIT --to s3://updates/os \\
       --key vendor.secret
+  sealroot --store store --keyset vendor.keyset publish COMMIT --to /srv/www/os \\
+      --key vendor.secret --uki os.efi --uki console=os-console.efi
   sealroot --keyset vendor.keyset publish --renew exampleos/-/stable/x86_64 --to /srv/www/os \\
       --key vendor.secret
 
@@ -104,6 +120,7 @@ struct PublishReport {
     expires: u64,
     releases: usize,
     deltas: usize,
+    images: usize,
     put: Vec<PutReport>,
 }
 
@@ -131,6 +148,7 @@ impl PublishReport {
             expires: channel.expires,
             releases: channel.releases.len(),
             deltas: channel.deltas.len(),
+            images: channel.images.len(),
             put: put.iter().map(PutReport::new).collect(),
         }
     }
@@ -147,10 +165,40 @@ impl Report for PublishReport {
         let Self {
             channel, version, ..
         } = self;
-        writeln!(
+        write!(
             out,
             "channel {channel} version {version}: {releases}, {deltas}"
-        )
+        )?;
+        match self.images {
+            0 => writeln!(out),
+            images => writeln!(out, ", {}", counted(images as u64, "image")),
+        }
+    }
+}
+
+/// An image and its name.
+#[derive(Clone, Debug)]
+struct NamedImage {
+    name: Name,
+    path: PathBuf,
+}
+
+impl FromStr for NamedImage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, path) = text.split_once('=').unwrap_or((USUAL_IMAGE, text));
+        match name.parse() {
+            Ok(name) => Ok(Self {
+                name,
+                path: path.into(),
+            }),
+            // No name, but a part of the path.
+            Err(_) => Ok(Self {
+                name: USUAL_IMAGE.parse().expect("a name"),
+                path: text.into(),
+            }),
+        }
     }
 }
 
@@ -182,7 +230,12 @@ impl Publish {
         let published = match (&self.renew, &self.commit) {
             (Some(name), _) => publish::renew(&*open()?, &vendor, name, &terms, &progress)?,
             (None, Some(commit)) => {
-                let store = common.open_store()?;
+                let images = self.read_images()?;
+                let store = if images.is_empty() || self.dry_run {
+                    common.open_store()?
+                } else {
+                    common.open_store_for_change()?
+                };
                 let (commit, stream) = (commit.find(&store)?, self.stream.as_ref());
                 let statement = release::verify_statement(&store, &keyset, commit, stream)?;
                 let (_, document) = release::read_statement(&store, commit, stream)?;
@@ -190,8 +243,13 @@ impl Publish {
                     store: &store,
                     statement: &statement,
                     document: &document,
+                    images: &images,
                 };
-                publish::publish(&*open()?, &vendor, &release, &terms, &progress)?
+                let published = publish::publish(&*open()?, &vendor, &release, &terms, &progress)?;
+                if !self.dry_run {
+                    keep_images(&store, &statement, &images, &progress)?;
+                }
+                published
             }
             (None, None) => {
                 let message = "name the commit to publish, or the channel to --renew";
@@ -201,4 +259,42 @@ impl Publish {
         drop(progress);
         output.emit(&PublishReport::new(&published, self.dry_run))
     }
+
+    fn read_images(&self) -> anyhow::Result<Vec<Image>> {
+        let mut images: Vec<Image> = Vec::new();
+        for NamedImage { name, path } in &self.uki {
+            if images.iter().any(|image| image.name == *name) {
+                let message = format!("two images are called {name}");
+                return Err(Failure::new(ErrorClass::Usage, message)
+                    .hint("name them: --uki NAME=FILE")
+                    .into());
+            }
+            let (name, bytes) = (name.clone(), cmd::uki::read_image(path)?);
+            images.push(Image { name, bytes });
+        }
+        Ok(images)
+    }
+}
+
+/// Keeps images that were published: the next ones are made of them.
+fn keep_images(
+    store: &Store,
+    statement: &Statement,
+    images: &[Image],
+    monitor: &dyn Monitor,
+) -> anyhow::Result<()> {
+    if images.is_empty() {
+        return Ok(());
+    }
+    let transaction = store.begin(monitor)?;
+    for image in images {
+        let name = ImageName {
+            pack: statement.pack_digest,
+            image: compute_verity_digest(&image.bytes),
+        };
+        let size_bytes = image.bytes.len() as u64;
+        transaction.add_image(&name, size_bytes, |out| out.write_all(&image.bytes))?;
+    }
+    transaction.finish()?;
+    Ok(())
 }

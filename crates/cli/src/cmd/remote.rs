@@ -77,6 +77,10 @@ pub(crate) struct Add {
     /// The architecture [default: this machine's].
     #[arg(long, value_name = "NAME")]
     arch: Option<Name>,
+
+    /// Which unified kernel images this machine takes, where one starts it [default: `default`].
+    #[arg(long, value_name = "NAME")]
+    image: Option<Name>,
 }
 
 #[derive(Debug, Args)]
@@ -106,6 +110,8 @@ struct RemoteReport {
     name: String,
     addresses: Vec<String>,
     channel: String,
+    /// The name of the unified kernel images that are taken.
+    image: String,
     keyset: u64,
     /// What the channel said when it was last heard; none if it never was.
     last: Option<LastReport>,
@@ -125,6 +131,7 @@ impl RemoteReport {
             name: remote.name.to_string(),
             addresses: remote.addresses.clone(),
             channel: remote.channel.to_string(),
+            image: remote.image_name().to_string(),
             keyset: remote.keyset().version(),
             last: remote.last().map(|channel| LastReport {
                 version: channel.version,
@@ -250,7 +257,8 @@ impl Add {
                 None => rustix::system::uname().machine().to_str()?.parse()?,
             },
         };
-        let remote = Remote::new(self.name.clone(), addresses, channel, keyset)?;
+        let mut remote = Remote::new(self.name.clone(), addresses, channel, keyset)?;
+        remote.image.clone_from(&self.image);
         remote.save(&store, &Silent)?;
         output.emit(&RemoteReport::new(&remote))
     }

@@ -31,7 +31,7 @@ pub(crate) struct Switch {
 
 impl Switch {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let deployed = self.how.deploy(common, output, |store, keyset| {
+        let deployed = self.how.deploy(common, output, None, |store, keyset| {
             newest(store, keyset, &self.stream)
         })?;
         output.emit(&deployed)

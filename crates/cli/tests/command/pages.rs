@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
 use sealroot_format::ErrorClass;
+use sealroot_testkit::efi;
 use sealroot_testkit::http_server::{Answer, HttpServer};
 
 use crate::support::Scratch;
@@ -60,6 +61,15 @@ impl Follower {
         let scratch = Scratch::new();
         scratch.write("tree/usr/bin/large", vec![7; 100_000]);
         scratch.write("tree/etc/hostname", "example\n");
+        scratch.write("stub", efi::stub());
+        scratch.write("boot", efi::BOOT_PROGRAM);
+        let modules = format!("tree/usr/lib/modules/{}", efi::UNAME);
+        scratch.write(&format!("{modules}/vmlinuz"), efi::linux());
+        scratch.write(&format!("{modules}/modules.dep"), "");
+        let built_in = ["ext4", "erofs", "overlay", "loop"];
+        let built_in = built_in.map(|name| format!("kernel/{name}.ko\n")).concat();
+        scratch.write(&format!("{modules}/modules.builtin"), built_in);
+        scratch.write("tree/usr/lib/os-release", "ID=exampleos\n");
         fs::create_dir(scratch.path("www")).expect("made");
         let server = HttpServer::serve(&scratch.path("www"), |_| Answer::Honest);
         // On a device the store and the keyset are where they are looked for.
@@ -121,6 +131,12 @@ fn the_pages_on_publishing_and_on_updates_are_followed() {
     for (place, command) in commands(PUBLISH, Place::Vendor) {
         if command.contains(" build ") && command.contains("--index 2") {
             follower.scratch.write("tree/etc/hostname", "another\n");
+        }
+        if command.contains("--uki os.efi") {
+            let options = "--stub stub --boot-program boot --root LABEL=root --stateroot exampleos";
+            let vendor = "sealroot --store store --keyset vendor.keyset";
+            let build = format!("{vendor} uki build NEXT {options} -o os.efi");
+            follower.follow(Place::Vendor, &build);
         }
         let written = follower.follow_building(place, command);
         if command.ends_with("--plan") {

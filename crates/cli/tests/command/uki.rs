@@ -350,3 +350,163 @@ fn an_image_becomes_what_boots() {
         assert!(now == right, "{command}");
     }
 }
+
+/// A device's store, and the boot partition and records above.
+const DEVICE: &str = "--store device --keyset vendor.keyset";
+
+/// A device that is started by the image of release 1, whose vendor has published it; the images' builder.
+fn started_by_image() -> Option<(Scratch, String)> {
+    let (scratch, commit) = scratch()?;
+    for directory in ["esp", "run"] {
+        fs::create_dir_all(scratch.path(directory)).expect("made");
+    }
+    scratch.publish_with_image(&commit);
+    let add = "remote add vendor www --os exampleos --stream stable";
+    scratch.ok(&format!("{DEVICE} {add}"));
+    let pulled = scratch
+        .ok(&format!("{DEVICE} --json pull --image default"))
+        .json();
+    let path = pulled["image"]["path"].as_str().expect("a path").to_owned();
+    scratch.ok(&format!("{DEVICE} deploy {commit} {BOOT} --uki {path}"));
+    Some((scratch, commit))
+}
+
+impl Scratch {
+    /// Publishes a release with its image, which is `os.efi` then.
+    fn publish_with_image(&self, commit: &str) {
+        self.ok(&format!(
+            "{STORE} uki build {commit} {OPTIONS} --mode integrity -o os.efi"
+        ));
+        self.ok(&format!(
+            "{STORE} publish {commit} --to www --key vendor.secret --level 1 --uki os.efi"
+        ));
+    }
+
+    /// The image that the newest boot entry starts.
+    fn newest_image(&self) -> Vec<u8> {
+        let entries = self.listing("esp/loader/entries");
+        let (newest, _) = entries.last().expect("an entry");
+        let entry = fs::read_to_string(self.path(newest.to_str().expect("a path")));
+        let entry = entry.expect("an entry");
+        let image = entry.lines().find_map(|line| line.strip_prefix("efi /"));
+        let image = image.unwrap_or_else(|| panic!("no image: {entry}"));
+        fs::read(self.path("esp").join(image)).expect("an image")
+    }
+}
+
+#[test]
+fn a_machine_that_an_image_starts_is_upgraded_with_the_next_one() {
+    let Some((scratch, first)) = started_by_image() else {
+        return;
+    };
+    scratch.write("tree/etc/more", "more");
+    let second = scratch.release(2);
+    scratch.publish_with_image(&second);
+    let plan = scratch.ok(&format!("{DEVICE} pull --plan {BOOT}")).text();
+    assert!(plan.contains("  image default, made of "), "{plan}");
+    let upgraded = scratch
+        .ok(&format!("{DEVICE} --json upgrade {BOOT}"))
+        .json();
+    let pulled = &upgraded["pulled"];
+    assert_eq!(pulled["image"]["name"], "default", "{pulled}");
+    assert!(
+        pulled["requests"].as_u64().expect("a number") <= 4,
+        "{pulled}"
+    );
+    assert_eq!(upgraded["deployment"], format!("{second}.0"), "{upgraded}");
+    let image = fs::read(scratch.path("os.efi")).expect("an image");
+    assert!(scratch.newest_image() == image);
+    // Again there is nothing to fetch, and nothing changes.
+    let again = scratch
+        .ok(&format!("{DEVICE} --json upgrade {BOOT}"))
+        .json();
+    assert_eq!(again["pulled"]["image"]["by"], "nothing", "{again}");
+    assert!(scratch.newest_image() == image);
+
+    // What is staged boots with its image too.
+    scratch.write("tree/etc/more", "still more");
+    let third = scratch.release(3);
+    scratch.publish_with_image(&third);
+    scratch.ok(&format!("{DEVICE} upgrade --stage {BOOT}"));
+    assert!(scratch.newest_image() == image);
+    scratch.ok(&format!("{DEVICE} finalize {BOOT}"));
+    let image = fs::read(scratch.path("os.efi")).expect("an image");
+    assert!(scratch.newest_image() == image);
+
+    // A release without an image would not start.
+    scratch.write("tree/etc/more", "most");
+    let fourth = scratch.release(4);
+    scratch.ok(&format!(
+        "{STORE} publish {fourth} --to www --key vendor.secret --level 1"
+    ));
+    let words = [
+        "the channel offers no unified kernel image default for release 4",
+        "hint: ",
+    ];
+    scratch.refused(
+        ErrorClass::NotFound,
+        &format!("{DEVICE} upgrade {BOOT}"),
+        &words,
+    );
+    assert!(scratch.newest_image() == image);
+    let clash = format!("{DEVICE} upgrade --image default --no-entry --run run");
+    scratch.refused(ErrorClass::Usage, &clash, &["--image cannot be used with"]);
+
+    // Images go with their releases, and not before.
+    let list = || {
+        let listing = scratch.listing("device/pack");
+        let is_image = |(path, _): &&(std::path::PathBuf, u64)| {
+            path.extension().is_some_and(|ending| ending == "efi")
+        };
+        listing.iter().filter(is_image).count()
+    };
+    assert_eq!(list(), 3);
+    let check = scratch.ok(&format!("{DEVICE} --json check --full")).json();
+    assert_eq!(check["images"], 3, "{check}");
+    let undeploy = format!("{DEVICE} undeploy {first}.0 {BOOT}");
+    scratch.run(&undeploy);
+    let pruned = scratch.ok(&format!("{DEVICE} --json prune {BOOT}")).json();
+    let gone = pruned["images"].as_array().expect("images").len();
+    assert_eq!(list(), 3 - gone);
+    assert_eq!(
+        gone,
+        pruned["packs"].as_array().expect("packs").len(),
+        "{pruned}"
+    );
+    scratch.ok(&format!("{DEVICE} check --full"));
+}
+
+#[test]
+fn an_image_of_another_release_is_not_published() {
+    let Some((scratch, first)) = scratch() else {
+        return;
+    };
+    scratch.ok(&format!("{STORE} uki build {first} {OPTIONS} -o os.efi"));
+    scratch.write("tree/etc/more", "more");
+    let second = scratch.release(2);
+    let publish = format!("{STORE} publish {second} --to www --key vendor.secret --level 1");
+    scratch.refused(
+        ErrorClass::Untrusted,
+        &format!("{publish} --uki os.efi"),
+        &[
+            "cannot publish the image default",
+            "the image is for another release",
+        ],
+    );
+    assert!(!scratch.path("www/channel").exists());
+    scratch.refused(
+        ErrorClass::Usage,
+        &format!("{publish} --uki os.efi --uki default=os.efi"),
+        &["two images are called default"],
+    );
+    scratch.ok(&format!("{STORE} uki build {second} {OPTIONS} -o os.efi"));
+    scratch.ok(&format!(
+        "{STORE} uki build {second} {OPTIONS} --cmdline console=ttyS0 -o console.efi"
+    ));
+    let published = scratch.ok(&format!("{publish} --uki os.efi --uki console=console.efi"));
+    assert!(
+        published.text().contains(", 2 images\n"),
+        "{}",
+        published.text()
+    );
+}

@@ -19,6 +19,10 @@ const RELEASE: &str = "an index, an epoch, sha256:4096: and a digest, and two fi
                        head, the head's length and the file's";
 const DELTA: &str =
     "two indices and a file, as SHA-256 of its head, the head's length and the file's";
+const IMAGE: &str = "an index, a name, sha256:4096: and a digest, a length, and a file, as SHA-256 of its head, \
+                     the head's length and the file's";
+const IMAGE_DELTA: &str =
+    "two indices, a name and a file, as SHA-256 of its head, the head's length and the file's";
 
 /// What a vendor offers in one stream at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,10 @@ pub struct Channel {
     pub releases: Vec<ChannelRelease>,
     /// The deltas between them, ascending by the two indices.
     pub deltas: Vec<ChannelDelta>,
+    /// Their unified kernel images, ascending by index and name.
+    pub images: Vec<ChannelImage>,
+    /// The deltas between images of one name, ascending by the two indices and the name.
+    pub image_deltas: Vec<ChannelImageDelta>,
 }
 
 /// A release that a channel offers.
@@ -68,6 +76,34 @@ pub struct ChannelDelta {
     /// The index of the release that it makes.
     pub to: u64,
     /// The delta; the head is all before the first group.
+    pub file: RemoteFile,
+}
+
+/// A unified kernel image that boots a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelImage {
+    /// The index of the release.
+    pub index: u64,
+    /// Which of the release's images: devices follow one name from release to release.
+    pub name: Name,
+    /// The fs-verity digest of the image.
+    pub digest: VerityDigest,
+    /// The length of the image.
+    pub size_bytes: u64,
+    /// What makes it of files of its own release; the head is all before the first group.
+    pub file: RemoteFile,
+}
+
+/// What makes the image of one release of that of another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelImageDelta {
+    /// The index of the release with the image that must be there.
+    pub from: u64,
+    /// The index of the release with the image that it makes.
+    pub to: u64,
+    /// The name of both images.
+    pub name: Name,
+    /// What makes the one of the other and of files of its own release; the head is all before the first group.
     pub file: RemoteFile,
 }
 
@@ -122,14 +158,24 @@ impl Channel {
             keyset: lines.field("keyset")?.number()?,
             releases: Vec::new(),
             deltas: Vec::new(),
+            images: Vec::new(),
+            image_deltas: Vec::new(),
         };
         while lines.is_next("release") {
             let release = lines.field("release")?.parse(RELEASE, parse_release)?;
             channel.releases.push(release);
         }
-        while !lines.is_at_end() {
+        while lines.is_next("delta") {
             let delta = lines.field("delta")?.parse(DELTA, parse_delta)?;
             channel.deltas.push(delta);
+        }
+        while lines.is_next("image") {
+            let image = lines.field("image")?.parse(IMAGE, parse_image)?;
+            channel.images.push(image);
+        }
+        while !lines.is_at_end() {
+            let delta = lines.field("image-delta")?;
+            (channel.image_deltas).push(delta.parse(IMAGE_DELTA, parse_image_delta)?);
         }
         channel.check()?;
         Ok(channel)
@@ -138,6 +184,12 @@ impl Channel {
     /// The release with this index.
     pub fn release(&self, index: u64) -> Option<&ChannelRelease> {
         self.releases.iter().find(|release| release.index == index)
+    }
+
+    /// The image of this name of a release.
+    pub fn image(&self, index: u64, name: &Name) -> Option<&ChannelImage> {
+        let is_meant = |image: &&ChannelImage| image.index == index && image.name == *name;
+        self.images.iter().find(is_meant)
     }
 
     /// The release with the highest index.
@@ -180,6 +232,56 @@ impl Channel {
                 ));
             }
         }
+        self.check_images()
+    }
+
+    fn check_images(&self) -> Result<(), Error> {
+        let refuse = |reason: String| Err(Error::Channel { reason });
+        let key = |image: &ChannelImage| (image.index, image.name.clone());
+        for (before, after) in self.images.iter().zip(self.images.iter().skip(1)) {
+            if key(before) >= key(after) {
+                let (index, name) = key(after);
+                return refuse(format!(
+                    "the image {name} of release {index} is out of order"
+                ));
+            }
+        }
+        for image in &self.images {
+            let ChannelImage { index, name, .. } = image;
+            if self.release(*index).is_none() {
+                return refuse(format!(
+                    "the image {name} is of release {index}, which it does not have"
+                ));
+            }
+            if image.size_bytes > limits::MAX_BOOT_FILE_BYTES {
+                let (found, most) = (image.size_bytes, limits::MAX_BOOT_FILE_BYTES);
+                return refuse(format!(
+                    "the image {name} of release {index} has {found} bytes, expected at most {most}"
+                ));
+            }
+        }
+        let key = |delta: &ChannelImageDelta| (delta.from, delta.to, delta.name.clone());
+        let pairs = self
+            .image_deltas
+            .iter()
+            .zip(self.image_deltas.iter().skip(1));
+        for (before, after) in pairs {
+            if key(before) >= key(after) {
+                let (from, to, name) = key(after);
+                return refuse(format!(
+                    "the delta from image {name} of release {from} to that of {to} is out of order"
+                ));
+            }
+        }
+        for delta in &self.image_deltas {
+            let (from, to, name) = key(delta);
+            let has = |index| self.image(index, &name).is_some();
+            if from == to || !has(from) || !has(to) {
+                return refuse(format!(
+                    "the delta from image {name} of release {from} to that of {to} is not between two of its images"
+                ));
+            }
+        }
         Ok(())
     }
 }
@@ -207,6 +309,29 @@ fn parse_delta(text: &str) -> Option<ChannelDelta> {
     })
 }
 
+fn parse_image(text: &str) -> Option<ChannelImage> {
+    let mut words = text.split(' ');
+    let image = ChannelImage {
+        index: text::number(words.next()?)?,
+        name: words.next()?.parse().ok()?,
+        digest: Tagged::parse(words.next()?)?,
+        size_bytes: text::number(words.next()?)?,
+        file: RemoteFile::take(&mut words)?,
+    };
+    words.next().is_none().then_some(image)
+}
+
+fn parse_image_delta(text: &str) -> Option<ChannelImageDelta> {
+    let mut words = text.split(' ');
+    let delta = ChannelImageDelta {
+        from: text::number(words.next()?)?,
+        to: text::number(words.next()?)?,
+        name: words.next()?.parse().ok()?,
+        file: RemoteFile::take(&mut words)?,
+    };
+    words.next().is_none().then_some(delta)
+}
+
 /// The canonical text, without signatures.
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -232,6 +357,26 @@ impl fmt::Display for Channel {
         }
         for ChannelDelta { from, to, file } in &self.deltas {
             writeln!(f, "delta {from} {to} {file}")?;
+        }
+        for image in &self.images {
+            let ChannelImage {
+                index,
+                name,
+                digest,
+                size_bytes,
+                file,
+            } = image;
+            let digest = Tagged(digest);
+            writeln!(f, "image {index} {name} {digest} {size_bytes} {file}")?;
+        }
+        for delta in &self.image_deltas {
+            let ChannelImageDelta {
+                from,
+                to,
+                name,
+                file,
+            } = delta;
+            writeln!(f, "image-delta {from} {to} {name} {file}")?;
         }
         Ok(())
     }

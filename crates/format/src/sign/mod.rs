@@ -29,7 +29,9 @@ pub mod secret;
 mod statement;
 
 pub use crate::text::{Name, Word};
-pub use channel::{Channel, ChannelDelta, ChannelRelease, RemoteFile};
+pub use channel::{
+    Channel, ChannelDelta, ChannelImage, ChannelImageDelta, ChannelRelease, RemoteFile,
+};
 pub use document::{Document, KeyedSignature, Message, SignatureState, Unverified, Verified};
 pub use error::Error;
 pub use key::{

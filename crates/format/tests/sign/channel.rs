@@ -39,7 +39,9 @@ fn lines_stand_in_order() {
         text.replace("release 42 ", "release 40 "),
         text.replace("release 42 ", "release 41 "),
         text.replace("delta 40 42 ", "delta 41 42 "),
-        text.replace("delta 41 42 ", "delta 40 41 "),
+        text.replace("\ndelta 41 42 ", "\ndelta 40 41 "),
+        text.replace("image 42 ", "image 41 "),
+        text.replace("image 41 ", "image 42 "),
     ] {
         assert_ne!(bad, text);
         assert!(parse(&bad).is_err(), "{bad}");
@@ -50,9 +52,32 @@ fn lines_stand_in_order() {
 #[test]
 fn deltas_lie_between_releases_and_epochs_do_not_fall() {
     refused("release 42 3 ", "release 42 2 ");
-    refused("delta 41 42 ", "delta 41 43 ");
-    refused("delta 41 42 ", "delta 43 42 ");
-    refused("delta 41 42 ", "delta 42 42 ");
+    refused("\ndelta 41 42 ", "\ndelta 41 43 ");
+    refused("\ndelta 41 42 ", "\ndelta 43 42 ");
+    refused("\ndelta 41 42 ", "\ndelta 42 42 ");
+}
+
+// Rules: H13
+#[test]
+fn images_are_of_releases_and_not_endless() {
+    refused("image 42 default ", "image 43 default ");
+    refused("image 42 default ", "image 42 .. ");
+    refused("image 42 default ", "image 42 ");
+    refused(" 20971520 ", " 1073741825 ");
+}
+
+// Rules: H14
+#[test]
+fn deltas_of_images_lie_between_images_of_one_name() {
+    refused("image-delta 41 42 default ", "image-delta 40 42 default ");
+    refused("image-delta 41 42 default ", "image-delta 42 42 default ");
+    refused("image-delta 41 42 default ", "image-delta 41 42 other ");
+    refused("image 41 default ", "image 41 other ");
+    let text = golden_channel().to_string();
+    let delta = text.lines().last().unwrap();
+    assert!(parse(&format!("{text}{delta}\n")).is_err());
+    let back = delta.replace(" 41 42 ", " 42 41 ");
+    parse(&format!("{text}{back}\n")).unwrap();
 }
 
 // Rules: H3
@@ -67,9 +92,11 @@ fn numbers_and_times_make_sense() {
 #[test]
 fn heads_and_channels_have_bounds() {
     let text = golden_channel().to_string();
-    let delta = text.lines().last().unwrap();
-    let (head, _) = delta.rsplit_once(' ').unwrap();
-    refused(delta, &format!("{head} 3"));
+    for kind in ["delta ", "image ", "image-delta "] {
+        let line = text.lines().find(|line| line.starts_with(kind)).unwrap();
+        let (head, _) = line.rsplit_once(' ').unwrap();
+        refused(line, &format!("{head} 3"));
+    }
     refused(" 701 701 ", " 701 702 ");
     let long = vec![b'x'; limits::MAX_CHANNEL_BYTES + 1];
     assert!(Channel::parse(&long).is_err());

@@ -8,8 +8,8 @@ use sealroot_format::{
         EtcMode, FloorOn, FloorStore, Layer, Mode, Pinned, PinnedPack, Policy, SecureBoot, Var,
     },
     sign::{
-        Channel, ChannelDelta, ChannelRelease, Document, Keyset, RemoteFile, RoleKeys, Statement,
-        Unverified, Verified, secret::SecretKey,
+        Channel, ChannelDelta, ChannelImage, ChannelImageDelta, ChannelRelease, Document, Keyset,
+        RemoteFile, RoleKeys, Statement, Unverified, Verified, secret::SecretKey,
     },
 };
 
@@ -83,7 +83,8 @@ pub(crate) fn golden_policy() -> Policy {
     }
 }
 
-/// The channel of the golden files: three releases, the last the golden statement's, and three deltas.
+/// The channel of the golden files: three releases, the last the golden statement's, three deltas, two images and
+/// what makes one of the other.
 pub(crate) fn golden_channel() -> Channel {
     let file = |number: u8, head_bytes, size_bytes| RemoteFile {
         head: Sha256Digest::from_bytes([number; 32]),
@@ -102,6 +103,19 @@ pub(crate) fn golden_channel() -> Channel {
         to,
         file: file(0xd0 + number, 524, 4_718_592),
     };
+    let image = |index, number: u8| ChannelImage {
+        index,
+        name: "default".parse().unwrap(),
+        digest: VerityDigest::from_bytes([0xe0 + number; 32]),
+        size_bytes: 20_971_520,
+        file: file(0xe8 + number, 1_024, 700_000),
+    };
+    let image_delta = ChannelImageDelta {
+        from: 41,
+        to: 42,
+        name: "default".parse().unwrap(),
+        file: file(0xee, 1_024, 24_000),
+    };
     let statement = golden_statement();
     Channel {
         os: statement.os,
@@ -114,6 +128,8 @@ pub(crate) fn golden_channel() -> Channel {
         keyset: 1,
         releases: vec![release(40, 2, 0), release(41, 3, 1), release(42, 3, 2)],
         deltas: vec![delta(40, 41, 1), delta(40, 42, 2), delta(41, 42, 3)],
+        images: vec![image(41, 1), image(42, 2)],
+        image_deltas: vec![image_delta],
     }
 }
 

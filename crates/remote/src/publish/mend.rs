@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use sealroot::release;
 use sealroot::store::Store;
 use sealroot_format::digest::Sha256Digest;
-use sealroot_format::sign::{Channel, ChannelDelta, ChannelRelease};
+use sealroot_format::sign::{Channel, ChannelDelta, ChannelImage, ChannelRelease};
 
 use super::{Publishing, publish_error, read_head, statement};
 use crate::bundle;
@@ -61,7 +61,7 @@ impl Publishing<'_> {
             }
         }
         channel.deltas = deltas;
-        Ok(())
+        self.mend_images(channel, store)
     }
 
     pub(super) fn warn_of_damage(&self, channel: &Channel) -> Result<(), RemoteError> {
@@ -71,6 +71,16 @@ impl Publishing<'_> {
                 self.monitor.warn(format!(
                     "release {} is not there as it was published: publish it again",
                     release.index
+                ));
+            }
+        }
+        for ChannelImage {
+            index, name, file, ..
+        } in &channel.images
+        {
+            if !self.is_there(Kind::Image, file)? {
+                self.monitor.warn(format!(
+                    "the image {name} of release {index} is not there as it was published: publish it again"
                 ));
             }
         }

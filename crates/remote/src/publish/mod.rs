@@ -5,6 +5,7 @@
 #[cfg(feature = "object-store")]
 mod bucket;
 mod destination;
+mod image;
 mod keyset;
 mod mend;
 mod prune;
@@ -23,10 +24,11 @@ use sealroot::signer::Signer;
 use sealroot::store::Store;
 use sealroot_format::limits;
 use sealroot_format::sign::{
-    Channel, ChannelDelta, ChannelRelease, Keyset, RemoteFile, Role, Statement, Unverified,
+    Channel, ChannelDelta, ChannelRelease, Keyset, Name, RemoteFile, Role, Statement, Unverified,
     Verified,
 };
 
+use self::image::check_image;
 use crate::bundle::{self, Earlier, Head};
 use crate::error::RemoteError;
 use crate::layout::{ChannelName, Kind, keyset_path};
@@ -97,6 +99,17 @@ pub struct Release<'r> {
     pub statement: &'r Verified<Statement>,
     /// The file that devices get.
     pub document: &'r Unverified<Statement>,
+    /// Unified kernel images that boot it. Those that were published before stay.
+    pub images: &'r [Image],
+}
+
+/// A unified kernel image that is published.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Which of the release's.
+    pub name: Name,
+    /// The file.
+    pub bytes: Vec<u8>,
 }
 
 /// How it is published.
@@ -239,6 +252,8 @@ fn empty(name: &ChannelName) -> Channel {
         keyset: 0,
         releases: Vec::new(),
         deltas: Vec::new(),
+        images: Vec::new(),
+        image_deltas: Vec::new(),
     }
 }
 
@@ -250,6 +265,8 @@ fn keep_newest(channel: &mut Channel, keep: Option<usize>) {
     let releases = channel.releases.clone();
     let is_there = |index: u64| releases.iter().any(|release| release.index == index);
     (channel.deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
+    channel.images.retain(|image| is_there(image.index));
+    (channel.image_deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
 }
 
 fn check_signer(keyset: &Keyset, signer: &Signer) -> Result<(), RemoteError> {
@@ -326,7 +343,10 @@ impl Publishing<'_> {
             store,
             statement,
             document,
+            images,
         } = *release;
+        let checked = images.iter().map(|image| check_image(image, release));
+        let images: Vec<_> = checked.collect::<Result<_, _>>()?;
         let index = statement.index;
         let text = document.to_string();
         let head = bundle::sha256(text.as_bytes());
@@ -376,8 +396,12 @@ impl Publishing<'_> {
         channel.releases.retain(|release| release.index != index);
         let older = channel.releases.clone();
         let older = older.iter().rev().filter(|release| release.index < index);
-        for from in older.take(self.terms.deltas) {
+        let older: Vec<_> = older.take(self.terms.deltas).collect();
+        for from in &older {
             self.add_delta(channel, from, &to)?;
+        }
+        for image in &images {
+            self.add_image(channel, &older, &to, image)?;
         }
         let path = Kind::Statement.path(&file);
         if !self.is_there(Kind::Statement, &file)? {

@@ -23,7 +23,7 @@ pub struct Pruned {
     pub kept: u64,
 }
 
-/// Removes statements, bundles and deltas that no channel leads to, if they were put there at least `age`
+/// Removes statements, bundles, deltas and images that no channel leads to, if they were put there at least `age`
 /// before `now`: devices may still go by a channel that was replaced. All else stays.
 ///
 /// Signatures are not verified: what is there is the vendor's own, and a channel that cannot be read stops
@@ -65,12 +65,11 @@ pub fn prune(
             );
             live.insert(path);
         }
-        live.extend(
-            channel
-                .deltas
-                .iter()
-                .map(|delta| Kind::Delta.path(&delta.file)),
-        );
+        let deltas = channel.deltas.iter();
+        live.extend(deltas.map(|delta| Kind::Delta.path(&delta.file)));
+        let images = channel.images.iter().map(|image| &image.file);
+        let images = images.chain(channel.image_deltas.iter().map(|delta| &delta.file));
+        live.extend(images.map(|file| Kind::Image.path(file)));
     }
     let mut pruned = Pruned::default();
     for file in listed {

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod delta;
+mod image;
 mod repair;
 
 use std::cell::RefCell;
@@ -13,7 +14,7 @@ use sealroot::import::{self, FoundStatement};
 use sealroot::monitor::Monitor;
 use sealroot::ostree::Repository;
 use sealroot::release::{self, ReleaseError};
-use sealroot::store::{Store, StoreError, Transaction, TransactionSummary};
+use sealroot::store::{ImageName, Store, StoreError, Transaction, TransactionSummary};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::limits;
 use sealroot_format::pack;
@@ -43,6 +44,8 @@ pub struct Pulled {
     pub statement: Verified<Statement>,
     /// How it came.
     pub plan: Plan,
+    /// Its image, if one was wanted.
+    pub image: Option<ImageName>,
     /// What became of its objects, and of those on the way to them.
     pub objects: TransactionSummary,
 }
@@ -161,18 +164,22 @@ impl<'p> Puller<'p> {
                 Err(error) if is_fault_of_delta(&error) => {
                     monitor.warn(why_bundles(&deltas, &error));
                     let present = self.present()?;
-                    plan = Plan::without_deltas(self.channel()?, &present, &plan.release);
+                    plan.steps =
+                        Plan::without_deltas(self.channel()?, &present, &plan.release).steps;
                     self.pull_bundle(&plan.release, monitor)?
                 }
                 done => done?,
             }
         };
+        let image = (plan.image.as_ref()).map(|step| self.pull_image(step, &statement, monitor));
+        let image = image.transpose()?;
         for part in self.store.list_parts()? {
             self.store.remove_part(&part)?;
         }
         Ok(Pulled {
             statement,
             plan,
+            image,
             objects,
         })
     }
@@ -282,7 +289,7 @@ impl<'p> Puller<'p> {
             fetcher: self.fetcher,
             kind,
             file,
-            is_whole: kind == Kind::Delta,
+            is_whole: kind != Kind::Bundle,
             beside_bytes: self.store.allocated_bytes(statement.pack_size_bytes),
         }
     }

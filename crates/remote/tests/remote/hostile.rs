@@ -11,7 +11,7 @@ use sealroot_testkit::http_server::{Answer, HttpRequest, HttpServer};
 use crate::support::{Device, Place, http, keyset};
 
 /// The kinds of files that a device asks for.
-const KINDS: [&str; 5] = ["channel", "keyset", "statement", "bundle", "delta"];
+const KINDS: [&str; 6] = ["channel", "keyset", "statement", "bundle", "delta", "image"];
 
 /// What a server may do, and whether a device gets its release all the same.
 fn misdeeds() -> Vec<Answer> {
@@ -57,7 +57,7 @@ fn misdeeds() -> Vec<Answer> {
     ]
 }
 
-/// Longer than any of this may take: some attempts at five files, each as long as a server is waited for.
+/// Longer than any of this may take: some attempts at six files, each as long as a server is waited for.
 const SOON: Duration = Duration::from_secs(20);
 
 /// A vendor whose second release comes with a new keyset.
@@ -65,6 +65,7 @@ fn place() -> Place {
     let mut place = Place::with_releases(1, 1);
     place.keyset = keyset(2, [1, 2, 33], &[1]);
     place.channel_key = 33;
+    place.has_images = true;
     place.release(2);
     place.publish(2, 1);
     place
@@ -87,6 +88,7 @@ fn play(place: &Place, kind: &'static str, misdeed: &Answer, has_delta: bool) {
     } else {
         Device::new(keyset(1, [1, 2, 3], &[1]))
     };
+    device.takes_image = true;
     let (server, what) = server(place, kind, misdeed);
     let since = Instant::now();
     let pulled = device.pull(vec![http(&server.url())], None);
@@ -94,9 +96,18 @@ fn play(place: &Place, kind: &'static str, misdeed: &Answer, has_delta: bool) {
     assert!(took < SOON, "{what}: {took:?}");
     let signed = place.find(2).0;
     match pulled {
-        Ok(_) => device.assert_has(&signed),
+        Ok(_) => {
+            device.assert_has(&signed);
+            device.assert_has_image(&signed, &place.image(2));
+        }
         Err(error) => {
-            assert!(!device.has_pack(&signed), "{what}: {error:?}");
+            // The image comes last.
+            assert_eq!(
+                device.has_pack(&signed),
+                kind == "image",
+                "{what}: {error:?}"
+            );
+            assert_eq!(device.store.list_images().expect("listed"), [], "{what}");
             let class = error.class();
             assert_ne!(class, ErrorClass::Usage, "{what}: {error:?}");
             let text = error.to_string();
@@ -108,6 +119,7 @@ fn play(place: &Place, kind: &'static str, misdeed: &Answer, has_delta: bool) {
     let pulled = device.pull(vec![http(&honest.url())], None);
     pulled.unwrap_or_else(|error| panic!("{what}, then honest: {error:?}"));
     device.assert_has(&signed);
+    device.assert_has_image(&signed, &place.image(2));
     device.assert_clean();
 }
 
@@ -161,8 +173,8 @@ fn a_server_can_only_delay() {
 fn a_connection_may_be_reset_anywhere() {
     let place = place();
     for at in (0..12_000).step_by(500) {
-        for kind in ["bundle", "delta"] {
-            play(&place, kind, &Answer::ResetAfter(at), kind == "delta");
+        for kind in ["bundle", "delta", "image"] {
+            play(&place, kind, &Answer::ResetAfter(at), kind != "bundle");
         }
     }
 }

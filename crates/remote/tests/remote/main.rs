@@ -8,6 +8,7 @@ mod bucket;
 mod bundle;
 mod channel;
 mod hostile;
+mod image;
 mod publish;
 mod pull;
 mod support;
@@ -28,6 +29,7 @@ fn every_rule_has_a_test() {
         include_str!("bucket.rs"),
         include_str!("bundle.rs"),
         include_str!("hostile.rs"),
+        include_str!("image.rs"),
         include_str!("publish.rs"),
         include_str!("pull.rs"),
     ];

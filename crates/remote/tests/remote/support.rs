@@ -2,16 +2,19 @@
 //! A vendor who builds, signs and publishes releases, and devices that follow.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sealroot::build::{self, Origin};
+use sealroot::initramfs::{self, ModuleRequest};
 use sealroot::monitor::{Monitor, Silent};
 use sealroot::release::{self, ObjectCheck};
 use sealroot::signer::Signer;
 use sealroot::source::{Compressed, Devices};
-use sealroot::store::Store;
-use sealroot_format::digest::CommitId;
+use sealroot::store::{ImageName, Store};
+use sealroot::uki;
+use sealroot_format::digest::{CommitId, compute_verity_digest};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Channel, Keyset, RoleKeys, Statement, Unverified, Verified};
 use sealroot_remote::RemoteError;
@@ -21,8 +24,9 @@ use sealroot_remote::plan::Plan;
 use sealroot_remote::publish::{self, Destination, DirectoryDestination, Published, Terms, Vendor};
 use sealroot_remote::pull::{Pulled, Puller};
 use sealroot_remote::source::{DirectorySource, HttpSource, Source, Timeouts};
-use sealroot_remote::state::Remote;
+use sealroot_remote::state::{Remote, USUAL_IMAGE};
 use sealroot_testkit::content::bytes;
+use sealroot_testkit::efi;
 use sealroot_testkit::on_disk::set_times;
 use tempfile::TempDir;
 
@@ -73,6 +77,8 @@ pub(crate) struct Place {
     pub(crate) channel_key: u8,
     /// The key that signs releases.
     pub(crate) release_key: u8,
+    /// Whether releases are published with an image.
+    pub(crate) has_images: bool,
 }
 
 impl Place {
@@ -86,6 +92,7 @@ impl Place {
             keyset: keyset(1, [ROOT, RELEASE, CHANNEL], &[ROOT]),
             channel_key: CHANNEL,
             release_key: RELEASE,
+            has_images: false,
         }
     }
 
@@ -136,6 +143,10 @@ impl Place {
                 &bytes(1000 + number, 9000),
             );
         }
+        if self.has_images {
+            let path = format!("usr/lib/modules/{}/vmlinuz", efi::UNAME);
+            write(&path, &kernel(index));
+        }
         write("etc/version", index.to_string().as_bytes());
         write("etc/text", &bytes(index, 2000));
         self.release_tree(root.path(), index, "stable")
@@ -171,6 +182,57 @@ impl Place {
         self.write_statement(&built.statement, &document);
         let keyset = self.keyset.verify_first().expect("a keyset");
         document.verify(&keyset).expect("verified")
+    }
+
+    /// The image of a release: a stub, a kernel that changes a little from one to the next, and a boot program that
+    /// does not.
+    pub(crate) fn image(&self, index: u64) -> Vec<u8> {
+        let (statement, _) = self.read(index);
+        let line = uki::command_line("console=ttyS0", None).expect("a line");
+        let policy = format!(
+            "sealroot policy 1\nmode sealed\nlayer erofs\ntmpfs-percent -\nroot LABEL=root\netc transient\n\
+             var volatile\npack sha256:4096:{}\nrelease-index {index}\nrelease-epoch 0\nos exampleos\n\
+             variant -\nstream stable\narch x86_64\nepoch-floor 0\nfloor-on epoch\nfloor-store -\n\
+             tpm-base -\nallow-insecure-boot no\ncmdline {line}\n",
+            statement.pack_digest
+        );
+        let parts = tempfile::tempdir_in(self.directory.path()).expect("a directory");
+        let modules = parts.path().join("modules");
+        fs::create_dir_all(&modules).expect("made");
+        fs::write(modules.join("modules.dep"), "loop.ko:\n").expect("written");
+        fs::write(modules.join("modules.builtin"), "").expect("written");
+        fs::write(modules.join("loop.ko"), "a module").expect("written");
+        let program = parts.path().join("boot");
+        let boot_program = [efi::BOOT_PROGRAM, &bytes(80, 60_000)].concat();
+        fs::write(&program, boot_program).expect("written");
+        let parts = uki::Parts {
+            stub: &efi::stub(),
+            linux: &kernel(index),
+            uname: efi::UNAME,
+            os_release: b"ID=exampleos\n",
+            sbat: "sealroot,1,own\n",
+        };
+        let keyset = self.keyset.to_string();
+        let initramfs = initramfs::Options {
+            kernel_modules: &modules,
+            boot_program: &program,
+            keyset: keyset.as_bytes(),
+            policy: policy.as_bytes(),
+            modules: &[ModuleRequest::required("loop")],
+        };
+        uki::build(&parts, &initramfs).expect("an image").bytes
+    }
+
+    /// Keeps an image that was published, as whoever publishes does.
+    pub(crate) fn keep_image(&self, index: u64, image: &[u8]) {
+        let name = ImageName {
+            pack: self.read(index).0.pack_digest,
+            image: compute_verity_digest(image),
+        };
+        let transaction = self.store.begin(&Silent).expect("begun");
+        let added = transaction.add_image(&name, image.len() as u64, |out| out.write_all(image));
+        added.expect("added");
+        transaction.finish().expect("finished");
     }
 
     /// Adds a signature by the release key of today to a release.
@@ -242,14 +304,25 @@ impl Place {
         monitor: &dyn Monitor,
     ) -> Result<Published, RemoteError> {
         let (statement, document) = self.find(index);
+        let mut images = Vec::new();
+        if self.has_images {
+            let name = USUAL_IMAGE.parse().expect("a name");
+            let bytes = self.image(index);
+            images.push(publish::Image { name, bytes });
+        }
         let release = publish::Release {
             store: &self.store,
             statement: &statement,
             document: &document,
+            images: &images,
         };
         let signer = Signer::Key(secret(self.channel_key));
         let vendor = self.vendor(&signer);
-        publish::publish(destination, &vendor, &release, terms, monitor)
+        let published = publish::publish(destination, &vendor, &release, terms, monitor);
+        for image in images.iter().filter(|_| published.is_ok()) {
+            self.keep_image(index, &image.bytes);
+        }
+        published
     }
 
     /// Has the channel believed for longer.
@@ -301,6 +374,18 @@ impl Place {
     }
 }
 
+/// A kernel, of which each release has another.
+pub(crate) fn kernel(index: u64) -> Vec<u8> {
+    let mut content = bytes(90, 80_000);
+    content[500..508].copy_from_slice(&index.to_le_bytes());
+    let mut kernel = efi::application(efi::X86, &[(".text", &content)]);
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    let version = format!("{} (builder@host) #1\0", efi::UNAME);
+    kernel[0x300..0x300 + version.len()].copy_from_slice(version.as_bytes());
+    kernel
+}
+
 pub(crate) fn channel_name() -> ChannelName {
     let name = |text: &str| text.parse().expect("a name");
     ChannelName {
@@ -334,6 +419,8 @@ pub(crate) struct Device {
     directory: TempDir,
     pub(crate) store: Store,
     pub(crate) remote: Remote,
+    /// Whether it takes images.
+    pub(crate) takes_image: bool,
 }
 
 impl Device {
@@ -348,6 +435,7 @@ impl Device {
             directory,
             store,
             remote,
+            takes_image: false,
         }
     }
 
@@ -372,7 +460,17 @@ impl Device {
     pub(crate) fn plan(&mut self, place: &Place, index: Option<u64>) -> Plan {
         let fetcher = fetcher(place.honest());
         self.refresh(&fetcher).expect("refreshed");
-        self.puller(&fetcher).plan(index).expect("a plan")
+        self.plan_by(&fetcher, index).expect("a plan")
+    }
+
+    fn plan_by(&self, fetcher: &Fetcher, index: Option<u64>) -> Result<Plan, RemoteError> {
+        let puller = self.puller(fetcher);
+        let plan = puller.plan(index)?;
+        if self.takes_image {
+            puller.with_image(plan, &self.remote.image_name())
+        } else {
+            Ok(plan)
+        }
     }
 
     pub(crate) fn pull(
@@ -389,9 +487,8 @@ impl Device {
         index: Option<u64>,
     ) -> Result<Pulled, RemoteError> {
         self.refresh(fetcher)?;
-        let puller = self.puller(fetcher);
-        let plan = puller.plan(index)?;
-        puller.pull(&plan, &Silent)
+        let plan = self.plan_by(fetcher, index)?;
+        self.puller(fetcher).pull(&plan, &Silent)
     }
 
     /// That the store has the release whole.
@@ -400,6 +497,20 @@ impl Device {
         let verdict = release::verify_objects(&self.store, &tree, ObjectCheck::Hashed, &Silent);
         let findings = verdict.expect("looked at").findings;
         assert!(findings.is_empty(), "{findings:?}");
+    }
+
+    /// That the store has the image of the release.
+    pub(crate) fn assert_has_image(&self, statement: &Statement, image: &[u8]) {
+        let name = ImageName {
+            pack: statement.pack_digest,
+            image: compute_verity_digest(image),
+        };
+        let images = self.store.list_images().expect("listed");
+        assert!(images.contains(&name), "{images:?}");
+        let mut found = Vec::new();
+        let file = self.store.open_image(&name).expect("there");
+        file.reader().read_to_end(&mut found).expect("read");
+        assert!(found == image);
     }
 
     pub(crate) fn has_pack(&self, statement: &Statement) -> bool {

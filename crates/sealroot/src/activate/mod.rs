@@ -30,7 +30,7 @@ use std::path::Path;
 
 use crate::adopt::{deployments_of_ostree, running_of_ostree};
 use crate::deploy::{self, DeployError, Flag, Record};
-use crate::entry::{Added, Boot, Origin, Places};
+use crate::entry::{Added, Boot, Entry, Origin, Places, Starts};
 use crate::etc::{self, Merged};
 use crate::machine::{self, BootChoices, Booted, Runtime};
 use crate::monitor::Monitor;
@@ -148,6 +148,20 @@ pub struct Activated {
     pub added: Added,
     /// What became of `/etc`, where the deployment keeps its own.
     pub etc: Option<Merged>,
+}
+
+/// Whether this machine is started by unified kernel images: what runs has an entry that starts one, or what boots by
+/// default does.
+pub fn is_started_by_image(machine: &Machine<'_>) -> Result<bool, ActivateError> {
+    let entries = machine.boot.entries()?;
+    let running = Booted::running(machine.runtime)?;
+    let of_running = running.as_ref().and_then(|name| entries.of(name));
+    let starts_image = |entry: &Entry| {
+        let ours = entry.ours();
+        ours.is_some_and(|ours| ours.text.starts == Starts::Image)
+    };
+    let mut either = of_running.into_iter().chain(entries.default_entry());
+    Ok(either.any(starts_image))
 }
 
 /// Makes a deployment what boots next, after everything of the transaction is durable.

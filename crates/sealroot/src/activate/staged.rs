@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Deployments that become what boots next when the machine goes down.
 
+use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::DeploymentName;
 use serde::{Deserialize, Serialize};
 
@@ -29,17 +30,30 @@ pub struct Staged {
     /// How often the loader tries the entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tries: Option<u32>,
+    /// The digest of the image of the store that boots it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<String>,
 }
 
 impl Staged {
     /// Of this boot.
-    pub fn now(kernel_arguments: Vec<String>, tries: Option<u32>) -> Result<Self, ActivateError> {
+    pub fn now(
+        kernel_arguments: Vec<String>,
+        tries: Option<u32>,
+        image: Option<VerityDigest>,
+    ) -> Result<Self, ActivateError> {
         Ok(Self {
             version: VERSION,
             boot: this_boot()?,
             kernel_arguments,
             tries,
+            image: image.map(VerityDigest::to_hex),
         })
+    }
+
+    /// The image of the store that boots it, if one does.
+    pub fn image(&self) -> Option<VerityDigest> {
+        self.image.as_deref().and_then(VerityDigest::from_hex)
     }
 
     /// Whether it was staged before this boot: the power failed before it was done.
@@ -56,6 +70,9 @@ impl Staged {
                 "it has version {}, expected {VERSION}",
                 staged.version
             )));
+        }
+        if staged.image.is_some() && staged.image().is_none() {
+            return Err(invalid("its image is named by no digest".into()));
         }
         Ok(staged)
     }
@@ -126,7 +143,9 @@ mod tests {
     #[test]
     fn what_is_staged_is_read_as_it_was_written() {
         let name: DeploymentName = format!("{}.0", "ab".repeat(32)).parse().expect("a name");
-        let staged = Staged::now(vec!["quiet".into()], Some(3)).expect("a boot");
+        let image = VerityDigest::from_bytes([0xab; 32]);
+        let staged = Staged::now(vec!["quiet".into()], Some(3), Some(image)).expect("a boot");
+        assert_eq!(staged.image(), Some(image));
         let text = toml::to_string(&staged).expect("words");
         assert_eq!(Staged::parse(name, text.as_bytes()).expect("read"), staged);
         assert!(!staged.is_left_over().expect("a boot"));
@@ -136,6 +155,7 @@ mod tests {
             text.replace("boot", "shoe"),
             format!("{text}other = 1\n"),
             text.replace("tries = 3", "tries = -3"),
+            text.replace("image = \"ab", "image = \"b"),
         ] {
             Staged::parse(name, bad.as_bytes()).expect_err(&bad);
         }

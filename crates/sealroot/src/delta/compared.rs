@@ -14,7 +14,7 @@ use sealroot_format::erofs::ReadAt;
 use super::file::Adjustment;
 
 /// A part of the new release has at most this many bytes.
-const PART_BYTES: usize = 4 << 20;
+pub(super) const PART_BYTES: usize = 4 << 20;
 
 /// Larger objects are compared in pieces of this size, each with the piece at the same place: a
 /// suffix array takes five times as much.

@@ -53,7 +53,7 @@ impl GroupEntry {
         self.encoded_bytes.into()
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let ends = |objects: &RangeInclusive<u32>| (*objects.start(), *objects.end());
         let (first, last) = self.objects.as_ref().map_or((NO_OBJECT, NO_OBJECT), ends);
         for number in [self.encoded_bytes, self.decoded_bytes, first, last] {
@@ -62,7 +62,7 @@ impl GroupEntry {
         out.extend(self.encoded_sha256.as_bytes());
     }
 
-    fn read(input: &mut dyn Read) -> Result<Self, DeltaError> {
+    pub(super) fn read(input: &mut dyn Read) -> Result<Self, DeltaError> {
         let mut entry = [0; ENTRY_BYTES];
         read_exact(input, &mut entry, "the table of groups")?;
         let mut cursor = Cursor::new(&entry);
@@ -169,6 +169,16 @@ pub struct Group {
     pub objects: Option<RangeInclusive<u32>>,
 }
 
+impl Group {
+    pub(super) fn new(entry: &GroupEntry) -> Self {
+        Self {
+            size_bytes: entry.encoded_bytes.into(),
+            sha256: entry.encoded_sha256,
+            objects: entry.objects.clone(),
+        }
+    }
+}
+
 impl Outline {
     /// Reads a head.
     pub fn parse(head: &[u8]) -> Result<Self, DeltaError> {
@@ -177,15 +187,10 @@ impl Outline {
         if !rest.is_empty() {
             return Err(invalid("the header", "its end", "more"));
         }
-        let groups = header.groups.into_iter().map(|group| Group {
-            size_bytes: group.encoded_bytes.into(),
-            sha256: group.encoded_sha256,
-            objects: group.objects,
-        });
         Ok(Self {
             from: header.from,
             to: header.to,
-            groups: groups.collect(),
+            groups: header.groups.iter().map(Group::new).collect(),
         })
     }
 }
@@ -266,7 +271,11 @@ fn dictionary_bytes(group_bytes: usize) -> io::Result<u32> {
     Ok(bytes.max(LEAST))
 }
 
-fn read_exact(input: &mut dyn Read, out: &mut [u8], what: &'static str) -> Result<(), DeltaError> {
+pub(super) fn read_exact(
+    input: &mut dyn Read,
+    out: &mut [u8],
+    what: &'static str,
+) -> Result<(), DeltaError> {
     input.read_exact(out).map_err(|source| match source.kind() {
         io::ErrorKind::UnexpectedEof => invalid(what, "all of it", "less"),
         _ => DeltaError::io("read the delta")(source),

@@ -9,6 +9,7 @@ use sealroot_format::erofs::ReadAt;
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree};
 
 use super::file::{Header, Outline, encode_group, open_group};
+use super::image::ImageOutline;
 use super::text::{self, Objects, Unfinished};
 
 /// The head of a delta.
@@ -21,6 +22,13 @@ pub fn delta_head(data: &[u8]) {
     let read_bytes = data.len() - rest.len();
     assert_eq!(header.encode(), &data[..read_bytes], "another form");
     assert_eq!(Outline::parse(data).is_ok(), rest.is_empty());
+}
+
+/// The head of an image on its way.
+pub fn image_head(data: &[u8]) {
+    if let Ok(outline) = ImageOutline::parse(data) {
+        assert_eq!(outline.encode(), data, "another form");
+    }
 }
 
 /// A group of a delta as it is before compression: its parts are written as they were read.

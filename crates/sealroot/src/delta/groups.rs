@@ -15,7 +15,7 @@ use super::file::{self, Adjustment, GroupEntry, Part};
 
 /// A group is full when its patches have this many bytes: larger ones compress little better, and
 /// whoever applies a delta has one in memory twice.
-const GROUP_BYTES: usize = 10 << 20;
+pub(super) const GROUP_BYTES: usize = 10 << 20;
 
 /// Groups that are compressed at the same time: each takes some 200 MB.
 const GROUPS_AT_ONCE: usize = 2;

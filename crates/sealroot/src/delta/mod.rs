@@ -8,7 +8,8 @@
 //! Rooms, each using only those before it: `file`, the parts of a delta; `text`, a tree as the text
 //! that is patched; `bases`, which old object a new one resembles; `compared`, what of one byte string stands in
 //! another; `compare`, the same of releases; `groups`, patches on their way into a file; [`make()`]; `old`, what is
-//! patched; `patches`, the parts applied one after another; [`Application`]; `chain`, several deltas at once.
+//! patched; `patches`, the parts applied one after another; [`Application`]; `chain`, several deltas at once; `image`,
+//! unified kernel images on their way.
 
 mod apply;
 mod bases;
@@ -20,6 +21,7 @@ mod file;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod groups;
+mod image;
 mod make;
 mod old;
 mod patches;
@@ -34,6 +36,7 @@ pub use apply::Application;
 pub use chain::Needed;
 pub use error::DeltaError;
 pub use file::{Group, Outline};
+pub use image::{ImageApplication, ImageMaking, ImageOutline, MadeImage};
 pub use make::{Costs, Made, costs, make};
 
 /// A release that a store has whole.

@@ -88,3 +88,29 @@ fn write_padded(out: &mut dyn Write, bytes: &[u8]) -> io::Result<u64> {
     out.write_all(&[0; 3][..padding])?;
     Ok((bytes.len() + padding) as u64)
 }
+
+/// The contents of the members of an archive, as far as it is one.
+pub(crate) fn files(archive: &[u8]) -> Vec<&[u8]> {
+    const HEADER_BYTES: usize = 110;
+    let mut files = Vec::new();
+    let mut rest = archive;
+    loop {
+        let header = rest
+            .get(..HEADER_BYTES)
+            .filter(|header| header.starts_with(b"070701"));
+        let field = |index: usize| -> Option<usize> {
+            let digits = header?.get(6 + 8 * index..14 + 8 * index)?;
+            usize::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+        };
+        let next = || -> Option<(&[u8], &[u8])> {
+            let start = (HEADER_BYTES + field(11)?).next_multiple_of(4);
+            let end = start + field(6)?;
+            Some((rest.get(start..end)?, rest.get(end.next_multiple_of(4)..)?))
+        };
+        let Some((content, behind)) = next() else {
+            return files;
+        };
+        files.push(content);
+        rest = behind;
+    }
+}

@@ -26,6 +26,7 @@ const MAX_BOOT_PROGRAM_BYTES: usize = 64 << 20;
 /// The name of the boot program's file.
 pub const BOOT_PROGRAM: &str = "sealroot-boot";
 
+pub(crate) use cpio::files;
 pub use modules::{ModuleFiles, ModuleRequest, default_modules};
 pub(crate) use scan::INIT_PATH;
 pub use scan::{Carried, PROGRAM_PATH, ScanError, scan};

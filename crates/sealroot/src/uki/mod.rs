@@ -214,6 +214,24 @@ pub fn sections(image: &[u8]) -> Result<Vec<(String, usize)>, UkiError> {
         .collect())
 }
 
+/// The contents of an image's sections, and of the files in its initramfs: what may be a file of the release as it is.
+///
+/// # Errors
+///
+/// [`UkiError::Image`].
+pub fn parts(image: &[u8]) -> Result<Vec<&[u8]>, UkiError> {
+    let image = Image::parse(image).map_err(in_image)?;
+    let mut parts: Vec<_> = image
+        .sections
+        .iter()
+        .map(|section| section.content)
+        .collect();
+    if let Some(initrd) = image.section(INITRD).map_err(in_image)? {
+        parts.extend(initramfs::files(initrd.content));
+    }
+    Ok(parts)
+}
+
 /// The image with a signature, which firmware verifies by the signer's certificate. The same image
 /// and key give the same bytes.
 ///

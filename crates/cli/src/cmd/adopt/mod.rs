@@ -456,6 +456,7 @@ impl Adopt {
             aim: &aim,
             usual_etc: as_with_ostree,
             is_staged: self.stage,
+            image: None,
         };
         self.entry.deploy(common, transaction, &what)
     }

@@ -97,7 +97,7 @@ struct Whole {
 
 impl Place {
     /// Pulls; how that ended, and the bytes that were sent.
-    fn pull(&self, shortage: Shortage) -> (Ran, u64) {
+    fn pull(&self, way: Way, shortage: Shortage) -> (Ran, u64) {
         let (filler, once) = (self.scratch.path(FILLER), Once::new());
         let server = HttpServer::serve(&self.scratch.path("www"), move |request| {
             let asked_bytes = request.range.map_or(0, |(first, last)| last - first);
@@ -108,7 +108,7 @@ impl Place {
             Answer::Honest
         });
         let server = server.expect("a server");
-        let line = format!("{DEVICE} pull --from {}", server.url());
+        let line = format!("{DEVICE} {} --from {}", way.pull(), server.url());
         let ran = self.scratch.run(&line);
         (ran, server.sent_bytes())
     }
@@ -132,7 +132,7 @@ impl Place {
     fn whole_on_large_disk(&self, way: Way) -> Whole {
         let _disk = Disk::of(self, ENOUGH_BYTES);
         self.begin(way);
-        let (ran, sent_bytes) = self.pull(Shortage::Size(ENOUGH_BYTES));
+        let (ran, sent_bytes) = self.pull(way, Shortage::Size(ENOUGH_BYTES));
         assert_eq!(ran.code, 0, "{}", ran.err);
         self.assert_tidy(&"a large disk");
         Whole {
@@ -152,7 +152,7 @@ impl Place {
             },
         );
         self.begin(way);
-        let (ran, _) = self.pull(shortage);
+        let (ran, _) = self.pull(way, shortage);
         self.assert_sound(&about);
         let mut failed = None;
         if ran.code != 0 {
@@ -160,7 +160,7 @@ impl Place {
             check_refusal(&ran, ErrorClass::Io, &about, &words);
             let kept_bytes = self.kept_bytes();
             disk.grow();
-            let (ran, sent_bytes) = self.pull(Shortage::Size(ENOUGH_BYTES));
+            let (ran, sent_bytes) = self.pull(way, Shortage::Size(ENOUGH_BYTES));
             assert_eq!(ran.code, 0, "{about}: {}", ran.err);
             let at_most = whole.sent_bytes - kept_bytes + DOCUMENT_BYTES;
             assert!(sent_bytes <= at_most, "{about}: {sent_bytes}, {at_most}");
@@ -204,7 +204,7 @@ fn on_a_full_disk_nothing_is_lost_and_the_next_run_goes_on() {
         return;
     }
     let place = Place::new(SHAPE, "/dev/shm".as_ref());
-    for way in [Way::Bundle, Way::Delta] {
+    for way in Way::ALL {
         place.pull_where_space_is_short(way);
     }
 }

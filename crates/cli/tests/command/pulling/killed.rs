@@ -20,8 +20,8 @@ const KILLS: &str = "SEALROOT_KILLS";
 /// Set to a number to play other kills.
 const SEED: &str = "SEALROOT_SEED";
 
-/// How many are played otherwise, half of them for each way.
-const SHORT_KILLS: u64 = 24;
+/// How many are played otherwise, a third of them for each way.
+const SHORT_KILLS: u64 = 36;
 
 const SHAPE: Shape = Shape {
     small_objects: 500,
@@ -73,7 +73,7 @@ impl Way {
         let unkept = match self {
             // While one batch is made durable the next comes.
             Self::Bundle => 2 * MAX_UNKEPT_BYTES + OBJECTS_UNDER_WAY * MAX_OBJECT_BYTES,
-            Self::Delta => 0,
+            Self::Delta | Self::Image => 0,
         };
         DOCUMENT_BYTES + READ_BYTES + unkept
     }
@@ -103,10 +103,9 @@ struct Tally {
 }
 
 impl Place {
-    fn pull_from(&self, server: &HttpServer) -> Child {
-        let mut command = self
-            .scratch
-            .command(&format!("{DEVICE} pull --from {}", server.url()));
+    fn pull_from(&self, way: Way, server: &HttpServer) -> Child {
+        let line = format!("{DEVICE} {} --from {}", way.pull(), server.url());
+        let mut command = self.scratch.command(&line);
         let command = command.stdout(Stdio::null()).stderr(Stdio::null());
         command.spawn().expect("it starts")
     }
@@ -116,9 +115,9 @@ impl Place {
     }
 
     /// Pulls to the end; the bytes that were sent.
-    fn pull_whole(&self, about: &dyn fmt::Display) -> u64 {
+    fn pull_whole(&self, way: Way, about: &dyn fmt::Display) -> u64 {
         let server = self.serve(u64::MAX);
-        let line = format!("{DEVICE} pull --from {}", server.url());
+        let line = format!("{DEVICE} {} --from {}", way.pull(), server.url());
         let ran = self.scratch.run(&line);
         assert_eq!(ran.code, 0, "{about}: {}", ran.err);
         assert_eq!(ran.err, "", "{about}");
@@ -128,7 +127,7 @@ impl Place {
     fn whole(&self, way: Way) -> Whole {
         self.begin(way);
         let start = Instant::now();
-        let sent_bytes = self.pull_whole(&"not interrupted");
+        let sent_bytes = self.pull_whole(way, &"not interrupted");
         let time = start.elapsed();
         self.assert_tidy(&"not interrupted");
         self.assert_sound(&"not interrupted");
@@ -141,12 +140,12 @@ impl Place {
     }
 
     /// Kills a run; whether it was still there, and the bytes that it had read.
-    fn kill(&self, moment: Moment) -> (bool, u64) {
+    fn kill(&self, way: Way, moment: Moment) -> (bool, u64) {
         let server = self.serve(match moment {
             Moment::Time(_) => u64::MAX,
             Moment::Bytes(bytes, _) => bytes,
         });
-        let mut child = self.pull_from(&server);
+        let mut child = self.pull_from(way, &server);
         match moment {
             Moment::Time(time) => sleep(time),
             Moment::Bytes(bytes, pause) => {
@@ -173,9 +172,9 @@ impl Place {
 
     fn kill_and_go_on(&self, way: Way, moment: Moment, whole: &Whole, tally: &mut Tally) {
         self.begin(way);
-        let (was_killed, read_bytes) = self.kill(moment);
+        let (was_killed, read_bytes) = self.kill(way, moment);
         self.assert_sound(&moment);
-        let read_bytes = read_bytes + self.pull_whole(&moment);
+        let read_bytes = read_bytes + self.pull_whole(way, &moment);
         self.assert_tidy(&moment);
         self.assert_sound(&moment);
         assert!(
@@ -215,11 +214,12 @@ fn whenever_it_is_killed_the_next_run_goes_on() {
     };
     let place = Place::new(SHAPE, &parent);
     let mut random = Numbers::new(seed);
-    for way in [Way::Bundle, Way::Delta] {
+    let each = kills / Way::ALL.len() as u64;
+    for way in Way::ALL {
         let whole = place.whole(way);
         let mut tally = Tally::default();
-        for number in 0..kills / 2 {
-            let moment = Moment::choose(number, kills / 2, &whole, &mut random);
+        for number in 0..each {
+            let moment = Moment::choose(number, each, &whole, &mut random);
             place.kill_and_go_on(way, moment, &whole, &mut tally);
         }
         eprintln!(

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sealroot_testkit::content::{Numbers, bytes};
+use sealroot_testkit::efi;
 
 use crate::support::{STORE, Scratch};
 
@@ -36,14 +37,26 @@ enum Way {
     Bundle,
     /// To a device that has the first release.
     Delta,
+    /// The same, and its image.
+    Image,
 }
 
 impl Way {
+    const ALL: [Self; 3] = [Self::Bundle, Self::Delta, Self::Image];
+
+    /// How it is asked for.
+    fn pull(self) -> &'static str {
+        match self {
+            Self::Bundle | Self::Delta => "pull",
+            Self::Image => "pull --image default",
+        }
+    }
+
     /// The store of a device to begin with.
     fn template(self) -> &'static str {
         match self {
             Self::Bundle => "new-device",
-            Self::Delta => "old-device",
+            Self::Delta | Self::Image => "old-device",
         }
     }
 
@@ -67,24 +80,28 @@ impl Place {
         for directory in ["boot", "run", "disk"] {
             fs::create_dir(scratch.path(directory)).expect("a directory");
         }
+        write_parts(scratch);
         shape.write_first(scratch);
-        place.publish(1);
+        place.publish(1, "");
         let add = "remote add vendor www --os exampleos --stream stable";
         for way in [Way::Bundle, Way::Delta] {
             scratch.ok(&format!("{} {add}", way.template_options()));
         }
         scratch.ok(&format!("{} pull", Way::Delta.template_options()));
         shape.write_second(scratch);
-        place.publish(2);
+        place.publish(2, "--uki os.efi");
         place
     }
 
-    fn publish(&self, index: u64) {
+    fn publish(&self, index: u64, options: &str) {
         let scratch = &self.scratch;
         let commit = scratch.build(&format!("--index {index}"));
         scratch.ok(&format!("{STORE} sign {commit} --key vendor.secret"));
+        let build =
+            "--stub stub --boot-program program --root LABEL=root --stateroot exampleos -o os.efi";
+        scratch.ok(&format!("{STORE} uki build {commit} {build}"));
         let publish = format!("{STORE} publish {commit} --to www --key vendor.secret --level 1");
-        scratch.ok(&publish);
+        scratch.ok(&format!("{publish} {options}"));
     }
 
     /// Makes the device as it is before the release comes.
@@ -150,6 +167,22 @@ impl Shape {
         }
         scratch.write("tree/etc/0", "changed\n");
     }
+}
+
+/// What images are made of: most of one is the boot program, which the release does not have.
+fn write_parts(scratch: &Scratch) {
+    scratch.write("stub", efi::stub());
+    scratch.write("program", [efi::BOOT_PROGRAM, &bytes(70, 900_000)].concat());
+    let modules = format!("tree/usr/lib/modules/{}", efi::UNAME);
+    scratch.write(&format!("{modules}/vmlinuz"), efi::linux());
+    scratch.write(&format!("{modules}/modules.dep"), "");
+    scratch.write(
+        &format!("{modules}/modules.builtin"),
+        ["ext4", "erofs", "overlay", "loop"]
+            .map(|name| format!("kernel/{name}.ko\n"))
+            .concat(),
+    );
+    scratch.write("tree/usr/lib/os-release", "ID=exampleos\n");
 }
 
 fn large(number: u64) -> String {
