@@ -41,11 +41,25 @@ pub const TRIES_PATH: &str = "/tries.json";
 /// The guest program on such a machine, which has another `/init`.
 pub const TRIES_PROGRAM: &str = "/tries";
 
+/// Where the policies lie, by disk, of those that have another than the initramfs.
+pub const POLICIES_PATH: &str = "/policies";
+
 /// What the line begins with, on console and report, that a try begins with.
 pub const TRY_MARKER: &str = "sealroot-guest: now ";
 
 /// Where the magic number of an ext4 filesystem is: disks whose turn has not come have another.
 pub const EXT4_MAGIC_AT: u64 = 1080;
+
+/// Writes something as a disk that a guest reads: JSON padded with spaces.
+pub fn write_job_disk(path: &Path, content: &impl Serialize) -> Result<()> {
+    const DISK_BYTES: usize = 1 << 20;
+    let mut text = serde_json::to_vec(content)?;
+    if text.len() > DISK_BYTES {
+        bail!("a disk with {} bytes for a guest", text.len());
+    }
+    text.resize(DISK_BYTES, b' ');
+    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+}
 
 /// What a probe does to its own disk before it looks a second time, as live storage or an
 /// intruder with root rights would.

@@ -2,7 +2,6 @@
 //! A release of the test OS, deployed on a disk: built, signed and deployed by the `sealroot`
 //! command itself, in a guest, on a filesystem with fs-verity.
 
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs};
@@ -306,6 +305,26 @@ impl Release {
         Ok(path)
     }
 
+    /// The usual policy for a layer with other values for these keys; `PACK` stands for the release's
+    /// pack.
+    pub(crate) fn policy_with(&self, layer: Layer, values: &[(&str, &str)]) -> String {
+        let lines = policy(self.mode, layer);
+        let pack = format!("sha256:4096:{}", self.statement.pack_digest);
+        let lines = lines.lines().map(|line| {
+            let key = line.split(' ').next().unwrap_or_default();
+            match values.iter().rfind(|(other, _)| *other == key) {
+                Some((_, value)) => format!("{key} {}\n", value.replace("PACK", &pack)),
+                None => format!("{line}\n"),
+            }
+        });
+        lines.collect()
+    }
+
+    /// The keyset by which it is verified.
+    pub(crate) fn keyset_path(&self) -> PathBuf {
+        self.directory.path().join("test.keyset")
+    }
+
     /// The tree that it was built from.
     pub fn tree(&self) -> PathBuf {
         self.directory.path().join(TREE)
@@ -319,9 +338,15 @@ impl Release {
         Ok(())
     }
 
-    /// A unified kernel image that boots this release alone, not signed, with the policy that seals.
-    /// `parameters` are those of the kernel besides the usual ones.
-    pub fn uki(&self, kernel: &GuestKernel, stub: &[u8], parameters: &str) -> Result<Vec<u8>> {
+    /// A unified kernel image that boots this release alone, not signed, with the policy that seals,
+    /// as `change` leaves it. `parameters` are those of the kernel besides the usual ones.
+    pub fn uki(
+        &self,
+        kernel: &GuestKernel,
+        stub: &[u8],
+        parameters: &str,
+        change: impl FnOnce(String) -> String,
+    ) -> Result<Vec<u8>> {
         let line = uki::command_line(parameters, None)?;
         let Statement {
             pack_digest,
@@ -335,6 +360,7 @@ impl Release {
             .replace("pack -\nrelease-index -\nrelease-epoch -", &pack)
             .replace("allow-insecure-boot yes", "allow-insecure-boot no")
             .replace("cmdline -", &format!("cmdline {line}"));
+        let policy = change(policy);
         let parts = uki::Parts {
             stub,
             linux: &fs::read(kernel.packed())?,
@@ -426,21 +452,6 @@ fn read_statement(store: &Path) -> Result<Statement> {
         }
     }
     bail!("there is no statement in {}", store.display())
-}
-
-impl ProbeJob {
-    /// The job as the content of a disk.
-    pub fn write_disk(&self, path: &Path) -> Result<()> {
-        /// The length of the disk: the job is padded with spaces.
-        const DISK_BYTES: usize = 1 << 20;
-        let mut text = serde_json::to_vec(self)?;
-        if text.len() > DISK_BYTES {
-            bail!("a probe's job of {} bytes", text.len());
-        }
-        text.resize(DISK_BYTES, b' ');
-        let file = fs::File::create(path)?;
-        Ok(file.write_all_at(&text, 0)?)
-    }
 }
 
 /// The kernel that releases are made and booted with.

@@ -8,6 +8,7 @@
 
 mod abort;
 mod drive;
+mod fickle;
 mod firmware;
 mod slot;
 mod start;
@@ -27,6 +28,7 @@ use anyhow::{Context, Result, bail};
 pub use abort::{EmulatorAborted, despite_aborts};
 pub use drive::LOG_SECTOR_BYTES;
 use drive::{DiskUse, Writes};
+pub use fickle::FickleDisk;
 pub use firmware::{EnrolledKeys, Firmware};
 use slot::Slot;
 use start::Start;
@@ -210,6 +212,19 @@ impl Vm {
     #[must_use]
     pub fn logged_disk(self, serial: &str, path: &Path, log: &Path) -> Self {
         self.add_disk(serial, path, Writes::Logged(log.to_owned()))
+    }
+
+    /// Adds a disk that answers two reads of one place differently.
+    #[must_use]
+    pub fn fickle_disk(self, serial: &str, disk: &FickleDisk) -> Self {
+        self.add_disk(serial, disk.socket(), Writes::Served)
+    }
+
+    /// The machine without the disk of this serial number.
+    #[must_use]
+    pub fn without_disk(mut self, serial: &str) -> Self {
+        self.disks.retain(|disk| disk.serial != serial);
+        self
     }
 
     fn add_disk(mut self, serial: &str, path: &Path, use_of_writes: Writes) -> Self {

@@ -26,7 +26,6 @@ mod vm {
     mod stolen_key;
     mod store;
     mod test_os;
-    mod uki;
     mod verity;
     mod worker;
 }

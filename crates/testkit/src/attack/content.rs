@@ -17,7 +17,7 @@ use crate::release::{Layer, Release};
 pub(super) const BLOCK_BYTES: u64 = 4096;
 
 /// ext4's flag of inodes that have extents, without the one of fs-verity.
-const EXTENTS_ONLY: &str = "0x80000";
+pub(super) const EXTENTS_ONLY: &str = "0x80000";
 
 /// Every path that has the content of the first target.
 pub(super) const FIRST: [&str; 2] = ["usr/lib/target-a.so", "usr/share/copy-of-target-a"];

@@ -11,6 +11,12 @@ use crate::vm::{VmEnd, VmOutcome};
 /// How the boot program's refusals begin on the console.
 const REFUSED: &str = "sealroot: REFUSED ";
 
+/// What the firmware says of an image that it does not start.
+pub(super) const DENIED: &str = ": Access Denied";
+
+/// How every line of the boot program begins.
+pub(super) const BOOT_PROGRAM: &str = "sealroot: ";
+
 /// Most differences that a verdict spells out.
 const MAX_SHOWN: usize = 5;
 
@@ -32,6 +38,8 @@ pub enum Verdict {
         /// The whole line.
         line: String,
     },
+    /// The firmware started nothing.
+    Denied,
     /// It ended without a report: the end of its console.
     Died(String),
     /// It booted something else.
@@ -56,10 +64,23 @@ pub fn judge(outcome: &VmOutcome, release: &Release) -> Verdict {
         (Some(line), true) => Verdict::Wrong(format!("the root was started in spite of: {line}")),
         (None, _) => match outcome.json::<ProbeReport>() {
             Ok(report) => judge_report(&report, release),
+            Err(_) if is_denied(&outcome.console) => Verdict::Denied,
             Err(_) if outcome.end == VmEnd::TimedOut => Verdict::Wrong("time-out".into()),
             Err(_) => Verdict::Died(outcome.console_tail(12)),
         },
     }
+}
+
+/// Whether the firmware has refused something and no kernel has said anything.
+fn is_denied(console: &str) -> bool {
+    /// What the firmware says of its own shell, which comes last.
+    const SHELL: &str = "Security Violation";
+    /// How a kernel's line may begin.
+    const KERNEL: &str = "[    ";
+    console.contains(DENIED)
+        && console.contains(SHELL)
+        && !console.contains(KERNEL)
+        && !console.contains(BOOT_PROGRAM)
 }
 
 fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {

@@ -5,18 +5,25 @@
 //! very tree that was signed, with nothing more than files that cannot be read, or in a refusal
 //! with the right code. Anything else is a wrong boot.
 
+pub mod chain;
 mod content;
+mod cross;
+mod fickle;
 pub mod hostile;
 mod integrity;
 pub mod judge;
+mod mending;
 mod metadata;
 mod names;
+mod pairs;
 mod policy;
 pub mod race;
 mod run;
 mod short;
 pub mod tally;
 mod tries;
+
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 
@@ -28,6 +35,7 @@ use hostile::Hostile;
 
 pub use integrity::integrity_catalogue;
 pub use judge::{Verdict, judge};
+pub use pairs::pairs;
 pub use run::{Play, Report, run};
 pub use short::is_short;
 
@@ -42,6 +50,9 @@ pub struct Target<'a> {
 
 /// A change of the disk; it gives what the probe is to do to the running machine, if anything.
 pub type Change = Box<dyn Fn(Target<'_>) -> Result<Option<ProbeJob>> + Send + Sync>;
+
+/// Blocks of a disk.
+type Blocks = fn(Target<'_>) -> Result<BTreeSet<u64>>;
 
 /// What an attack does.
 #[expect(missing_debug_implementations, reason = "a change is code")]
@@ -73,6 +84,13 @@ pub struct Attack {
     pub machine: Machine,
     /// Whether it has that machine for itself.
     pub stage: Stage,
+    /// What the policy says otherwise than usual, by key, on [`Stage::Shared`]; `PACK` stands for
+    /// the release's pack.
+    pub policy: Vec<(&'static str, &'static str)>,
+    /// The blocks of the disk of which a second read gives something else.
+    fickle: Option<Blocks>,
+    /// Whether the damage that it does is mended before the boot.
+    pub is_mended: bool,
 }
 
 /// Where an attack is played. Each has a disk of its own either way, and is judged alone.
@@ -111,6 +129,7 @@ pub struct Accept {
     other_attributes: Vec<String>,
     other_content: Vec<String>,
     refusals: Vec<&'static str>,
+    denied: bool,
 }
 
 /// Which paths may be unreadable in a machine that boots.
@@ -119,6 +138,7 @@ enum Unreadable {
     #[default]
     None,
     These(Vec<String>),
+    Within(Vec<String>),
     Any,
 }
 
@@ -135,6 +155,14 @@ impl Accept {
     pub fn refused(codes: &[&'static str]) -> Self {
         Self {
             refusals: codes.to_vec(),
+            ..Self::default()
+        }
+    }
+
+    /// The firmware starts nothing.
+    pub fn denied() -> Self {
+        Self {
+            denied: true,
             ..Self::default()
         }
     }
@@ -195,10 +223,12 @@ impl Accept {
                 Unreadable::None => false,
                 Unreadable::Any => true,
                 Unreadable::These(allowed) => paths == allowed,
+                Unreadable::Within(allowed) => paths.iter().all(|path| allowed.contains(path)),
             },
             Verdict::OtherAttributes(paths) => *paths == self.other_attributes,
             Verdict::OtherContent(paths) => *paths == self.other_content,
             Verdict::Refused { code, .. } => self.refusals.contains(&code.as_str()),
+            Verdict::Denied => self.denied,
             Verdict::Died(_) | Verdict::Wrong(_) => false,
         }
     }
@@ -222,6 +252,17 @@ impl Attack {
             layers: &[Layer::Erofs, Layer::Tmpfs],
             machine: Machine::default(),
             stage: Stage::Machine,
+            policy: Vec::new(),
+            fickle: None,
+            is_mended: false,
+        }
+    }
+
+    /// Changes a disk; for what has nothing for the probe to do.
+    fn change(&self, target: Target<'_>) -> Result<()> {
+        match &self.kind {
+            Kind::Change(change) => change(target).map(drop),
+            Kind::Hostile(_) => anyhow::bail!("{} changes no disk", self.name),
         }
     }
 
@@ -249,6 +290,9 @@ pub fn catalogue() -> Vec<Attack> {
     attacks.extend(content::attacks());
     attacks.extend(policy::attacks());
     attacks.extend(hostile::attacks());
+    attacks.extend(fickle::attacks());
+    attacks.extend(cross::attacks());
+    attacks.extend(mending::attacks());
     attacks.push(Attack {
         machine: Machine {
             series: Series::V6_1,

@@ -8,20 +8,19 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
+use super::judge::BOOT_PROGRAM;
 use super::tally::{Counts, Tally};
-use super::{Attack, Kind, Stage, Verdict, hostile, judge, tries};
+use super::{Accept, Attack, Kind, Stage, Target, Verdict, hostile, judge, tries};
 use crate::disk::Disk;
-use crate::guest::PROBE_JOB_DISK;
+use crate::guest::{PROBE_JOB_DISK, write_job_disk};
 use crate::kernel::GuestKernel;
 use crate::release::{Layer, Release};
+use crate::vm::FickleDisk;
 
 /// How long a machine may take to boot and report.
 const TIME_OUT: Duration = Duration::from_secs(180);
-
-/// How every line of the boot program begins.
-const BOOT_PROGRAM: &str = "sealroot: ";
 
 /// Machines prepared and run at the same time.
 const WORKERS: usize = 2;
@@ -52,10 +51,10 @@ impl<'a> Play<'a> {
 
 /// What came of one play.
 #[derive(Debug)]
-struct Outcome {
+pub(super) struct Outcome {
     line: String,
     verdict: Result<Verdict, String>,
-    accepted: bool,
+    pub(super) accepted: bool,
 }
 
 /// What came of all of them.
@@ -85,6 +84,7 @@ impl fmt::Display for Report {
             boots,
             machines,
             wrong,
+            ..
         } = self.tally.total();
         let seconds = self.wall.as_secs();
         write!(
@@ -112,59 +112,80 @@ pub fn run<'a>(
     let directory = tempfile::tempdir()?;
     let hostile = hostile_disk(&plays, release, directory.path())?;
     let machines = machines(&plays);
-    let next = AtomicUsize::new(0);
     let report = Mutex::new(Report::default());
+    for_each(&machines, |machine| {
+        let outcomes = attempt(machine, release, hostile.as_ref());
+        let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
+        for (index, (play, outcome)) in outcomes.into_iter().enumerate() {
+            let is_mended = play.attack.is_mended;
+            let counts = Counts {
+                played: play.attack.mutants,
+                boots: 1,
+                machines: (index == 0).into(),
+                repairable: is_mended.into(),
+                mended: (is_mended && outcome.accepted).into(),
+                ..Counts::default()
+            };
+            let layer = play.layer.to_string();
+            report.add(play.attack.id, &layer, counts, outcome);
+        }
+    });
+    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for Play { attack, layer } in known {
+        report.know(attack.id, &layer.to_string(), attack.mutants);
+    }
+    report.end(started);
+    Ok(report)
+}
+
+/// Does the same with each, two at a time.
+pub(super) fn for_each<T: Sync>(items: &[T], work: impl Fn(&T) + Sync) {
+    let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..WORKERS {
             scope.spawn(|| {
-                while let Some(machine) = machines.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let outcomes = attempt(machine, release, hostile.as_ref());
-                    let mut report = report.lock().unwrap_or_else(PoisonError::into_inner);
-                    for (index, (play, outcome)) in outcomes.into_iter().enumerate() {
-                        println!("{}", outcome.line);
-                        report.add(play, outcome, index == 0);
-                    }
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    work(item);
                 }
             });
         }
     });
-    let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
-    for play in known {
-        report.count(
-            *play,
-            Counts {
-                known: play.attack.mutants,
-                ..Counts::default()
-            },
-        );
-    }
-    report.lines.sort();
-    report.wall = started.elapsed();
-    Ok(report)
 }
 
 impl Report {
-    fn count(&mut self, play: Play<'_>, counts: Counts) {
-        let layer = play.layer.to_string();
-        self.tally.add(play.attack.id, &layer, counts);
+    /// Attacks of a catalogue, whether they are played or not.
+    pub(super) fn know(&mut self, id: &str, layer: &str, known: usize) {
+        let counts = Counts {
+            known,
+            ..Counts::default()
+        };
+        self.tally.add(id, layer, counts);
     }
 
-    fn add(&mut self, play: Play<'_>, outcome: Outcome, first_of_machine: bool) {
-        self.count(
-            play,
-            Counts {
-                played: play.attack.mutants,
-                boots: 1,
-                machines: first_of_machine.into(),
-                wrong: (!outcome.accepted).into(),
-                known: 0,
-            },
-        );
+    /// What was played in a boot that is counted elsewhere.
+    pub(super) fn played_too(&mut self, id: &str, layer: &str, played: usize) {
+        let counts = Counts {
+            played,
+            ..Counts::default()
+        };
+        self.tally.add(id, layer, counts);
+    }
+
+    /// What was played, and what came of it.
+    pub(super) fn add(&mut self, id: &str, layer: &str, counts: Counts, outcome: Outcome) {
+        println!("{}", outcome.line);
+        let wrong = (!outcome.accepted).into();
+        self.tally.add(id, layer, Counts { wrong, ..counts });
         if !outcome.accepted {
             self.failures
                 .push(format!("{}\n{:?}", outcome.line, outcome.verdict));
         }
         self.lines.push(outcome.line);
+    }
+
+    pub(super) fn end(&mut self, started: Instant) {
+        self.lines.sort();
+        self.wall = started.elapsed();
     }
 }
 
@@ -223,15 +244,33 @@ fn attempt<'a>(
 }
 
 fn outcome(Play { attack, layer }: Play<'_>, verdict: Result<Verdict>) -> Outcome {
-    let (accepted, what) = match &verdict {
-        Ok(verdict) => (attack.accept.allows(verdict), summary(verdict)),
-        Err(error) => (false, format!("{error:#}")),
-    };
-    let state = if accepted { "ok   " } else { "WRONG" };
-    Outcome {
-        line: format!("{} {state} {layer:5} {}: {what}", attack.id, attack.name),
-        verdict: verdict.map_err(|error| format!("{error:#}")),
-        accepted,
+    Outcome::of(
+        attack.id,
+        &layer.to_string(),
+        &attack.name,
+        &attack.accept,
+        verdict,
+    )
+}
+
+impl Outcome {
+    pub(super) fn of(
+        id: &str,
+        layer: &str,
+        name: &str,
+        accept: &Accept,
+        verdict: Result<Verdict>,
+    ) -> Self {
+        let (accepted, what) = match &verdict {
+            Ok(verdict) => (accept.allows(verdict), summary(verdict)),
+            Err(error) => (false, format!("{error:#}")),
+        };
+        let state = if accepted { "ok   " } else { "WRONG" };
+        Self {
+            line: format!("{id} {state} {layer:5} {name}: {what}"),
+            verdict: verdict.map_err(|error| format!("{error:#}")),
+            accepted,
+        }
     }
 }
 
@@ -245,6 +284,7 @@ fn summary(verdict: &Verdict) -> String {
             paths.len()
         ),
         Verdict::Refused { line, .. } => line.clone(),
+        Verdict::Denied => "refused by the firmware".into(),
         Verdict::Died(_) => "no report".into(),
         Verdict::Wrong(what) => what.lines().next().unwrap_or_default().to_owned(),
     }
@@ -272,10 +312,26 @@ fn boot(
         .memory_mib(attack.machine.memory_mib);
     if let Some(job) = job {
         let path = directory.path().join("job");
-        job.write_disk(&path)?;
+        write_job_disk(&path, &job)?;
         vm = vm.scratch_disk(PROBE_JOB_DISK, &path);
     }
+    let mut fickle = None;
+    if let Some(blocks) = attack.fickle {
+        let target = Target {
+            disk: &disk,
+            release,
+        };
+        let socket = directory.path().join("socket");
+        let served = FickleDisk::serve(disk.path(), blocks(target)?, &socket)?;
+        vm = vm
+            .without_disk(Release::DISK_SERIAL)
+            .fickle_disk(Release::DISK_SERIAL, &served);
+        fickle = Some(served);
+    }
     let mut outcome = vm.run(TIME_OUT)?;
+    if let Some(disk) = fickle {
+        ensure!(disk.lies() > 0, "no block was read twice");
+    }
     if !outcome.console.contains(BOOT_PROGRAM) {
         // An emulated machine on a busy host may fail before our program is started.
         outcome = vm.run(TIME_OUT)?;

@@ -25,6 +25,10 @@ pub struct Counts {
     pub machines: usize,
     /// Boots that ended in anything but what the attack's expectation allows.
     pub wrong: usize,
+    /// Damages that were to be mended, with one command or by the boot loader's fallback.
+    pub repairable: usize,
+    /// Those of them after which the machine booted the signed tree.
+    pub mended: usize,
 }
 
 impl Counts {
@@ -34,6 +38,8 @@ impl Counts {
         self.boots += other.boots;
         self.machines += other.machines;
         self.wrong += other.wrong;
+        self.repairable += other.repairable;
+        self.mended += other.mended;
     }
 }
 
@@ -57,6 +63,7 @@ impl Tally {
             boots: 1,
             machines: 1,
             wrong: is_wrong.into(),
+            ..Counts::default()
         };
         tally.add(id, layer, counts);
         tally.write(test)
@@ -80,7 +87,8 @@ impl Tally {
     }
 }
 
-/// One line for each id and layer: id, layer, played, known, boots, machines, wrong.
+/// One line for each id and layer: id, layer, played, known, boots, machines, wrong, repairable,
+/// mended.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for ((id, layer), counts) in &self.0 {
@@ -90,10 +98,12 @@ impl fmt::Display for Tally {
                 boots,
                 machines,
                 wrong,
+                repairable,
+                mended,
             } = counts;
             writeln!(
                 f,
-                "{id} {layer} {played} {known} {boots} {machines} {wrong}"
+                "{id} {layer} {played} {known} {boots} {machines} {wrong} {repairable} {mended}"
             )?;
         }
         Ok(())

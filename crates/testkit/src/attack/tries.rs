@@ -13,7 +13,7 @@ use super::{Kind, Verdict, judge, run::Play};
 use crate::binaries::Program;
 use crate::cpio::Archive;
 use crate::disk::Disk;
-use crate::guest::{EXT4_MAGIC_AT, TRIES_PATH, TRIES_PROGRAM, TRY_MARKER};
+use crate::guest::{EXT4_MAGIC_AT, POLICIES_PATH, TRIES_PATH, TRIES_PROGRAM, TRY_MARKER};
 use crate::release::{Release, usual_kernel};
 use crate::vm::{Vm, VmOutcome};
 
@@ -26,6 +26,7 @@ pub(super) fn play(plays: &[Play<'_>], release: &Release) -> Result<Vec<Verdict>
     let layer = plays.first().context("nothing to try")?.layer;
     let directory = tempfile::tempdir()?;
 
+    let mut archive = Archive::new();
     let mut serials = Vec::new();
     let mut disks = Vec::new();
     for (index, play) in plays.iter().enumerate() {
@@ -40,11 +41,15 @@ pub(super) fn play(plays: &[Play<'_>], release: &Release) -> Result<Vec<Verdict>
             bail!("{} needs a machine of its own", play.attack.name);
         }
         hide(&disk)?;
+        if !play.attack.policy.is_empty() {
+            let policy = release.policy_with(layer, &play.attack.policy);
+            let path = format!("{}/{serial}", &POLICIES_PATH[1..]);
+            archive.file(&path, 0o644, policy.as_bytes());
+        }
         disks.push(disk);
         serials.push(serial);
     }
 
-    let mut archive = Archive::new();
     archive.directory("mnt");
     let program = std::fs::read(Program::Guest.build()?)?;
     archive.file(&TRIES_PROGRAM[1..], 0o755, &program);

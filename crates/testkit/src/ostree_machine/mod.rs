@@ -24,6 +24,7 @@ pub use vendor::{KEYSET_PATH, Vendor, Version};
 pub use write_log::Kept;
 
 use crate::disk::Disk;
+use crate::guest::write_job_disk;
 use crate::vm::{Firmware, Vm};
 
 /// How long a boot with its steps may take, under emulation on a busy machine.
@@ -124,7 +125,7 @@ impl OstreeMachine {
     /// The machine, with the disk it boots from as `add_disk` adds it.
     fn vm(&self, steps: &[&str], add_disk: impl FnOnce(Vm) -> Vm) -> Result<Vm> {
         let job = self.directory.path().join("steps");
-        Steps::of(steps).write_disk(&job)?;
+        write_job_disk(&job, &Steps::of(steps))?;
         // The firmware looks for a boot loader on the first disk first.
         Ok(add_disk(Vm::with_firmware(&self.firmware))
             .memory_mib(1024)

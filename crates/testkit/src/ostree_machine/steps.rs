@@ -1,19 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a machine is told to do at one boot, and what it reports.
 
-use std::fs;
-use std::path::Path;
-
-use anyhow::{Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::{CommandReport, Job};
 
 /// The serial number of the disk that the steps are on, as JSON padded with spaces.
 pub const STEPS_DISK: &str = "steps";
-
-/// The length of that disk.
-const STEPS_DISK_BYTES: usize = 1 << 20;
 
 /// Where the OS says which release it is.
 pub const VERSION_PATH: &str = "/usr/lib/ostree-os/version";
@@ -33,15 +26,6 @@ impl Steps {
         Self {
             job: Job { commands },
         }
-    }
-
-    pub(super) fn write_disk(&self, path: &Path) -> Result<()> {
-        let mut text = serde_json::to_vec(self)?;
-        if text.len() > STEPS_DISK_BYTES {
-            bail!("steps of {} bytes", text.len());
-        }
-        text.resize(STEPS_DISK_BYTES, b' ');
-        Ok(fs::write(path, text)?)
     }
 }
 

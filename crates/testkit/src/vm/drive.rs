@@ -27,6 +27,8 @@ pub(super) enum Writes {
     Logged(PathBuf),
     /// It is gone with the machine.
     Dropped,
+    /// It goes to a server of network block devices, whose socket this disk is.
+    Served,
 }
 
 impl DiskUse {
@@ -36,6 +38,9 @@ impl DiskUse {
         let file = escaped(&self.path)?;
         Ok(match &self.use_of_writes {
             Writes::Kept => format!("{id},format=raw,cache=unsafe,snapshot=off,file={file}"),
+            Writes::Served => {
+                format!("{id},driver=nbd,server.type=unix,server.path={file}")
+            }
             Writes::Dropped => format!("{id},format=raw,cache=unsafe,snapshot=on,file={file}"),
             // Flushes are to reach the log; what they would cost the host's disk is saved.
             Writes::Logged(log) => format!(

@@ -60,16 +60,28 @@ impl Firmware {
         }))
     }
 
-    /// Firmware with Secure Boot on and these keys enrolled; `None` after [`need::missing`] has been
-    /// told.
-    pub fn with_secure_boot(variables: &Path, keys: EnrolledKeys<'_>) -> Result<Option<Self>> {
-        let Some(enrol) = need::tool("virt-fw-vars") else {
-            return Ok(None);
-        };
+    /// Firmware that has Secure Boot and no keys yet: in setup mode; `None` after [`need::missing`]
+    /// has been told.
+    pub fn in_setup_mode(variables: &Path) -> Result<Option<Self>> {
         if !Path::new(SECURE_CODE).exists() || !Path::new(VARIABLES).exists() {
             need::missing("the firmware OVMF with Secure Boot");
             return Ok(None);
         }
+        fs::copy(VARIABLES, variables).context("copying the firmware's variables")?;
+        Ok(Some(Self {
+            variables: variables.to_owned(),
+            verifies: Verifies::Images,
+        }))
+    }
+
+    /// Firmware with Secure Boot on and these keys enrolled; `None` after [`need::missing`] has been
+    /// told.
+    pub fn with_secure_boot(variables: &Path, keys: EnrolledKeys<'_>) -> Result<Option<Self>> {
+        let (Some(enrol), Some(firmware)) =
+            (need::tool("virt-fw-vars"), Self::in_setup_mode(variables)?)
+        else {
+            return Ok(None);
+        };
         let mut command = Command::new(enrol);
         command
             .args(["--input", VARIABLES, "--output"])
@@ -80,10 +92,15 @@ impl Firmware {
             command.args([option, KEY_OWNER]).arg(certificate);
         }
         succeed(command.arg("--secure-boot"))?;
-        Ok(Some(Self {
-            variables: variables.to_owned(),
-            verifies: Verifies::Images,
-        }))
+        Ok(Some(firmware))
+    }
+
+    /// Turns Secure Boot off, as who sits in front of the machine may; the keys stay.
+    pub fn turn_secure_boot_off(&self) -> Result<()> {
+        let enrol = need::find_tool("virt-fw-vars").context("virt-fw-vars is missing")?;
+        let mut command = Command::new(enrol);
+        command.arg("--inplace").arg(&self.variables);
+        succeed(command.args(["--set-false", "SecureBootEnable"])).map(drop)
     }
 
     /// A copy that shares no change with this one.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::escaped;
+use crate::disk::succeed;
 use crate::need;
 
 /// How often, every 10 ms, the socket is looked for.
@@ -32,6 +33,15 @@ impl Tpm {
         Ok(Some(Self {
             state: state.to_owned(),
         }))
+    }
+
+    /// A copy that shares no change with this one.
+    pub fn copy_to(&self, state: &Path) -> Result<Self> {
+        let mut copy = Command::new("cp");
+        succeed(copy.arg("--recursive").arg(&self.state).arg(state))?;
+        Ok(Self {
+            state: state.to_owned(),
+        })
     }
 
     /// Plugs it into the machine that `command` starts; it runs as long as what is given back.

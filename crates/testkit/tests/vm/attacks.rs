@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use sealroot_format::policy::Mode;
-use sealroot_testkit::attack::{self, Attack, Play, Verdict, is_short, judge};
+use sealroot_testkit::attack::chain::{self, Bench, ChainAttack};
+use sealroot_testkit::attack::{self, Attack, Play, Report, Verdict, is_short, judge};
 use sealroot_testkit::release::{Layer, Release, usual_kernel};
 
 /// Set to `full` to play the whole catalogue and not only its short form.
@@ -14,6 +15,14 @@ const FORM: &str = "SEALROOT_ATTACK_FORM";
 /// Set to attack only with what has one of these words in its id or name, comma between them.
 /// Whatever is so named is played, also where it is not in the short form.
 const FILTER: &str = "SEALROOT_ATTACKS";
+
+/// Chooses the pairs; another number, other pairs.
+const SEED: &str = "SEALROOT_ATTACK_SEED";
+
+/// How many pairs are played in the full form, unless this is set to another number, and in the short
+/// one.
+const PAIRS: (&str, usize) = ("SEALROOT_ATTACK_PAIRS", 100);
+const FEW_PAIRS: usize = 4;
 
 /// Set to `erofs` or `tmpfs` to boot that layer only.
 const LAYER: &str = "SEALROOT_LAYER";
@@ -36,6 +45,48 @@ fn in_the_mode_integrity_only_what_was_hashed_boots() -> Result<()> {
     boot_and_attack(&release, &attack::integrity_catalogue(), "integrity")
 }
 
+#[test]
+#[ignore = "boots virtual machines: cargo xtask vm"]
+fn two_attacks_together_are_no_more_than_either() -> Result<()> {
+    let Some(release) = super::shared::release(Mode::Sealed)? else {
+        return Ok(());
+    };
+    let number = |name, otherwise: usize| match std::env::var(name) {
+        Ok(text) => text.parse().with_context(|| format!("{name}={text}")),
+        Err(_) => Ok(otherwise),
+    };
+    let (seed, count) = (number(SEED, 1)?, number(PAIRS.0, PAIRS.1)?);
+    println!("{count} pairs of {SEED}={seed}");
+    let attacks = attack::pairs(u64::try_from(seed)?, count);
+    let known = Play::all(&attacks);
+    let few: Vec<&str> = (known.iter().take(FEW_PAIRS))
+        .map(|play| &*play.attack.name)
+        .collect();
+    let is_chosen = |play: &Play<'_>| {
+        let Play { attack, layer } = play;
+        let by_form = || is_full() || few.contains(&&*attack.name);
+        is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or_else(by_form)
+    };
+    end(&attack::run(&known, is_chosen, &release)?, "pairs")
+}
+
+#[test]
+#[ignore = "boots virtual machines: cargo xtask vm"]
+fn a_sealed_machine_boots_nothing_else() -> Result<()> {
+    let Some(release) = super::shared::release(Mode::Sealed)? else {
+        return Ok(());
+    };
+    let Some(bench) = Bench::new(&release)? else {
+        return Ok(());
+    };
+    let attacks = chain::catalogue();
+    let is_chosen = |attack: &ChainAttack| {
+        let ids = attack.ids.iter().map(|(id, _)| *id);
+        is_named(ids, &attack.name).unwrap_or(is_full() || attack.is_short)
+    };
+    end(&chain::run(&attacks, is_chosen, &bench)?, "chain")
+}
+
 /// Boots the release unharmed, then plays attacks on it: no boot may be wrong.
 fn boot_and_attack(release: &Release, attacks: &[Attack], test: &str) -> Result<()> {
     let kernel = usual_kernel().context("no kernel")?;
@@ -49,7 +100,11 @@ fn boot_and_attack(release: &Release, attacks: &[Attack], test: &str) -> Result<
             "{layer:?}, unharmed: {verdict:?}\n{console}"
         );
     }
-    let report = attack::run(&Play::all(attacks), is_chosen, release)?;
+    end(&attack::run(&Play::all(attacks), is_chosen, release)?, test)
+}
+
+/// Leaves the counts for the table; an error if a boot was wrong.
+fn end(report: &Report, test: &str) -> Result<()> {
     println!("\n{report}");
     report.tally.write(test)?;
     ensure!(
@@ -66,12 +121,18 @@ fn is_layer(layer: Layer) -> bool {
 
 fn is_chosen(play: &Play<'_>) -> bool {
     let Play { attack, layer } = play;
-    if !is_layer(*layer) {
-        return false;
-    }
-    if let Ok(words) = std::env::var(FILTER) {
-        let mut words = words.split(',').filter(|word| !word.is_empty());
-        return words.any(|word| attack.id.contains(word) || attack.name.contains(word));
-    }
-    std::env::var(FORM).is_ok_and(|form| form == "full") || is_short(play)
+    let by_form = || is_full() || is_short(play);
+    is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or_else(by_form)
+}
+
+fn is_full() -> bool {
+    std::env::var(FORM).is_ok_and(|form| form == "full")
+}
+
+/// Whether one of the words is in an id or in the name; nothing if there are no words.
+fn is_named<'a>(ids: impl IntoIterator<Item = &'a str>, name: &'a str) -> Option<bool> {
+    let words = std::env::var(FILTER).ok()?;
+    let words: Vec<&str> = words.split(',').filter(|word| !word.is_empty()).collect();
+    let mut texts = ids.into_iter().chain([name]);
+    Some(texts.any(|text| words.iter().any(|word| text.contains(word))))
 }

@@ -15,7 +15,7 @@ use sealroot::store::{Store, deployment_path};
 use sealroot_format::pack::Pack;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode};
 use sealroot_format::tree::{FileContent, Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet};
-use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, ProbeJob, ProbeReport};
+use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, ProbeJob, ProbeReport, write_job_disk};
 use sealroot_testkit::kernel::GuestKernel;
 use sealroot_testkit::need;
 use sealroot_testkit::release::{Layer, Release, usual_kernel};
@@ -110,7 +110,7 @@ impl Scene {
             ..ProbeJob::default()
         };
         let path = self.directory.path().join("job");
-        job.write_disk(&path)?;
+        write_job_disk(&path, &job)?;
         Vm::new(&self.kernel)
             .initramfs(initramfs)
             .arguments(&format!("sealroot={deployment}"))

@@ -16,6 +16,7 @@ use sealroot::entry::{Boot, Content, Loader, NewEntry};
 use sealroot::monitor::Silent;
 use sealroot::uki::{self, ImageSigner, MaySign};
 use sealroot_format::policy::Mode;
+use sealroot_testkit::attack::chain::{PARAMETERS, later_systemd};
 use sealroot_testkit::attack::judge::{Verdict, judge};
 use sealroot_testkit::binaries::Program;
 use sealroot_testkit::disk::{Disk, succeed};
@@ -28,7 +29,7 @@ use sealroot_testkit::vm::{EnrolledKeys, Firmware, Vm};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{shared, uki as images};
+use super::shared;
 
 const TIME_OUT: Duration = Duration::from_secs(300);
 
@@ -47,10 +48,10 @@ struct Scene {
 
 impl Scene {
     fn new() -> Result<Option<Self>> {
-        let (Some(release), Some(kernel), Some((stub, loader)), Some(sbsign)) = (
+        let (Some(release), Some(kernel), Some([stub, loader]), Some(sbsign)) = (
             shared::release(Mode::Sealed)?,
             usual_kernel(),
-            images::later_systemd(),
+            later_systemd(),
             need::tool("sbsign"),
         ) else {
             return Ok(None);
@@ -64,7 +65,7 @@ impl Scene {
         }
         let both = [fs::read(at("platform.pem"))?, fs::read(at("exchange.pem"))?];
         fs::write(at("owner.pem"), both.concat())?;
-        let image = release.uki(&kernel, &fs::read(stub)?, images::PARAMETERS)?;
+        let image = release.uki(&kernel, &fs::read(stub)?, PARAMETERS, |policy| policy)?;
         let signer = ImageSigner::with_key(&at("db.pem"), &at("db.key"))?;
         let image = uki::sign(&image, &signer, MaySign::SealedOnly)?;
         let target = at("esp").join(DEFAULT_LOADER);

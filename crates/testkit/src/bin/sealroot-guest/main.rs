@@ -59,7 +59,7 @@ fn main() -> Result<()> {
         ["race", mode, layer, directory, digest, attempts] => {
             race::run(mode, layer, directory, digest, attempts.parse()?)
         }
-        ["try"] => tries::attempt(),
+        ["try", serial] => tries::attempt(serial),
         ["tree-digest", directory] => {
             let root = BareRoot::of(Path::new(directory))?;
             println!("{}", probe::tree_digest(&root.path())?);

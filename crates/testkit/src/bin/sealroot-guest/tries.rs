@@ -13,7 +13,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, mount, mount_move};
-use sealroot_testkit::guest::{EXT4_MAGIC_AT, TRIES_PATH, TRIES_PROGRAM, TRY_MARKER};
+use sealroot_format::policy::POLICY_PATH;
+use sealroot_testkit::guest::{
+    EXT4_MAGIC_AT, POLICIES_PATH, TRIES_PATH, TRIES_PROGRAM, TRY_MARKER,
+};
 
 use crate::machine;
 
@@ -40,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
         print!("\n{marker}");
         machine::report(marker.as_bytes())?;
         toggle_magic(serial)?;
-        let status = Command::new(TRIES_PROGRAM).arg("try").status();
+        let status = Command::new(TRIES_PROGRAM).args(["try", serial]).status();
         machine::report(b"\n")?;
         println!("\nsealroot-guest: {serial} ended with {status:?}");
         toggle_magic(serial)?;
@@ -72,8 +75,8 @@ fn toggle_magic(serial: &str) -> Result<()> {
     Ok(disk.sync_all()?)
 }
 
-/// Boots in namespaces of its own.
-pub(crate) fn attempt() -> Result<()> {
+/// Boots in namespaces of its own, with the disk's policy where it has one.
+pub(crate) fn attempt(serial: &str) -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).context("new namespaces")?;
     mount("tmpfs", PLACE, "tmpfs", MountFlags::empty(), None).context("a tmpfs")?;
     for name in ["dev", "proc", "run", "sys"] {
@@ -83,6 +86,11 @@ pub(crate) fn attempt() -> Result<()> {
         let from = Path::new("/").join(name);
         copy(&from, &Path::new(PLACE).join(name))
             .with_context(|| format!("copying {}", from.display()))?;
+    }
+    let policy = Path::new(POLICIES_PATH).join(serial);
+    if policy.exists() {
+        let place = Path::new(PLACE).join(POLICY_PATH);
+        fs::copy(&policy, place).context("copying the policy")?;
     }
     rustix::process::chdir(PLACE)?;
     mount_move(".", "/").context("moving the copy to /")?;
