@@ -208,87 +208,54 @@ impl Common {
     }
 }
 
+// What a command says of itself is its help, the first line and the rest: words here would hide the
+// rest.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Make and show signing keys and keysets.
     #[command(subcommand)]
     Keys(cmd::keys::Keys),
-    /// Write only the image of a tree, without objects or a store.
     Image(cmd::image::Image),
-    /// Put a tree into the store as a pack and objects, with an unsigned release statement.
     Build(cmd::build::Build),
-    /// Add a signature to a release.
     Sign(cmd::sign::Sign),
-    /// Put the signed release of a commit that OSTree has pulled into the store.
     Import(cmd::import::Import),
-    /// Take over a commit that OSTree has on this machine, without storing its content twice.
     Adopt(cmd::adopt::Adopt),
-    /// Go back to plain OSTree: remove the boot entries, deployments, links and refs of sealroot.
     Revert(cmd::revert::Revert),
-    /// Say what in a tree makes updates large, and what to change.
     Advise(cmd::advise::Advise),
-    /// Show what an update changes and what that costs, by groups of paths.
     Diff(cmd::diff::Diff),
-    /// Make the delta that makes one release of another, and say how large it is.
     Delta(cmd::delta::Delta),
-    /// Put a signed release where a server serves it.
     Publish(cmd::publish::Publish),
     /// Say where releases come from; clean up where they are published.
     #[command(subcommand)]
     Remote(cmd::remote::RemoteCommand),
-    /// Fetch the newest release of a remote into the store.
     Pull(cmd::pull::Pull),
-    /// Fetch the newest release of a remote and boot it next.
     Upgrade(cmd::upgrade::Upgrade),
-    /// Verify the signatures of releases and that all they name is there.
     Verify(cmd::verify::Verify),
-    /// Make a signed release of the store bootable.
     Deploy(cmd::deploy::Deploy),
-    /// Boot next the newest release of another stream.
     Switch(cmd::switch::Switch),
-    /// Do what `deploy --stage` has left for the shutdown.
     Finalize(cmd::finalize::Finalize),
-    /// Declare the boot that runs good: its boot entry is no longer counted.
     Bless(cmd::bless::Bless),
-    /// Boot next what booted before.
     Rollback(cmd::rollback::Rollback),
-    /// Show or change the kernel arguments of what boots next.
     Kargs(cmd::kargs::Kargs),
-    /// Remove a deployment and its boot entries.
     Undeploy(cmd::undeploy::Undeploy),
-    /// Keep a deployment, whatever else is collected.
     Pin(cmd::pin::Pin),
-    /// Let a pinned deployment go when nothing else uses it.
     Unpin(cmd::pin::Unpin),
-    /// Collect what nothing uses: deployments, releases, packs and objects.
     Prune(cmd::prune::Prune),
-    /// Show releases and deployments, and whether this system is sealed.
     Status(cmd::status::Status),
-    /// Print what this boot has told the TPM, for who verifies a quote of it.
     Attest(cmd::attest::Attest),
     /// Keep older releases from booting: floors in the firmware and in the TPM.
     #[command(subcommand)]
     Floor(cmd::floor::FloorCommand),
     Doctor(cmd::doctor::Doctor),
-    // Its own words are its help: whoever runs it is to read them.
     Seal(cmd::seal::Seal),
-    /// Check the store for damage.
     Check(cmd::check::Check),
-    /// Replace what is damaged or missing of the releases in the store.
     Repair(cmd::repair::Repair),
-    /// Show what was changed in /etc, take changes back, and keep single files.
     Etc(cmd::etc::Etc),
-    /// List the files of a pack.
     Ls(cmd::ls::Ls),
-    /// Print a file of a pack.
     Cat(cmd::cat::Cat),
-    /// Print the canonical text dump of a tree.
     Dump(cmd::dump::Dump),
-    /// Mount a pack read-only, for a look.
     Mount(cmd::mount::Mount),
-    /// Write a pack's tree out as plain files.
     Unpack(cmd::unpack::Unpack),
-    /// Make the initramfs that verifies and mounts the root.
     Initramfs(cmd::initramfs::Initramfs),
     /// Make, sign and show unified kernel images: what firmware verifies and starts.
     #[command(subcommand)]
