@@ -382,6 +382,14 @@ impl Scratch {
         ));
     }
 
+    /// Variables of a firmware that verifies images, or could.
+    fn secure_boot(&self, is_on: bool) {
+        for (name, value) in [("SecureBoot", u8::from(is_on)), ("SetupMode", 0)] {
+            let name = format!("variables/{name}-8be4df61-93ca-11d2-aa0d-00e098032b8c");
+            self.write(&name, [6, 0, 0, 0, value]);
+        }
+    }
+
     /// The image that the newest boot entry starts.
     fn newest_image(&self) -> Vec<u8> {
         let entries = self.listing("esp/loader/entries");
@@ -404,9 +412,18 @@ fn a_machine_that_an_image_starts_is_upgraded_with_the_next_one() {
     scratch.publish_with_image(&second);
     let plan = scratch.ok(&format!("{DEVICE} pull --plan {BOOT}")).text();
     assert!(plan.contains("  image default, made of "), "{plan}");
-    let upgraded = scratch
-        .ok(&format!("{DEVICE} --json upgrade {BOOT}"))
-        .json();
+    let upgrade = format!("upgrade {BOOT} --efivarfs variables");
+    // Nobody else vouches for what a channel names.
+    let words = ["Secure Boot is not on", "hint: turn Secure Boot on"];
+    let refused = || {
+        let line = format!("{DEVICE} {upgrade}");
+        scratch.refused(ErrorClass::Untrusted, &line, &words);
+    };
+    refused();
+    scratch.secure_boot(false);
+    refused();
+    scratch.secure_boot(true);
+    let upgraded = scratch.ok(&format!("{DEVICE} --json {upgrade}")).json();
     let pulled = &upgraded["pulled"];
     assert_eq!(pulled["image"]["name"], "default", "{pulled}");
     assert!(
@@ -417,9 +434,7 @@ fn a_machine_that_an_image_starts_is_upgraded_with_the_next_one() {
     let image = fs::read(scratch.path("os.efi")).expect("an image");
     assert!(scratch.newest_image() == image);
     // Again there is nothing to fetch, and nothing changes.
-    let again = scratch
-        .ok(&format!("{DEVICE} --json upgrade {BOOT}"))
-        .json();
+    let again = scratch.ok(&format!("{DEVICE} --json {upgrade}")).json();
     assert_eq!(again["pulled"]["image"]["by"], "nothing", "{again}");
     assert!(scratch.newest_image() == image);
 
@@ -427,7 +442,7 @@ fn a_machine_that_an_image_starts_is_upgraded_with_the_next_one() {
     scratch.write("tree/etc/more", "still more");
     let third = scratch.release(3);
     scratch.publish_with_image(&third);
-    scratch.ok(&format!("{DEVICE} upgrade --stage {BOOT}"));
+    scratch.ok(&format!("{DEVICE} {upgrade} --stage"));
     assert!(scratch.newest_image() == image);
     scratch.ok(&format!("{DEVICE} finalize {BOOT}"));
     let image = fs::read(scratch.path("os.efi")).expect("an image");
@@ -443,11 +458,7 @@ fn a_machine_that_an_image_starts_is_upgraded_with_the_next_one() {
         "the channel offers no unified kernel image default for release 4",
         "hint: ",
     ];
-    scratch.refused(
-        ErrorClass::NotFound,
-        &format!("{DEVICE} upgrade {BOOT}"),
-        &words,
-    );
+    scratch.refused(ErrorClass::NotFound, &format!("{DEVICE} {upgrade}"), &words);
     assert!(scratch.newest_image() == image);
     let clash = format!("{DEVICE} upgrade --image default --no-entry --run run");
     scratch.refused(ErrorClass::Usage, &clash, &["--image cannot be used with"]);
