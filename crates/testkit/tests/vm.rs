@@ -21,7 +21,6 @@ mod vm {
     mod power;
     mod race;
     mod repair;
-    mod seal;
     mod shared;
     mod stolen_key;
     mod store;

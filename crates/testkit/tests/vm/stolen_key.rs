@@ -92,7 +92,7 @@ fn a_stolen_key_is_answered_by_the_next_keyset_and_epoch() -> Result<()> {
     theft.state(1, &theft.stolen)?;
     theft.expect(&old, &Expected::Boots)?;
     theft.state(1000, &theft.stolen)?;
-    theft.expect(&old, &Expected::Refused("epoch"))?;
+    theft.expect(&old, &Expected::Refused("release"))?;
 
     theft.state(2, &theft.next)?;
     theft.expect(&next, &Expected::Boots)?;
