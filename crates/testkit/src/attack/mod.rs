@@ -20,6 +20,7 @@ mod policy;
 pub mod race;
 mod run;
 mod short;
+pub mod system;
 pub mod tally;
 mod tries;
 
