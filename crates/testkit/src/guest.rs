@@ -50,10 +50,6 @@ pub const TRY_MARKER: &str = "sealroot-guest: now ";
 /// Where the magic number of an ext4 filesystem is: disks whose turn has not come have another.
 pub const EXT4_MAGIC_AT: u64 = 1080;
 
-/// The serial number of the disk that a [`Job`] for a booted Debian is on, as JSON padded with
-/// spaces.
-pub const JOB_DISK: &str = "job";
-
 /// Writes something as a disk that a guest reads: JSON padded with spaces.
 pub fn write_job_disk(path: &Path, content: &impl Serialize) -> Result<()> {
     const DISK_BYTES: usize = 1 << 20;

@@ -20,7 +20,6 @@ mod policy;
 pub mod race;
 mod run;
 mod short;
-pub mod system;
 pub mod tally;
 mod tries;
 

@@ -272,16 +272,6 @@ impl Outcome {
             accepted,
         }
     }
-
-    /// With something else to be said of it, where it is accepted.
-    pub(super) fn saying(mut self, what: &str) -> Self {
-        if self.accepted
-            && let Some((line, _)) = self.line.rsplit_once(": ")
-        {
-            self.line = format!("{line}: {what}");
-        }
-        self
-    }
 }
 
 fn summary(verdict: &Verdict) -> String {

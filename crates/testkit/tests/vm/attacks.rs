@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sealroot_format::policy::{EtcMode, Mode};
+use sealroot_format::policy::Mode;
 use sealroot_testkit::attack::chain::{self, Bench, ChainAttack};
-use sealroot_testkit::attack::system::{self, ETC_MODES};
 use sealroot_testkit::attack::{self, Attack, Play, Report, Verdict, is_short, judge};
 use sealroot_testkit::release::{Layer, Release, usual_kernel};
 
@@ -20,10 +19,8 @@ const FILTER: &str = "SEALROOT_ATTACKS";
 /// Chooses the pairs; another number, other pairs.
 const SEED: &str = "SEALROOT_ATTACK_SEED";
 
-/// How many pairs are played in the full form, unless this is set to another number, and in the short
-/// one.
+/// How many pairs are played in the full form, unless this is set to another number.
 const PAIRS: (&str, usize) = ("SEALROOT_ATTACK_PAIRS", 100);
-const FEW_PAIRS: usize = 4;
 
 /// Set to `erofs` or `tmpfs` to boot that layer only.
 const LAYER: &str = "SEALROOT_LAYER";
@@ -60,13 +57,9 @@ fn two_attacks_together_are_no_more_than_either() -> Result<()> {
     println!("{count} pairs of {SEED}={seed}");
     let attacks = attack::pairs(u64::try_from(seed)?, count);
     let known = Play::all(&attacks);
-    let few: Vec<&str> = (known.iter().take(FEW_PAIRS))
-        .map(|play| &*play.attack.name)
-        .collect();
     let is_chosen = |play: &Play<'_>| {
         let Play { attack, layer } = play;
-        let by_form = || is_full() || few.contains(&&*attack.name);
-        is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or_else(by_form)
+        is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or_else(is_full)
     };
     end(&attack::run(&known, is_chosen, &release)?, "pairs")
 }
@@ -86,26 +79,6 @@ fn a_sealed_machine_boots_nothing_else() -> Result<()> {
         is_named(ids, &attack.name).unwrap_or(is_full() || attack.is_short)
     };
     end(&chain::run(&attacks, is_chosen, &bench)?, "chain")
-}
-
-#[test]
-#[ignore = "boots virtual machines: cargo xtask vm"]
-fn nothing_of_root_survives_on_a_sealed_machine() -> Result<()> {
-    /// What the filter names this by.
-    const NAME: &str = "root on a running system";
-    const IDS: [&str; 7] = ["A31", "A32", "A33", "A42", "A43", "A44", "A45"];
-    let modes: &[EtcMode] = match is_named(IDS, NAME) {
-        Some(false) => return Ok(()),
-        None if !is_full() => &[EtcMode::Allowlist],
-        _ => &ETC_MODES,
-    };
-    let Some(release) = super::shared::debian()? else {
-        return Ok(());
-    };
-    let Some(bench) = Bench::new(&release)? else {
-        return Ok(());
-    };
-    end(&system::run(&bench, modes)?, "system")
 }
 
 /// Boots the release unharmed, then plays attacks on it: no boot may be wrong.

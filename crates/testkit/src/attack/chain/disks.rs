@@ -25,7 +25,7 @@ fn two_roots(is_first: bool) -> ChainAttack {
     let order = if is_first { "before" } else { "behind" };
     let name = format!("another disk with the same label and UUID, {order} the genuine one");
     let accept = Accept::refused(&["root-device"]);
-    let attack = ChainAttack::new(&[("A26", 1)], name, accept, move |bench, directory| {
+    ChainAttack::new(&[("A26", 1)], name, accept, move |bench, directory| {
         let mut stage = bench.stage(directory)?;
         let twin = bench.release().disk().copy_to(&directory.join("twin"))?;
         twin.mounted(|root| {
@@ -37,8 +37,7 @@ fn two_roots(is_first: bool) -> ChainAttack {
             .disks
             .insert(at, ("twin".to_owned(), twin.path().to_owned()));
         Ok(stage)
-    });
-    if is_first { attack.short() } else { attack }
+    })
 }
 
 /// A swap partition that says it holds the memory of a system.
@@ -60,7 +59,7 @@ fn hibernated() -> ChainAttack {
 
 /// `swsusp_header` of Linux, in the first page of a swap partition: what it was is kept behind what
 /// says that there is an image.
-pub(in crate::attack) fn write_hibernated(path: &Path) -> Result<()> {
+fn write_hibernated(path: &Path) -> Result<()> {
     const SIZE_BYTES: u64 = 16 << 20;
     const SIGNATURE_AT: u64 = 4096 - 10;
     const ORIGINAL_AT: u64 = 4096 - 20;

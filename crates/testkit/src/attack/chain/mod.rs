@@ -25,11 +25,10 @@ use crate::guest::ProbeReport;
 use crate::release::Release;
 use crate::vm::{Firmware, Tpm, Vm, VmOutcome};
 
-pub use bench::{Bench, PARAMETERS, Variant, later_systemd};
-pub(super) use disks::write_hibernated;
+pub use bench::{Bench, PARAMETERS, later_systemd};
 
 /// The column of what does not depend on how the pack is brought up.
-pub const NO_LAYER: &str = "-";
+const NO_LAYER: &str = "-";
 
 const TIME_OUT: Duration = Duration::from_secs(400);
 

@@ -24,6 +24,7 @@ mod worker;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use sealroot_testkit::debian::QUESTIONS;
 use sealroot_testkit::guest::{JOB_PATH, TRACED_BOOT_PATH, TRIES_PATH};
 use sealroot_testkit::http_server::HttpServer;
 use sealroot_testkit::manifest::{BareRoot, Manifest};
@@ -71,7 +72,7 @@ fn main() -> Result<()> {
         ["destroy-counter"] => floor::destroy_counter(false),
         ["replace-counter"] => floor::destroy_counter(true),
         ["refused", command @ ..] => floor::refused(command),
-        ["report"] => worker::report(),
+        ["answer"] => worker::answer(&QUESTIONS),
         ["release", tree, sysroot, mode] => release::make(tree, sysroot, mode),
         ["install", from, to, "verity"] => verity::install(Path::new(from), Path::new(to), true),
         ["install", from, to, "none"] => verity::install(Path::new(from), Path::new(to), false),
