@@ -91,10 +91,8 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
         ours: &OurEntry,
         document: &Unverified<Statement>,
     ) -> Result<Orders, Doubt> {
-        let mut file = boot.open_image(ours).map_err(|error| unreadable(&error))?;
-        let mut image = Vec::new();
-        let read = file.read_to_end(&mut image);
-        read.map_err(|error| refused("an image that can be read", error.to_string()))?;
+        let image = boot.image(ours).map_err(|error| unreadable(&error))?;
+        let image = image.ok_or_else(|| refused("an image that can be read", "none"))?;
         let contents = uki::read(&image);
         let contents = contents.map_err(|error| refused("an image of ours", explain(&error)))?;
         // An image that names its pack asks for no signatures: then those that are asked for here do.

@@ -7,7 +7,7 @@ use std::io;
 
 use super::files::directory;
 use super::read::{Entries, OurEntry};
-use super::text::{IMAGE, INITRD, LINUX};
+use super::text::{INITRD, LINUX};
 use super::{Boot, BootIo, EntryError};
 use crate::store::{FileKind, StorePath, again};
 
@@ -38,8 +38,6 @@ pub struct Room {
 pub struct StartedFile<'b, I: BootIo> {
     io: &'b I,
     file: I::File,
-    /// Its length.
-    pub size_bytes: u64,
     offset_bytes: u64,
 }
 
@@ -69,11 +67,6 @@ impl<I: BootIo> Boot<I> {
         self.open_started(ours, INITRD)
     }
 
-    /// The image that an entry starts.
-    pub fn open_image(&self, ours: &OurEntry) -> Result<StartedFile<'_, I>, EntryError> {
-        self.open_started(ours, IMAGE)
-    }
-
     fn open_started(&self, ours: &OurEntry, name: &str) -> Result<StartedFile<'_, I>, EntryError> {
         let path = directory(&ours.text.files).join(name).expect("a constant");
         let opened = again(|| self.io.open(&path)).map_err(self.failed("open", &path));
@@ -87,7 +80,6 @@ impl<I: BootIo> Boot<I> {
         Ok(StartedFile {
             io: &self.io,
             file,
-            size_bytes: stat.size_bytes,
             offset_bytes: 0,
         })
     }
