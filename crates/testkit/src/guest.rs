@@ -106,10 +106,6 @@ pub struct ProbeReport {
     /// PCR 15 of the bank SHA-256, in hex, where there is a TPM.
     #[serde(default)]
     pub pcr_15: Option<String>,
-    /// The variables of the firmware about Secure Boot and what was started, with their attributes,
-    /// by their names in efivarfs.
-    #[serde(default)]
-    pub variables: BTreeMap<String, Vec<u8>>,
     /// The root once more, after the [`ProbeJob`] and with empty caches.
     pub manifest_after_job: Option<Manifest>,
 }

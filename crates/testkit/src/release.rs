@@ -272,12 +272,9 @@ impl Release {
 
     /// An initramfs whose policy names another mode of `/etc`.
     pub fn initramfs_with_etc(&self, kernel: &GuestKernel, etc: EtcMode) -> Result<PathBuf> {
-        let path = self.directory.path().join(format!("initramfs-{etc}"));
-        let keyset = fs::read(self.directory.path().join("test.keyset"))?;
-        let policy =
-            policy(self.mode, Layer::Erofs).replace("etc transient", &format!("etc {etc}"));
-        build_initramfs(&path, kernel, &keyset, &policy)?;
-        Ok(path)
+        self.initramfs_with_policy(kernel, &etc.to_string(), |policy| {
+            policy.replace("etc transient", &format!("etc {etc}"))
+        })
     }
 
     /// An initramfs whose policy is another, made of the usual one.
@@ -416,6 +413,22 @@ fn policy(mode: Mode, layer: Layer) -> String {
          stream stable\narch x86_64\nepoch-floor 0\n\
          floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot yes\ncmdline -\n"
     )
+}
+
+/// What policies that [`keep_floors`] has changed say a counter shows at epoch 0.
+pub const TPM_BASE: &str = "8";
+
+/// A policy for a release of this index and epoch, on a machine that keeps floors in the firmware and
+/// in the TPM.
+pub fn keep_floors(policy: &str, number: u64) -> String {
+    let lines = policy.lines().map(|line| match line.split(' ').next() {
+        Some("release-index") => format!("release-index {number}\n"),
+        Some("release-epoch") => format!("release-epoch {number}\n"),
+        Some("floor-store") => "floor-store efi,tpm\n".to_owned(),
+        Some("tpm-base") => format!("tpm-base {TPM_BASE}\n"),
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
 }
 
 /// Writes the archive that the boot program starts from.

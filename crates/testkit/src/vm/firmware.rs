@@ -42,7 +42,7 @@ pub struct EnrolledKeys<'k> {
     /// Whose key may change which images start.
     pub exchange: &'k Path,
     /// By which images are verified.
-    pub images: &'k [&'k Path],
+    pub images: &'k Path,
 }
 
 impl Firmware {
@@ -86,9 +86,11 @@ impl Firmware {
         command
             .args(["--input", VARIABLES, "--output"])
             .arg(variables);
-        let changing = [("--set-pk", keys.platform), ("--add-kek", keys.exchange)];
-        let starting = keys.images.iter().map(|images| ("--add-db", *images));
-        for (option, certificate) in changing.into_iter().chain(starting) {
+        for (option, certificate) in [
+            ("--set-pk", keys.platform),
+            ("--add-kek", keys.exchange),
+            ("--add-db", keys.images),
+        ] {
             command.args([option, KEY_OWNER]).arg(certificate);
         }
         succeed(command.arg("--secure-boot"))?;

@@ -20,15 +20,12 @@ use sealroot_testkit::disk::{Disk, succeed};
 use sealroot_testkit::guest::{JobReport, ProbeReport, Worker};
 use sealroot_testkit::kernel::GuestKernel;
 use sealroot_testkit::need;
-use sealroot_testkit::release::{Release, usual_kernel};
+use sealroot_testkit::release::{Release, TPM_BASE, keep_floors, usual_kernel};
 use sealroot_testkit::vm::{Firmware, Tpm, Vm, VmOutcome};
 
 use super::shared;
 
 const TIME_OUT: Duration = Duration::from_secs(300);
-
-/// What the policies say a counter shows at epoch 0.
-const BASE: &str = "8";
 
 /// What `bless` does after a good boot of release 2.
 pub(crate) const RAISE: &str =
@@ -37,13 +34,7 @@ pub(crate) const RAISE: &str =
 /// A policy that names a pack, or `-`, and a release of this index and epoch, with the floor in the
 /// firmware and in the TPM.
 pub(crate) fn with_floor(policy: &str, pack: &str, number: u64) -> String {
-    let pinned = format!("pack {pack}\nrelease-index {number}\nrelease-epoch {number}");
-    policy
-        .replace("pack -\nrelease-index -\nrelease-epoch -", &pinned)
-        .replace(
-            "floor-store -\ntpm-base -",
-            &format!("floor-store efi,tpm\ntpm-base {BASE}"),
-        )
+    keep_floors(&policy.replace("pack -", &format!("pack {pack}")), number)
 }
 
 pub(crate) struct Scene {
@@ -147,7 +138,8 @@ impl Scene {
 
     /// The first floor there is, at epoch 1.
     pub(crate) fn enrol(&self) -> Result<()> {
-        let enrol = format!("/sealroot floor enrol --update /1.auth --tpm-base {BASE} --epoch 1");
+        let enrol =
+            format!("/sealroot floor enrol --update /1.auth --tpm-base {TPM_BASE} --epoch 1");
         self.as_root(None, &[&enrol]).map(drop)
     }
 
@@ -185,7 +177,7 @@ impl Scene {
         let text = format!(
             "{{\"version\": 1, \"insecure\": [], \"mode\": \"sealed\", \"layer\": \"erofs\", \
              \"pack\": \"{pack}\", \"index\": 2, \"epoch\": 2, \"floor\": {{\"epoch\": 1, \
-             \"index\": 0, \"on\": \"epoch\", \"efi\": true, \"tpm_base\": {BASE}}}}}"
+             \"index\": 0, \"on\": \"epoch\", \"efi\": true, \"tpm_base\": {TPM_BASE}}}}}"
         );
         fs::write(&path, text)?;
         Ok(path)
@@ -223,7 +215,7 @@ fn floors_hold(scene: &Scene) -> Result<()> {
     scene.assert_boots(2, 2)?;
 
     // A counter that is destroyed and made again begins above what it was.
-    let again = format!("/sealroot --json floor enrol --tpm-base {BASE}");
+    let again = format!("/sealroot --json floor enrol --tpm-base {TPM_BASE}");
     let report = scene.as_root(None, &["/init destroy-counter", &again])?;
     let made: serde_json::Value = serde_json::from_str(last(&report)?)?;
     assert_eq!(made["tpm_epoch"], 3);

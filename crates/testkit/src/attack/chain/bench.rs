@@ -21,14 +21,10 @@ use crate::esp::DEFAULT_LOADER;
 use crate::guest::Worker;
 use crate::kernel::GuestKernel;
 use crate::need;
-use crate::release::{Release, usual_kernel};
+use crate::release::{Release, TPM_BASE, keep_floors, usual_kernel};
 use crate::vm::{EnrolledKeys, Firmware, Tpm};
 
-/// Parameters of the kernel on these machines.
-pub const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
-
-/// What the policies say a counter shows at epoch 0.
-const BASE: &str = "8";
+const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
 
 const WORKER_TIME_OUT: Duration = Duration::from_secs(300);
 
@@ -82,7 +78,7 @@ impl Bench {
         let keys = EnrolledKeys {
             platform: &platform.1,
             exchange: &exchange.1,
-            images: &[&db.1],
+            images: &db.1,
         };
         let variables = directory.path().join("variables");
         let Some(firmware) = Firmware::with_secure_boot(&variables, keys)? else {
@@ -178,7 +174,7 @@ impl Bench {
             "--update",
             "/update",
             "--tpm-base",
-            BASE,
+            TPM_BASE,
             "--epoch",
             &epoch,
         ]);
@@ -260,25 +256,13 @@ impl Bench {
     }
 }
 
-/// A policy for a release of this index and epoch, on a machine that keeps floors.
-fn keep_floors(policy: &str, number: u64) -> String {
-    let lines = policy.lines().map(|line| match line.split(' ').next() {
-        Some("release-index") => format!("release-index {number}\n"),
-        Some("release-epoch") => format!("release-epoch {number}\n"),
-        Some("floor-store") => "floor-store efi,tpm\n".to_owned(),
-        Some("tpm-base") => format!("tpm-base {BASE}\n"),
-        _ => format!("{line}\n"),
-    });
-    lines.collect()
-}
-
 fn signed(image: &[u8], (key, certificate): &Pair) -> Result<Vec<u8>> {
     let signer = ImageSigner::with_key(certificate, key)?;
     Ok(uki::sign(image, &signer, MaySign::SealedOnly)?)
 }
 
 /// A stub of systemd 257, and its boot loader; `None` after that has been told.
-pub fn later_systemd() -> Option<[PathBuf; 2]> {
+fn later_systemd() -> Option<[PathBuf; 2]> {
     let directory = need::cache().join("ostree-os/usr/lib/systemd/boot/efi");
     let found = ["linuxx64.efi.stub", "systemd-bootx64.efi"].map(|name| directory.join(name));
     if let Some(missing) = found.iter().find(|file| !file.exists()) {

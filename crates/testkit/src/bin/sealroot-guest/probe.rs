@@ -17,9 +17,7 @@ use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob,
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 use sealroot_testkit::os_tree::{WHITEOUT_PARENT_XATTRS, WHITEOUT_XATTRS};
 
-use sealroot_sys::efivar::EFIVARFS;
-
-use crate::{floor, machine};
+use crate::machine;
 
 pub(crate) fn run() -> Result<()> {
     println!("{PROBE_MARKER}");
@@ -33,7 +31,6 @@ pub(crate) fn run() -> Result<()> {
         etc_files: etc_files::read(Path::new("/etc"))?,
         booted: fs::read_to_string("/run/sealroot/booted.json").ok(),
         pcr_15: fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/15").ok(),
-        variables: read_variables(),
         manifest_after_job: None,
     };
     if let Some(disk) = machine::find_disk(PROBE_JOB_DISK) {
@@ -42,30 +39,6 @@ pub(crate) fn run() -> Result<()> {
         report.manifest_after_job = Some(Manifest::read(&root.path()));
     }
     machine::report(&serde_json::to_vec(&report)?)
-}
-
-/// What the firmware says of Secure Boot and of what was started, where there is firmware.
-fn read_variables() -> BTreeMap<String, Vec<u8>> {
-    const LOOKED_AT: [&str; 7] = [
-        "SecureBoot-",
-        "SetupMode-",
-        "AuditMode-",
-        "PK-",
-        "KEK-",
-        "db-",
-        "StubImageIdentifier-",
-    ];
-    if floor::mount_variables().is_err() {
-        return BTreeMap::new();
-    }
-    let names = fs::read_dir(EFIVARFS).into_iter().flatten().flatten();
-    let names = names.filter_map(|entry| entry.file_name().into_string().ok());
-    let names = names.filter(|name| LOOKED_AT.iter().any(|start| name.starts_with(start)));
-    let content = |name: String| {
-        let bytes = fs::read(Path::new(EFIVARFS).join(&name)).ok()?;
-        Some((name, bytes))
-    };
-    names.filter_map(content).collect()
 }
 
 /// All that is directly in `/etc`.
