@@ -29,7 +29,7 @@ struct Part {
     boots_per_cut: u32,
 }
 
-const PARTS: [Part; 6] = [
+const PARTS: [Part; 7] = [
     Part {
         tests: "ostree_machine::nightly_",
         shows: "machines that run OSTree alone, and power cuts while it deploys",
@@ -40,6 +40,12 @@ const PARTS: [Part; 6] = [
         tests: "life::long::nightly_",
         shows: "whole lives of each kind of machine, and one that is upgraded over HTTP",
         boots: 5 * 8 + 5,
+        boots_per_cut: 0,
+    },
+    Part {
+        tests: "sealed_life::nightly_",
+        shows: "a machine with Secure Boot: installed, upgraded with its image, sealed",
+        boots: 4 + 4,
         boots_per_cut: 0,
     },
     Part {

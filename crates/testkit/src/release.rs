@@ -29,8 +29,8 @@ pub const TREE: &str = "source/tree";
 /// How long making the release may take.
 const BUILD_TIME_OUT: Duration = Duration::from_secs(400);
 
-/// The label of the disk's filesystem, by which the policy names it.
-const LABEL: &str = "sealroot-test";
+/// The label of the filesystem of the physical root, by which policies name it.
+pub const LABEL: &str = "sealroot-test";
 
 /// How the boot program brings the pack up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -335,8 +335,7 @@ impl Release {
         Ok(())
     }
 
-    /// A unified kernel image that boots this release alone, not signed, with the policy that seals,
-    /// as `change` leaves it. `parameters` are those of the kernel besides the usual ones.
+    /// An [`image`] of this release.
     pub fn uki(
         &self,
         kernel: &GuestKernel,
@@ -344,35 +343,8 @@ impl Release {
         parameters: &str,
         change: impl FnOnce(String) -> String,
     ) -> Result<Vec<u8>> {
-        let line = uki::command_line(parameters, None)?;
-        let Statement {
-            pack_digest,
-            index,
-            epoch,
-            ..
-        } = &self.statement;
-        let pack =
-            format!("pack sha256:4096:{pack_digest}\nrelease-index {index}\nrelease-epoch {epoch}");
-        let policy = policy(Mode::Sealed, Layer::Erofs)
-            .replace("pack -\nrelease-index -\nrelease-epoch -", &pack)
-            .replace("allow-insecure-boot yes", "allow-insecure-boot no")
-            .replace("cmdline -", &format!("cmdline {line}"));
-        let policy = change(policy);
-        let parts = uki::Parts {
-            stub,
-            linux: &fs::read(kernel.packed())?,
-            uname: kernel.release(),
-            os_release: b"ID=sealroot-test\n",
-            sbat: &uki::sbat_lines_of(&self.statement),
-        };
-        let initramfs = sealroot::initramfs::Options {
-            kernel_modules: &kernel.modules_directory(),
-            boot_program: &Program::Boot.build()?,
-            keyset: &fs::read(self.directory.path().join("test.keyset"))?,
-            policy: policy.as_bytes(),
-            modules: &sealroot::initramfs::default_modules(),
-        };
-        Ok(uki::build(&parts, &initramfs)?.bytes)
+        let keyset = fs::read(self.keyset_path())?;
+        image(&self.statement, &keyset, kernel, stub, parameters, change)
     }
 
     /// The key that the release is signed with.
@@ -381,6 +353,47 @@ impl Release {
             self.directory.path().join("test.secret"),
         )?)?)
     }
+}
+
+/// A unified kernel image that boots the release of a statement alone, not signed, with the policy that
+/// seals, as `change` leaves it. `parameters` are those of the kernel besides the usual ones.
+pub fn image(
+    statement: &Statement,
+    keyset: &[u8],
+    kernel: &GuestKernel,
+    stub: &[u8],
+    parameters: &str,
+    change: impl FnOnce(String) -> String,
+) -> Result<Vec<u8>> {
+    let line = uki::command_line(parameters, None)?;
+    let Statement {
+        pack_digest,
+        index,
+        epoch,
+        ..
+    } = statement;
+    let pack =
+        format!("pack sha256:4096:{pack_digest}\nrelease-index {index}\nrelease-epoch {epoch}");
+    let policy = policy(Mode::Sealed, Layer::Erofs)
+        .replace("pack -\nrelease-index -\nrelease-epoch -", &pack)
+        .replace("allow-insecure-boot yes", "allow-insecure-boot no")
+        .replace("cmdline -", &format!("cmdline {line}"));
+    let policy = change(policy);
+    let parts = uki::Parts {
+        stub,
+        linux: &fs::read(kernel.packed())?,
+        uname: kernel.release(),
+        os_release: b"ID=sealroot-test\n",
+        sbat: &uki::sbat_lines_of(statement),
+    };
+    let initramfs = sealroot::initramfs::Options {
+        kernel_modules: &kernel.modules_directory(),
+        boot_program: &Program::Boot.build()?,
+        keyset,
+        policy: policy.as_bytes(),
+        modules: &sealroot::initramfs::default_modules(),
+    };
+    Ok(uki::build(&parts, &initramfs)?.bytes)
 }
 
 /// A key and a keyset with this one key in all roles, as files for the command.

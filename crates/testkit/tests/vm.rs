@@ -21,6 +21,7 @@ mod vm {
     mod power;
     mod race;
     mod repair;
+    mod sealed_life;
     mod shared;
     mod stolen_key;
     mod store;

@@ -24,7 +24,8 @@ use crate::need;
 use crate::release::{Release, TPM_BASE, keep_floors, usual_kernel};
 use crate::vm::{EnrolledKeys, Firmware, Tpm};
 
-const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
+/// Parameters of the kernel on these machines.
+pub const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
 
 const WORKER_TIME_OUT: Duration = Duration::from_secs(300);
 
@@ -262,7 +263,7 @@ fn signed(image: &[u8], (key, certificate): &Pair) -> Result<Vec<u8>> {
 }
 
 /// A stub of systemd 257, and its boot loader; `None` after that has been told.
-fn later_systemd() -> Option<[PathBuf; 2]> {
+pub fn later_systemd() -> Option<[PathBuf; 2]> {
     let directory = need::cache().join("ostree-os/usr/lib/systemd/boot/efi");
     let found = ["linuxx64.efi.stub", "systemd-bootx64.efi"].map(|name| directory.join(name));
     if let Some(missing) = found.iter().find(|file| !file.exists()) {

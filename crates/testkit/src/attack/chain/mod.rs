@@ -25,7 +25,7 @@ use crate::guest::ProbeReport;
 use crate::release::Release;
 use crate::vm::{Firmware, Tpm, Vm, VmOutcome};
 
-pub use bench::Bench;
+pub use bench::{Bench, PARAMETERS, later_systemd};
 
 /// The column of what does not depend on how the pack is brought up.
 const NO_LAYER: &str = "-";
