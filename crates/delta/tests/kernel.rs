@@ -283,10 +283,10 @@ fn the_longest_list_that_falls_or_rises_is_of_symbols() {
 fn the_content_of_an_image_is_where_its_form_says() {
     let program = Program::new(false).bytes;
     let opened = opened::open(&image(&program), &mut || Ok(Vec::<u8>::new()));
-    let Some(Opened::Image { form, .. }) = opened.expect("memory") else {
+    let Some(Opened::Framed { form, .. }) = opened.expect("memory") else {
         panic!("it is an image");
     };
-    let content = opened::image_content(&form)
+    let content = opened::framed_content(&form)
         .expect("memory")
         .expect("a form");
     let place = usize::try_from(content.start).expect("small")
@@ -294,7 +294,7 @@ fn the_content_of_an_image_is_where_its_form_says() {
     assert!(form[place] == program);
     assert!(Kernel::find(&form, content).expect("memory").is_some());
     for other in [&b""[..], &[0], &[1], &[1; 25], &[0xff; 100]] {
-        let content = opened::image_content(&other.to_vec()).expect("memory");
+        let content = opened::framed_content(&other.to_vec()).expect("memory");
         assert_eq!(content, None, "{other:?}");
     }
 }

@@ -54,7 +54,7 @@ fn open(object: &[u8]) -> Option<(Vec<u8>, usize)> {
     let opened = opened::open(&object.to_vec(), &mut || Ok(Vec::<u8>::new()));
     opened.expect("memory").map(|opened| match opened {
         Opened::Members { form, count } => (form, count),
-        Opened::Image { .. } => panic!("a kernel image"),
+        Opened::Framed { .. } => panic!("a kernel image"),
     })
 }
 
@@ -81,7 +81,7 @@ fn each_rule_has_a_test() {
     });
     let tests = [
         include_str!("opened.rs"),
-        include_str!("images.rs"),
+        include_str!("framed.rs"),
         include_str!("../src/opened/zstd/nearest.rs"),
     ];
     let named = tests

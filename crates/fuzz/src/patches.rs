@@ -115,7 +115,7 @@ pub fn opened(data: &[u8]) {
     let mut out = Bounded::new(data.len() as u64);
     close(opened.form(), data.len() as u64, &mut out).expect("its own form");
     assert!(out.bytes == data, "closed to something else");
-    if let Opened::Image { form, .. } = opened {
+    if let Opened::Framed { form, .. } = opened {
         kernel_of(&form);
     }
 }

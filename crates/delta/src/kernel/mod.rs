@@ -45,7 +45,7 @@ pub use moves::{MAX_MOVES_BYTES, ToldMoves};
 pub struct Kernel(Layout);
 
 impl Kernel {
-    /// The kernel in a form whose content lies there, as [`crate::opened::image_content`] says; `None`
+    /// The kernel in a form whose content lies there, as [`crate::opened::framed_content`] says; `None`
     /// if it is none that can be adjusted.
     pub fn find(form: &dyn ReadAt, content: Range<u64>) -> io::Result<Option<Self>> {
         Ok(Layout::read(form, content)?.map(Self))
@@ -53,7 +53,7 @@ impl Kernel {
 
     /// The kernel in the opened form of an image; `None` if it is no such form, or none that can be adjusted.
     pub fn in_form(form: &dyn ReadAt) -> io::Result<Option<Self>> {
-        match opened::image_content(form)? {
+        match opened::framed_content(form)? {
             Some(content) => Self::find(form, content),
             None => Ok(None),
         }

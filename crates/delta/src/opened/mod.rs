@@ -16,7 +16,7 @@
 mod bits;
 mod code;
 mod deflate;
-mod image;
+mod framed;
 mod members;
 mod zstd;
 
@@ -31,16 +31,16 @@ pub const MAX_CLOSED_BYTES: u64 = 4 << 20;
 /// Longest opened form of such an object, bytes.
 pub const MAX_OPENED_BYTES: u64 = 16 << 20;
 
-/// Longest kernel image that is opened, bytes.
-pub const MAX_IMAGE_BYTES: u64 = 64 << 20;
+/// Longest object with a Zstandard frame that is opened, bytes.
+pub const MAX_FRAMED_BYTES: u64 = 64 << 20;
 
-/// Longest opened form of a kernel image, bytes.
-pub const MAX_IMAGE_FORM_BYTES: u64 = 256 << 20;
+/// Longest opened form of such an object, bytes.
+pub const MAX_FRAMED_FORM_BYTES: u64 = 256 << 20;
 
 /// The first byte of a form: what was opened.
 const KIND_BYTES: usize = 1;
 const MEMBERS: u8 = 0;
-const IMAGE: u8 = 1;
+const FRAMED: u8 = 1;
 
 /// What a long form is written to, and read of again.
 pub trait Scratch: ReadAt + Write {}
@@ -57,8 +57,8 @@ pub enum Opened<S> {
         /// How many members were opened.
         count: usize,
     },
-    /// A kernel image.
-    Image {
+    /// A Zstandard frame, alone or in a kernel image.
+    Framed {
         /// The form.
         form: S,
         /// Where in it the choices begin.
@@ -71,7 +71,7 @@ impl<S: Scratch> Opened<S> {
     pub fn form(&self) -> &dyn ReadAt {
         match self {
             Self::Members { form, .. } => form,
-            Self::Image { form, .. } => form,
+            Self::Framed { form, .. } => form,
         }
     }
 
@@ -115,10 +115,10 @@ pub fn open<S: Scratch>(
     scratch: &mut dyn FnMut() -> io::Result<S>,
 ) -> io::Result<Option<Opened<S>>> {
     let size_bytes = object.size_bytes()?;
-    if size_bytes <= MAX_IMAGE_BYTES {
-        match image::open(object, size_bytes, scratch) {
+    if size_bytes <= MAX_FRAMED_BYTES {
+        match framed::open(object, size_bytes, scratch) {
             Ok((form, choices_start)) => {
-                return Ok(Some(Opened::Image {
+                return Ok(Some(Opened::Framed {
                     form,
                     choices_start,
                 }));
@@ -151,8 +151,8 @@ fn close_any(form: &dyn ReadAt, size_bytes: u64, out: &mut dyn Write) -> Result<
         form.read_exact_at(&mut kind, 0).map_err(Stop::Read)?;
     }
     match kind {
-        [IMAGE] if form_bytes <= MAX_IMAGE_FORM_BYTES => {
-            image::close(form, form_bytes, size_bytes, out)
+        [FRAMED] if form_bytes <= MAX_FRAMED_FORM_BYTES => {
+            framed::close(form, form_bytes, size_bytes, out)
         }
         [MEMBERS] if form_bytes <= MAX_OPENED_BYTES && size_bytes <= MAX_CLOSED_BYTES => {
             let form = read_all(form, form_bytes).map_err(Stop::Read)?;
@@ -163,18 +163,19 @@ fn close_any(form: &dyn ReadAt, size_bytes: u64, out: &mut dyn Write) -> Result<
     }
 }
 
-/// Where in the form of a kernel image the content of its payload lies; `None` if it is no such form.
-pub fn image_content(form: &dyn ReadAt) -> io::Result<Option<Range<u64>>> {
+/// Where in the form of an object with a Zstandard frame the content of that lies; `None` if it is no such
+/// form.
+pub fn framed_content(form: &dyn ReadAt) -> io::Result<Option<Range<u64>>> {
     let form_bytes = form.size_bytes()?;
     let mut kind = [0; KIND_BYTES];
     if form_bytes == 0 {
         return Ok(None);
     }
     form.read_exact_at(&mut kind, 0)?;
-    if kind != [IMAGE] {
+    if kind != [FRAMED] {
         return Ok(None);
     }
-    image::content(form, form_bytes)
+    framed::content(form, form_bytes)
 }
 
 /// All of what is known to be short.

@@ -163,7 +163,7 @@ fn form(object: &dyn ReadAt) -> io::Result<Option<(Vec<u8>, usize)>> {
             let end = form.len();
             Some((form, end))
         }
-        Some(Opened::Image {
+        Some(Opened::Framed {
             form,
             choices_start,
         }) => {

@@ -118,7 +118,7 @@ impl<'b, I: StoreIo> Bases<'b, I> {
         moves: &ToldMoves,
     ) -> Result<(), DeltaError> {
         self.get_opened(number)?;
-        let Some((number, Opened::Image { mut form, .. })) = self.opened.take() else {
+        let Some((number, Opened::Framed { mut form, .. })) = self.opened.take() else {
             return Err(invalid(OF_KERNEL, "a kernel image", "another object"));
         };
         let kernel = kernel_of(&form)?;

@@ -153,9 +153,9 @@ impl<'p, I: StoreIo> Patches<'p, I> {
         file::at_most(
             "length of an opened object",
             form_bytes,
-            opened::MAX_IMAGE_FORM_BYTES,
+            opened::MAX_FRAMED_FORM_BYTES,
         )?;
-        file::at_most(OPENED_SIZE, size_bytes, opened::MAX_IMAGE_BYTES)?;
+        file::at_most(OPENED_SIZE, size_bytes, opened::MAX_FRAMED_BYTES)?;
         let len_bytes = opened_bytes;
         let is_kernel = adjusted == Some(Adjustment::Moves);
         let kind = if is_kernel {

@@ -12,7 +12,7 @@ use crate::support::{Files, Part, Update};
 fn form(image: &[u8]) -> Vec<u8> {
     let opened = opened::open(&image.to_vec(), &mut || Ok(Vec::<u8>::new()));
     match opened.expect("memory") {
-        Some(Opened::Image { form, .. }) => form,
+        Some(Opened::Framed { form, .. }) => form,
         other => panic!("{other:?}"),
     }
 }
@@ -20,7 +20,7 @@ fn form(image: &[u8]) -> Vec<u8> {
 /// The straightened form of the new kernel.
 fn straightened(image: &[u8]) -> Vec<u8> {
     let mut form = form(image);
-    let content = opened::image_content(&form).expect("memory");
+    let content = opened::framed_content(&form).expect("memory");
     let kernel = Kernel::find(&form, content.expect("an image"));
     let kernel = kernel.expect("memory").expect("a kernel");
     kernel.straighten(&mut form).expect("memory");

@@ -7,7 +7,8 @@ use sealroot_format::erofs::ReadAt;
 use super::block::MAX_BLOCK_BYTES;
 use crate::opened::Stop;
 
-const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// What a frame begins with.
+pub(in crate::opened) const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 /// The longest header of a frame without a dictionary.
 const MAX_HEADER_BYTES: usize = 14;

@@ -21,5 +21,5 @@ mod sequences;
 
 pub(super) use choices::{Beside, MAX_BESIDE_BYTES};
 pub(super) use close::{Places, close};
-pub(super) use frame::header;
+pub(super) use frame::{MAGIC, header};
 pub(super) use open::{choices, decode};

@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 use sealroot_delta::opened::{
-    self, CloseError, MAX_IMAGE_BYTES, MAX_IMAGE_FORM_BYTES, MAX_OPENED_BYTES, Opened,
+    self, CloseError, MAX_FRAMED_BYTES, MAX_FRAMED_FORM_BYTES, MAX_OPENED_BYTES, Opened,
 };
 use sealroot_delta::{GroupWriter, Tolerance, find_covers};
 use zstd::zstd_safe::CParameter;
@@ -83,7 +83,7 @@ fn letters(len: usize) -> Vec<u8> {
 fn open(object: &[u8]) -> Option<Vec<u8>> {
     let opened = opened::open(&object.to_vec(), &mut || Ok(Vec::<u8>::new()));
     match opened.expect("memory")? {
-        Opened::Image { form, .. } => Some(form),
+        Opened::Framed { form, .. } => Some(form),
         Opened::Members { .. } => None,
     }
 }
@@ -235,6 +235,7 @@ fn what_zstd_makes_comes_back() {
             for parameters in settings {
                 let frame = compress(input, level, parameters);
                 found.extend(features(&frame));
+                round_trip(&frame);
                 let form = round_trip(&image(&frame, input.len()));
                 let start = form
                     .windows(input.len().max(1))
@@ -295,6 +296,32 @@ fn a_stream_of_flushed_blocks_comes_back() {
     let frame = encoder.finish().expect("memory");
     assert!(features(&frame).contains("empty block"));
     round_trip(&image(&frame, content.len()));
+}
+
+// Rules: O8
+#[test]
+fn a_frame_alone_is_opened_if_it_is_the_whole_object() {
+    let content = text(8, 300);
+    let frame = compress(&content, 19, &[CParameter::ChecksumFlag(true)]);
+    let form = round_trip(&frame);
+    let found = opened::framed_content(&form).expect("memory");
+    let found = found.expect("it has content");
+    let [start, end] =
+        [found.start, found.end].map(|at| usize::try_from(at).expect("memory has as much"));
+    assert!(form[start..end] == content);
+    let skipped = [0x50, 0x2a, 0x4d, 0x18, 0, 0, 0, 0];
+    let mut with_dictionary = frame.clone();
+    with_dictionary[4] |= 1;
+    for (what, object) in [
+        ("a byte behind it", [&frame[..], &[0]].concat()),
+        ("another frame behind it", [&frame[..], &frame].concat()),
+        ("a skipped frame behind it", [&frame[..], &skipped].concat()),
+        ("a skipped frame before it", [&skipped[..], &frame].concat()),
+        ("no checksum", frame[..frame.len() - 4].to_vec()),
+        ("a dictionary", with_dictionary),
+    ] {
+        assert_eq!(open(&object), None, "{what}");
+    }
 }
 
 // Rules: O8
@@ -380,7 +407,7 @@ fn what_another_encoder_would_write_otherwise_stays_closed() {
 fn what_is_too_long_is_not_opened() {
     let content = text(9, 50);
     let mut object = image(&compress(&content, 3, &[]), content.len());
-    let most = usize::try_from(MAX_IMAGE_BYTES).expect("memory has as much");
+    let most = usize::try_from(MAX_FRAMED_BYTES).expect("memory has as much");
     object.resize(most + 1, 0);
     assert_eq!(open(&object), None);
     object.pop();
@@ -389,7 +416,7 @@ fn what_is_too_long_is_not_opened() {
     // A frame of nothing but repeated bytes.
     let block_len = 128 << 10;
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 0x88];
-    let blocks = usize::try_from(MAX_IMAGE_FORM_BYTES).expect("memory has as much") / block_len;
+    let blocks = usize::try_from(MAX_FRAMED_FORM_BYTES).expect("memory has as much") / block_len;
     for number in 1..=blocks {
         let head =
             u32::try_from(block_len).expect("short") << 3 | 1 << 1 | u32::from(number == blocks);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Kernel images, whose payload is a Zstandard frame (docs/format/opened.md 3).
+//! Objects that are a Zstandard frame, and kernel images, whose payload is one
+//! (docs/format/opened.md 3).
 
 use std::io::{self, Write};
 use std::ops::Range;
@@ -8,7 +9,7 @@ use sealroot_format::codec::Cursor;
 use sealroot_format::erofs::ReadAt;
 
 use super::zstd::{self, Beside, MAX_BESIDE_BYTES, Places};
-use super::{IMAGE, KIND_BYTES, MAX_IMAGE_FORM_BYTES, Scratch, Stop};
+use super::{FRAMED, KIND_BYTES, MAX_FRAMED_FORM_BYTES, Scratch, Stop};
 
 /// The setup header of an image for x86 (Documentation/arch/x86/boot.rst): what is read of it, and
 /// where.
@@ -35,29 +36,51 @@ const FOOT_BYTES: usize = 6 * 4;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-/// The opened form of an image of `size_bytes`, and where in it the choices begin.
+/// Where the frame of an object is to be.
+struct Place {
+    start: u64,
+    end: u64,
+    /// What stands behind the frame.
+    behind: Behind,
+}
+
+/// What stands behind a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// The object ends with the frame.
+    Nothing,
+    /// How long its content is, in [`SIZE_BYTES`], and the rest of the kernel image.
+    ContentSize,
+}
+
+/// The opened form of an object of `size_bytes`, and where in it the choices begin.
 pub(super) fn open<S: Scratch>(
     object: &dyn ReadAt,
     size_bytes: u64,
     scratch: &mut dyn FnMut() -> io::Result<S>,
 ) -> Result<(S, u64), Stop> {
-    let (frame, end) = payload(object, size_bytes)?;
-    let end = end.checked_sub(SIZE_BYTES as u64).ok_or(Stop::Invalid)?;
-    let (header_bytes, checksum_bytes) = zstd::header(object, frame, end)?;
-    let start = frame.checked_add(header_bytes).ok_or(Stop::Invalid)?;
+    let place = Place::find(object, size_bytes)?;
+    let end = place.end;
+    let (header_bytes, checksum_bytes) = zstd::header(object, place.start, end)?;
+    let start = (place.start)
+        .checked_add(header_bytes)
+        .ok_or(Stop::Invalid)?;
     let mut form = scratch().map_err(Stop::Write)?;
-    form.write_all(&[IMAGE]).map_err(Stop::Write)?;
+    form.write_all(&[FRAMED]).map_err(Stop::Write)?;
     copy(object, (0, start), &mut form)?;
     let content_start = start.saturating_add(KIND_BYTES as u64);
-    let room = (content_start, MAX_IMAGE_FORM_BYTES);
+    let room = (content_start, MAX_FRAMED_FORM_BYTES);
     let decoded = zstd::decode(object, (start, end), &mut form, room)?;
     let (content_bytes, blocks_end) = (decoded.content_bytes, decoded.end);
-    let mut said = [0; SIZE_BYTES];
-    object.read_exact_at(&mut said, end).map_err(Stop::Read)?;
-    if blocks_end.checked_add(checksum_bytes) != Some(end)
-        || u64::from(u32::from_le_bytes(said)) != content_bytes
-    {
+    if blocks_end.checked_add(checksum_bytes) != Some(end) {
         return Err(Stop::Invalid);
+    }
+    if place.behind == Behind::ContentSize {
+        let mut said = [0; SIZE_BYTES];
+        object.read_exact_at(&mut said, end).map_err(Stop::Read)?;
+        if u64::from(u32::from_le_bytes(said)) != content_bytes {
+            return Err(Stop::Invalid);
+        }
     }
     let rest = size_bytes.saturating_sub(blocks_end);
     copy(object, (blocks_end, rest), &mut form)?;
@@ -82,19 +105,35 @@ pub(super) fn open<S: Scratch>(
     }
     form.write_all(&foot).map_err(Stop::Write)?;
     let form_bytes = form.size_bytes().map_err(Stop::Read)?;
-    (form_bytes <= MAX_IMAGE_FORM_BYTES)
+    (form_bytes <= MAX_FRAMED_FORM_BYTES)
         .then_some((form, choices_start))
         .ok_or(Stop::Invalid)
 }
 
-/// Where the payload of an image lies: begin and end.
-fn payload(object: &dyn ReadAt, size_bytes: u64) -> Result<(u64, u64), Stop> {
-    if size_bytes < SETUP_BYTES as u64 {
-        return Err(Stop::Invalid);
+impl Place {
+    fn find(object: &dyn ReadAt, size_bytes: u64) -> Result<Self, Stop> {
+        let mut magic = zstd::MAGIC;
+        if size_bytes < magic.len() as u64 {
+            return Err(Stop::Invalid);
+        }
+        object.read_exact_at(&mut magic, 0).map_err(Stop::Read)?;
+        if magic == zstd::MAGIC {
+            return Ok(Self {
+                start: 0,
+                end: size_bytes,
+                behind: Behind::Nothing,
+            });
+        }
+        if size_bytes < SETUP_BYTES as u64 {
+            return Err(Stop::Invalid);
+        }
+        let mut setup = [0; SETUP_BYTES];
+        object.read_exact_at(&mut setup, 0).map_err(Stop::Read)?;
+        Self::in_image(&setup, size_bytes).ok_or(Stop::Invalid)
     }
-    let mut setup = [0; SETUP_BYTES];
-    object.read_exact_at(&mut setup, 0).map_err(Stop::Read)?;
-    let parse = || {
+
+    /// In the payload of a kernel image.
+    fn in_image(setup: &[u8], size_bytes: u64) -> Option<Self> {
         let mut fields = Cursor::new(setup.get(MAGIC_AND_VERSION..)?);
         if fields.array()? != MAGIC || fields.u16()? < FIRST_VERSION {
             return None;
@@ -109,12 +148,15 @@ fn payload(object: &dyn ReadAt, size_bytes: u64) -> Result<(u64, u64), Stop> {
             .checked_mul(SECTOR_BYTES)?;
         let start = program.checked_add(fields.u32()?.into())?;
         let end = start.checked_add(fields.u32()?.into())?;
-        (end <= size_bytes).then_some((start, end))
-    };
-    parse().ok_or(Stop::Invalid)
+        (end <= size_bytes).then_some(Self {
+            start,
+            end: end.checked_sub(SIZE_BYTES as u64)?,
+            behind: Behind::ContentSize,
+        })
+    }
 }
 
-/// Writes the image of `size_bytes` that has this form, of `form_bytes`, to `out`; never more than
+/// Writes the object of `size_bytes` that has this form, of `form_bytes`, to `out`; never more than
 /// that.
 pub(super) fn close(
     form: &dyn ReadAt,
