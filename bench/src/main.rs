@@ -9,6 +9,7 @@ mod adopt;
 mod again;
 mod boot;
 mod build;
+mod clock;
 mod deploy;
 mod digest;
 mod floor;
@@ -61,6 +62,8 @@ enum Bench {
     Size(Options),
     /// What the boot program does for a small and for a large tree, in a virtual machine
     Boot(Options),
+    /// How long a verified boot takes, and one of the same tree from plain ext4, in a virtual machine
+    Clock(Options),
     /// What enabling fs-verity costs, in a virtual machine
     Verity(Options),
     /// `deploy` of an update in which few files changed: ours, and what ostree does
@@ -84,7 +87,7 @@ enum Bench {
 /// Measures, and adds what it found to the report.
 type Measure = fn(&Setting, &mut Report) -> Result<()>;
 
-const ALL: [(&str, Measure); 13] = [
+const ALL: [(&str, Measure); 14] = [
     ("digest", digest::run),
     ("build", build::run),
     ("memory", memory::run),
@@ -92,6 +95,7 @@ const ALL: [(&str, Measure); 13] = [
     ("again", again::run),
     ("size", size::run),
     ("boot", boot::run),
+    ("clock", clock::run),
     ("verity", verity::run),
     ("deploy", deploy::run),
     ("adopt", adopt::run),
@@ -110,6 +114,7 @@ fn main() -> Result<()> {
         Bench::Again(options) => (options, "again"),
         Bench::Size(options) => (options, "size"),
         Bench::Boot(options) => (options, "boot"),
+        Bench::Clock(options) => (options, "clock"),
         Bench::Verity(options) => (options, "verity"),
         Bench::Deploy(options) => (options, "deploy"),
         Bench::Adopt(options) => (options, "adopt"),

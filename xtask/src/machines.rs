@@ -29,7 +29,7 @@ struct Part {
     boots_per_cut: u32,
 }
 
-const PARTS: [Part; 7] = [
+const PARTS: [Part; 8] = [
     Part {
         tests: "ostree_machine::nightly_",
         shows: "machines that run OSTree alone, and power cuts while it deploys",
@@ -46,6 +46,12 @@ const PARTS: [Part; 7] = [
         tests: "sealed_life::nightly_",
         shows: "a machine with Secure Boot: installed, upgraded with its image, sealed",
         boots: 4 + 4,
+        boots_per_cut: 0,
+    },
+    Part {
+        tests: "stolen_key::nightly_",
+        shows: "what a stolen release key is good for, and what ends that",
+        boots: 8,
         boots_per_cut: 0,
     },
     Part {

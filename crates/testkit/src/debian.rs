@@ -2,6 +2,7 @@
 //! A small Debian with systemd, made to say what it sees when it has booted.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
@@ -70,6 +71,7 @@ pub fn create(tree: &Path, program: &str) -> Result<bool> {
         "[Unit]\nDescription=Report\nRequires=multi-user.target\nAfter=multi-user.target\n\
          Wants=sealroot-report.service\nAllowIsolate=yes\n",
     )?;
+    symlink(TARGET, units.join("default.target"))?;
     fs::write(
         units.join("sealroot-report.service"),
         format!(

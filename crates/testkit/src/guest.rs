@@ -32,8 +32,15 @@ pub const PROBE_JOB_DISK: &str = "job";
 /// being there tells the guest program to start it under strace, whose output is the report.
 pub const TRACED_BOOT_PATH: &str = "/traced-boot";
 
-/// The first line of the console that shows that the booted root runs a program.
+/// The line of the console that shows that the booted root runs a program.
 pub const PROBE_MARKER: &str = "sealroot-guest: the root has started its init";
+
+/// What the line before [`PROBE_MARKER`] begins with: how long the kernel had run then, in nanoseconds.
+pub const PROBE_CLOCK: &str = "sealroot-guest: nanoseconds since the start of the kernel: ";
+
+/// This file being there tells the guest program to boot as plain systems do: it loads the
+/// initramfs's modules, mounts the disk with the serial number in it, and starts the init there.
+pub const PLAIN_BOOT_PATH: &str = "/plain-boot";
 
 /// The list of disks, as JSON, for a machine that tries one after another.
 pub const TRIES_PATH: &str = "/tries.json";
@@ -49,6 +56,10 @@ pub const TRY_MARKER: &str = "sealroot-guest: now ";
 
 /// Where the magic number of an ext4 filesystem is: disks whose turn has not come have another.
 pub const EXT4_MAGIC_AT: u64 = 1080;
+
+/// The serial number of the disk that a [`Job`] for a booted Debian is on, as JSON padded with
+/// spaces.
+pub const JOB_DISK: &str = "job";
 
 /// Writes something as a disk that a guest reads: JSON padded with spaces.
 pub fn write_job_disk(path: &Path, content: &impl Serialize) -> Result<()> {

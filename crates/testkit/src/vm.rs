@@ -47,6 +47,7 @@ pub struct Vm {
     tpm: Option<Tpm>,
     memory_mib: u32,
     processors: u32,
+    counts_instructions: bool,
     disks: Vec<DiskUse>,
     strings: Vec<String>,
     stop_at: Vec<String>,
@@ -129,6 +130,7 @@ impl Vm {
             tpm: None,
             memory_mib: 512,
             processors: 1,
+            counts_instructions: false,
             disks: Vec::new(),
             strings: Vec::new(),
             stop_at: Vec::new(),
@@ -186,6 +188,14 @@ impl Vm {
     #[must_use]
     pub const fn memory_mib(mut self, memory_mib: u32) -> Self {
         self.memory_mib = memory_mib;
+        self
+    }
+
+    /// Has time pass in the machine by what it does: a nanosecond for each instruction, none while it
+    /// waits.
+    #[must_use]
+    pub const fn count_instructions(mut self) -> Self {
+        self.counts_instructions = true;
         self
     }
 
@@ -365,6 +375,9 @@ impl Vm {
         command.args(["--pdeathsig", "KILL"]).arg(qemu);
         command.args(["-machine", self.start.machine(), "-cpu", "max"]);
         command.args(["-smp", &self.processors.to_string()]);
+        if self.counts_instructions {
+            command.args(["-icount", "shift=0,sleep=off"]);
+        }
         command.args(["-m", &format!("{}M", self.memory_mib)]);
         command.args([
             "-nodefaults",

@@ -19,6 +19,9 @@ pub(super) const BLOCK_BYTES: u64 = 4096;
 /// ext4's flag of inodes that have extents, without the one of fs-verity.
 pub(super) const EXTENTS_ONLY: &str = "0x80000";
 
+/// The mutator of attacks on the disk of a machine that runs.
+pub(super) const RUNNING_DISK: &str = "running disk";
+
 /// Every path that has the content of the first target.
 pub(super) const FIRST: [&str; 2] = ["usr/lib/target-a.so", "usr/share/copy-of-target-a"];
 
@@ -294,7 +297,7 @@ pub(super) fn invert(
 fn while_running() -> Vec<Attack> {
     let attack = |name: &str, accept: Accept, change: super::Change| Attack {
         kind: super::Kind::Change(change),
-        ..Attack::new("A16", "running disk", name, accept, |_| Ok(()))
+        ..Attack::new("A16", RUNNING_DISK, name, accept, |_| Ok(()))
     };
     vec![
         attack(

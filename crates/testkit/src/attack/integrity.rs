@@ -14,7 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, makedev, mknodat};
 
-use super::content::{self, BLOCK_BYTES, FIRST};
+use super::content::{self, BLOCK_BYTES, FIRST, RUNNING_DISK};
 use super::{Accept, Attack, Kind, Stage, hostile, metadata, names, policy};
 use crate::os_tree::TARGETS;
 use crate::release::{Layer, Release};
@@ -235,7 +235,7 @@ fn one_layer() -> Vec<Attack> {
 fn while_running() -> Vec<Attack> {
     let attack = |name: &str, accept: Accept, change: super::Change| Attack {
         kind: Kind::Change(change),
-        ..Attack::new("A16", "running disk", name, accept, |_| Ok(()))
+        ..Attack::new("A16", RUNNING_DISK, name, accept, |_| Ok(()))
     };
     vec![
         attack(

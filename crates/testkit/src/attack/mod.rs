@@ -20,6 +20,7 @@ mod policy;
 pub mod race;
 mod run;
 mod short;
+pub mod system;
 pub mod tally;
 mod tries;
 
@@ -36,7 +37,7 @@ use hostile::Hostile;
 pub use integrity::integrity_catalogue;
 pub use judge::{Verdict, judge};
 pub use pairs::pairs;
-pub use run::{Play, Report, run};
+pub use run::{Form, Play, Report, run};
 pub use short::is_short;
 
 /// What a change needs to know and may do.
@@ -96,7 +97,8 @@ pub struct Attack {
 /// Where an attack is played. Each has a disk of its own either way, and is judged alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// A machine of its own, from power-on.
+    /// A machine of its own, from power-on; in the [short form](Form::Short) as the others, if that
+    /// will do.
     Machine,
     /// One of several boots on one machine, one after another: the boot program as process 1 of
     /// new namespaces, from the very initramfs.
@@ -264,6 +266,14 @@ impl Attack {
             Kind::Change(change) => change(target).map(drop),
             Kind::Hostile(_) => anyhow::bail!("{} changes no disk", self.name),
         }
+    }
+
+    /// Whether it changes a disk and nothing else, and the usual machine shows what comes of it: then
+    /// [`Stage::Shared`] does for it.
+    fn may_share(&self) -> bool {
+        let changes_the_disk = matches!(self.kind, Kind::Change(_)) && self.fickle.is_none();
+        let is_usual = self.machine.series == Series::V6_12;
+        changes_the_disk && is_usual && self.mutator != content::RUNNING_DISK
     }
 
     const fn on(mut self, stage: Stage) -> Self {

@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use super::{Accept, Attack, Kind, Stage, Unreadable, catalogue};
+use super::{Accept, Attack, Stage, Unreadable, catalogue};
 use crate::content::Numbers;
-use crate::kernel::Series;
 use crate::release::Layer;
 
 /// What pairs are counted under: they have no number of their own.
@@ -16,7 +15,7 @@ const ID: &str = "pairs";
 pub fn pairs(seed: u64, count: usize) -> Vec<Attack> {
     let attacks: Vec<Arc<Attack>> = catalogue()
         .into_iter()
-        .filter(is_suitable)
+        .filter(|attack| attack.may_share() && attack.policy.is_empty() && !attack.is_mended)
         .map(Arc::new)
         .collect();
     let mut numbers = Numbers::new(seed);
@@ -36,13 +35,6 @@ pub fn pairs(seed: u64, count: usize) -> Vec<Attack> {
         }
     }
     pairs
-}
-
-/// Whether an attack changes a disk and nothing else, and the usual machine shows what comes of it.
-fn is_suitable(attack: &Attack) -> bool {
-    let changes_the_disk = matches!(attack.kind, Kind::Change(_)) && !attack.is_mended;
-    let is_usual = attack.policy.is_empty() && attack.machine.series == Series::V6_12;
-    changes_the_disk && is_usual && !["running disk", "fickle"].contains(&attack.mutator)
 }
 
 fn pair(name: &str, first: &Arc<Attack>, second: &Arc<Attack>, layer: usize) -> Attack {

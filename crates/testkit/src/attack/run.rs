@@ -28,6 +28,15 @@ const WORKERS: usize = 2;
 /// Most attacks that share a machine: each has a disk there.
 const TRIES_PER_MACHINE: usize = 12;
 
+/// How much is played, and on how many machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// What every change must pass: what can share a machine does.
+    Short,
+    /// All, each where its [`Stage`] says.
+    Full,
+}
+
 /// An attack in one layer.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "a change is code")]
@@ -106,12 +115,13 @@ pub fn run<'a>(
     known: &[Play<'a>],
     chosen: impl Fn(&Play<'a>) -> bool,
     release: &Release,
+    form: Form,
 ) -> Result<Report> {
     let plays: Vec<Play<'_>> = known.iter().copied().filter(|play| chosen(play)).collect();
     let started = Instant::now();
     let directory = tempfile::tempdir()?;
     let hostile = hostile_disk(&plays, release, directory.path())?;
-    let machines = machines(&plays);
+    let machines = machines(&plays, form);
     let report = Mutex::new(Report::default());
     for_each(&machines, |machine| {
         let outcomes = attempt(machine, release, hostile.as_ref());
@@ -203,21 +213,20 @@ fn hostile_disk(plays: &[Play<'_>], release: &Release, directory: &Path) -> Resu
 }
 
 /// Each on a machine of its own, or with others of its layer.
-fn machines<'a>(plays: &[Play<'a>]) -> Vec<Machine<'a>> {
+fn machines<'a>(plays: &[Play<'a>], form: Form) -> Vec<Machine<'a>> {
+    let shares = |Play { attack, .. }: &Play<'_>| match attack.stage {
+        Stage::Shared => true,
+        Stage::Machine => form == Form::Short && attack.may_share(),
+    };
+    let (shared, own): (Vec<_>, Vec<_>) = plays.iter().copied().partition(shares);
     let mut machines = Vec::new();
     for layer in Layer::ALL {
-        let shared: Vec<Play<'_>> = plays
-            .iter()
-            .copied()
-            .filter(|play| play.layer == layer && play.attack.stage == Stage::Shared)
-            .collect();
-        let chunks = shared.chunks(TRIES_PER_MACHINE);
+        let of_layer = shared.iter().copied().filter(|play| play.layer == layer);
+        let of_layer: Vec<Play<'_>> = of_layer.collect();
+        let chunks = of_layer.chunks(TRIES_PER_MACHINE);
         machines.extend(chunks.map(|chunk| Machine::Shared(chunk.to_vec())));
     }
-    let own = plays
-        .iter()
-        .filter(|play| play.attack.stage == Stage::Machine);
-    machines.extend(own.copied().map(Machine::Own));
+    machines.extend(own.into_iter().map(Machine::Own));
     machines
 }
 
@@ -271,6 +280,16 @@ impl Outcome {
             verdict: verdict.map_err(|error| format!("{error:#}")),
             accepted,
         }
+    }
+
+    /// With something else to be said of it, where it is accepted.
+    pub(super) fn saying(mut self, what: &str) -> Self {
+        if self.accepted
+            && let Some((line, _)) = self.line.rsplit_once(": ")
+        {
+            self.line = format!("{line}: {what}");
+        }
+        self
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use sealroot_format::policy::Mode;
 use sealroot_testkit::attack::chain::{self, Bench, ChainAttack};
-use sealroot_testkit::attack::{self, Attack, Play, Report, Verdict, is_short, judge};
+use sealroot_testkit::attack::system;
+use sealroot_testkit::attack::{self, Attack, Form, Play, Report, Verdict, is_short, judge};
 use sealroot_testkit::release::{Layer, Release, usual_kernel};
 
 /// Set to `full` to play the whole catalogue and not only its short form.
@@ -61,7 +62,7 @@ fn two_attacks_together_are_no_more_than_either() -> Result<()> {
         let Play { attack, layer } = play;
         is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or_else(is_full)
     };
-    end(&attack::run(&known, is_chosen, &release)?, "pairs")
+    end(&attack::run(&known, is_chosen, &release, form())?, "pairs")
 }
 
 #[test]
@@ -81,6 +82,24 @@ fn a_sealed_machine_boots_nothing_else() -> Result<()> {
     end(&chain::run(&attacks, is_chosen, &bench)?, "chain")
 }
 
+#[test]
+#[ignore = "boots virtual machines: cargo xtask vm"]
+fn nothing_of_root_survives_on_a_sealed_machine() -> Result<()> {
+    /// What the filter names this by.
+    const NAME: &str = "root on a running system";
+    const IDS: [&str; 7] = ["A31", "A32", "A33", "A42", "A43", "A44", "A45"];
+    if !is_named(IDS, NAME).unwrap_or_else(is_full) {
+        return end(&system::unplayed(), "system");
+    }
+    let Some(release) = super::shared::debian()? else {
+        return Ok(());
+    };
+    let Some(bench) = Bench::new(&release)? else {
+        return Ok(());
+    };
+    end(&system::run(&bench), "system")
+}
+
 /// Boots the release unharmed, then plays attacks on it: no boot may be wrong.
 fn boot_and_attack(release: &Release, attacks: &[Attack], test: &str) -> Result<()> {
     let kernel = usual_kernel().context("no kernel")?;
@@ -94,7 +113,8 @@ fn boot_and_attack(release: &Release, attacks: &[Attack], test: &str) -> Result<
             "{layer:?}, unharmed: {verdict:?}\n{console}"
         );
     }
-    end(&attack::run(&Play::all(attacks), is_chosen, release)?, test)
+    let report = attack::run(&Play::all(attacks), is_chosen, release, form())?;
+    end(&report, test)
 }
 
 /// Leaves the counts for the table; an error if a boot was wrong.
@@ -119,8 +139,15 @@ fn is_chosen(play: &Play<'_>) -> bool {
     is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or_else(by_form)
 }
 
+fn form() -> Form {
+    match std::env::var(FORM) {
+        Ok(form) if form == "full" => Form::Full,
+        _ => Form::Short,
+    }
+}
+
 fn is_full() -> bool {
-    std::env::var(FORM).is_ok_and(|form| form == "full")
+    form() == Form::Full
 }
 
 /// Whether one of the words is in an id or in the name; nothing if there are no words.

@@ -75,8 +75,8 @@ impl Theft {
 }
 
 #[test]
-#[ignore = "boots virtual machines: cargo xtask vm"]
-fn a_stolen_key_is_answered_by_the_next_keyset_and_epoch() -> Result<()> {
+#[ignore = "takes long: cargo xtask machines"]
+fn nightly_a_stolen_key_is_answered_by_the_next_keyset_and_epoch() -> Result<()> {
     let Some(scene) = Scene::new()? else {
         return Ok(());
     };

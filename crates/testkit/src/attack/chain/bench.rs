@@ -13,16 +13,16 @@ use sealroot::uki::{self, ImageSigner, MaySign};
 use sealroot_format::floor::Floor;
 use tempfile::TempDir;
 
-use super::{Stage, root_disk};
+use super::{ESP_MIB, Stage, root_disk};
 use crate::binaries::Program;
 use crate::disk::succeed;
 use crate::efi::{self, key_and_certificate};
-use crate::esp::DEFAULT_LOADER;
+use crate::esp::{self, DEFAULT_LOADER};
 use crate::guest::Worker;
 use crate::kernel::GuestKernel;
 use crate::need;
 use crate::release::{Release, TPM_BASE, keep_floors, usual_kernel};
-use crate::vm::{EnrolledKeys, Firmware, Tpm};
+use crate::vm::{EnrolledKeys, Firmware, Tpm, Vm};
 
 /// Parameters of the kernel on these machines.
 pub const PARAMETERS: &str = "console=ttyS0 panic=-1 loglevel=5 no_timer_check";
@@ -52,11 +52,13 @@ pub struct Bench {
 
 /// What the policy of an image says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Variant {
-    /// The numbers of the statement; no floor is kept.
+pub enum Variant {
+    /// The numbers of the statement; no floor is kept, and nothing of `/etc`.
     AsSigned,
     /// This index and epoch; floors are kept in the firmware and in the TPM.
     Floor(u64),
+    /// The list of kept files of `/etc`.
+    Allowlist,
 }
 
 impl Bench {
@@ -105,7 +107,7 @@ impl Bench {
         &self.release
     }
 
-    pub(super) const fn kernel(&self) -> &GuestKernel {
+    pub(in crate::attack) const fn kernel(&self) -> &GuestKernel {
         &self.kernel
     }
 
@@ -121,6 +123,15 @@ impl Bench {
             strings: Vec::new(),
             disks: vec![root_disk(self.release.disk().path())],
         })
+    }
+
+    /// A machine that boots an image from power-on, without other disks.
+    pub(in crate::attack) fn machine(&self, variant: Variant, directory: &Path) -> Result<Vm> {
+        let image = self.genuine(variant)?;
+        let files: [(&str, &[u8]); 1] = [(DEFAULT_LOADER, &image)];
+        let esp = esp::create(&directory.join("esp"), ESP_MIB, &files)?;
+        let firmware = self.firmware.copy_to(&directory.join("variables"))?;
+        Ok(Vm::with_firmware(&firmware).scratch_disk("esp", esp.path()))
     }
 
     /// The same with firmware and TPM that keep a floor of this epoch.
@@ -205,6 +216,7 @@ impl Bench {
             release.uki(&self.kernel, &stub, PARAMETERS, |policy| match variant {
                 Variant::AsSigned => policy,
                 Variant::Floor(number) => keep_floors(&policy, number),
+                Variant::Allowlist => policy.replace("etc transient", "etc allowlist"),
             })
         })
     }

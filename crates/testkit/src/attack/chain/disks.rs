@@ -59,7 +59,7 @@ fn hibernated() -> ChainAttack {
 
 /// `swsusp_header` of Linux, in the first page of a swap partition: what it was is kept behind what
 /// says that there is an image.
-fn write_hibernated(path: &Path) -> Result<()> {
+pub(in crate::attack) fn write_hibernated(path: &Path) -> Result<()> {
     const SIZE_BYTES: u64 = 16 << 20;
     const SIGNATURE_AT: u64 = 4096 - 10;
     const ORIGINAL_AT: u64 = 4096 - 20;

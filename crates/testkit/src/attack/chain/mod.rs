@@ -25,10 +25,11 @@ use crate::guest::ProbeReport;
 use crate::release::Release;
 use crate::vm::{Firmware, Tpm, Vm, VmOutcome};
 
-pub use bench::{Bench, PARAMETERS, later_systemd};
+pub use bench::{Bench, PARAMETERS, Variant, later_systemd};
+pub(super) use disks::write_hibernated;
 
 /// The column of what does not depend on how the pack is brought up.
-const NO_LAYER: &str = "-";
+pub const NO_LAYER: &str = "-";
 
 const TIME_OUT: Duration = Duration::from_secs(400);
 

@@ -3,7 +3,7 @@
 //!
 //! As process 1 it is a worker where there is a job, as in an initramfs made for it, tries several
 //! disks where there is a list of them, is the tracer of a boot where there is a boot program to
-//! be traced, and is a probe otherwise (see [`sealroot_testkit::guest`]). As any other process it
+//! be traced, mounts an unverified root where it is told which, and is a probe otherwise (see [`sealroot_testkit::guest`]). As any other process it
 //! is a handful of commands
 //! for jobs.
 
@@ -12,6 +12,7 @@
 mod entries;
 mod floor;
 mod machine;
+mod plain;
 mod probe;
 mod race;
 mod release;
@@ -24,8 +25,7 @@ mod worker;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use sealroot_testkit::debian::QUESTIONS;
-use sealroot_testkit::guest::{JOB_PATH, TRACED_BOOT_PATH, TRIES_PATH};
+use sealroot_testkit::guest::{JOB_PATH, PLAIN_BOOT_PATH, TRACED_BOOT_PATH, TRIES_PATH};
 use sealroot_testkit::http_server::HttpServer;
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 
@@ -37,6 +37,8 @@ fn main() -> Result<()> {
             tries::run()
         } else if Path::new(TRACED_BOOT_PATH).exists() {
             trace::run()
+        } else if Path::new(PLAIN_BOOT_PATH).exists() {
+            plain::run()
         } else {
             probe::run()
         };
@@ -72,7 +74,7 @@ fn main() -> Result<()> {
         ["destroy-counter"] => floor::destroy_counter(false),
         ["replace-counter"] => floor::destroy_counter(true),
         ["refused", command @ ..] => floor::refused(command),
-        ["answer"] => worker::answer(&QUESTIONS),
+        ["report"] => worker::report(),
         ["release", tree, sysroot, mode] => release::make(tree, sysroot, mode),
         ["install", from, to, "verity"] => verity::install(Path::new(from), Path::new(to), true),
         ["install", from, to, "none"] => verity::install(Path::new(from), Path::new(to), false),

@@ -13,13 +13,17 @@ use sealroot::source::{DirectoryOptions, read_directory};
 use sealroot::spool::Spool;
 use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
 use sealroot_testkit::etc_files;
-use sealroot_testkit::guest::{EtcChange, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport};
+use sealroot_testkit::guest::{
+    EtcChange, PROBE_CLOCK, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport,
+};
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 use sealroot_testkit::os_tree::{WHITEOUT_PARENT_XATTRS, WHITEOUT_XATTRS};
 
 use crate::machine;
 
 pub(crate) fn run() -> Result<()> {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    println!("{PROBE_CLOCK}{}", now.tv_sec * 1_000_000_000 + now.tv_nsec);
     println!("{PROBE_MARKER}");
     machine::mount_basics()?;
     let root = BareRoot::of(Path::new("/"))?;

@@ -6,7 +6,8 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use sealroot_testkit::guest::{CommandReport, JOB_PATH, Job, JobReport, MODULES_PATH};
+use sealroot_testkit::debian::QUESTIONS;
+use sealroot_testkit::guest::{CommandReport, JOB_DISK, JOB_PATH, Job, JobReport, MODULES_PATH};
 
 use crate::machine;
 
@@ -16,6 +17,25 @@ pub(crate) fn run() -> Result<()> {
     let job = fs::read(JOB_PATH).with_context(|| format!("reading {JOB_PATH}"))?;
     let job: Job = serde_json::from_slice(&job).context("parsing the job")?;
     let commands = run_job(&job);
+    machine::report(&serde_json::to_vec(&JobReport { commands })?)
+}
+
+/// On a booted Debian: runs all commands of the job on the disk for it, whatever becomes of each;
+/// without such a disk, answers [`QUESTIONS`].
+pub(crate) fn report() -> Result<()> {
+    let Some(disk) = machine::find_disk(JOB_DISK) else {
+        return answer(&QUESTIONS);
+    };
+    let job = fs::read(disk).context("reading the job")?;
+    let job: Job = serde_json::from_slice(&job).context("parsing the job")?;
+    let commands = job
+        .commands
+        .iter()
+        .map(|words| {
+            println!("$ {}", words.join(" "));
+            run_command(words)
+        })
+        .collect();
     machine::report(&serde_json::to_vec(&JobReport { commands })?)
 }
 
@@ -67,7 +87,7 @@ fn children_cpu_milliseconds() -> u64 {
 }
 
 /// Runs shell commands on a booted system and reports what they say, by name.
-pub(crate) fn answer(questions: &[(&str, &str)]) -> Result<()> {
+fn answer(questions: &[(&str, &str)]) -> Result<()> {
     let mut answers = BTreeMap::new();
     for (name, question) in questions {
         println!("# {question}");
