@@ -219,6 +219,7 @@ impl Place {
             keyset: keyset.as_bytes(),
             policy: policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
+            verity_certificates: &[],
         };
         uki::build(&parts, &initramfs).expect("an image").bytes
     }

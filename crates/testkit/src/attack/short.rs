@@ -44,6 +44,7 @@ const PLAYED: &[(&str, &[Layer])] = &[
     ("alone: boot/loader/cmdline planted", BOTH),
     ("alone: etc/fstab planted", BOTH),
     ("alone: etc/sysctl.d/90-evil.conf planted", BOTH),
+    ("signatures required of every file", BOTH),
     ("alone: statement deleted", BOTH),
     ("alone: store.toml hostile", BOTH),
     ("alone: deployment.toml deleted", BOTH),
