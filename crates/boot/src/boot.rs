@@ -19,8 +19,8 @@ use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::release::Release;
 use crate::root::Store;
 use crate::{
-    device, floor, kept, layer, measure, modules, objects, overlay, pack, plan, release, report,
-    root, state, switch, sysroot, system,
+    device, floor, kept, keyring, layer, measure, modules, objects, overlay, pack, plan, release,
+    report, root, state, switch, sysroot, system,
 };
 
 /// Where the verified root is until it is `/`.
@@ -61,6 +61,8 @@ fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
     let (policy, keyset) = read_orders()?;
     modules::load_all()?;
     system::harden();
+    keyring::require_no_signatures()?;
+    keyring::prepare(policy.mode)?;
     overlay::probe()?;
     let facts = Facts::gather()?;
     let plan = plan::plan(&policy, &facts)?;
@@ -74,6 +76,7 @@ fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
     let init = switch::find_init(root.as_fd())?;
     let event = measure::extend(&policy, &release, floor)?;
     report::write(&plan, &release, &policy, floor, event.as_deref())?;
+    keyring::keep_it_so()?;
     announce(&plan, &release);
     state::move_physical(root.as_fd(), physical.as_fd())?;
     Ok(VerifiedRoot { root, init })

@@ -30,6 +30,7 @@ mod facts;
 mod floor;
 mod hash;
 mod kept;
+mod keyring;
 mod layer;
 mod measure;
 mod modules;

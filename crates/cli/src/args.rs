@@ -218,6 +218,7 @@ pub(crate) enum Command {
     Image(cmd::image::Image),
     Build(cmd::build::Build),
     Sign(cmd::sign::Sign),
+    SignObjects(cmd::sign_objects::SignObjects),
     Import(cmd::import::Import),
     Adopt(cmd::adopt::Adopt),
     Revert(cmd::revert::Revert),

@@ -134,6 +134,7 @@ fn class_of_cause(cause: &(dyn Error + 'static)) -> Option<ErrorClass> {
         sealroot::import::ImportError,
         sealroot::entry::InitrdError,
         sealroot::initramfs::Error,
+        sealroot::keyring::KeyringError,
         sealroot::machine::MachineError,
         sealroot::mount::MountError,
         sealroot::ostree::OstreeError,

@@ -14,6 +14,7 @@ use sealroot::entry::{EntryError, InitrdError};
 use sealroot::etc::EtcError;
 use sealroot::floor::FloorError;
 use sealroot::import::{ImportError, RefusedStatement};
+use sealroot::keyring::KeyringError;
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
 use sealroot::mount::MountError;
@@ -27,6 +28,7 @@ use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
 use sealroot_remote::{Fault, RemoteError};
+use sealroot_sys::verity::EnableVerityError;
 
 use crate::failure::Failure;
 
@@ -87,6 +89,7 @@ fn of_cause(cause: &(dyn Error + 'static)) -> Option<String> {
         of_etc,
         of_floor,
         of_import,
+        of_keyring,
         of_keys,
         of_machine,
         of_mount,
@@ -462,6 +465,13 @@ fn of_store(error: &StoreError) -> Option<String> {
              then look at that with `sealroot check --full`"
         }
         StoreError::NoSpace { .. } => MAKE_ROOM,
+        StoreError::EnableVerity {
+            source: EnableVerityError::NotPermitted,
+            ..
+        } => {
+            "this kernel was told to take no file without a built-in signature: `sysctl \
+             fs.verity.require_signatures=0`, and take it out of /etc/sysctl.d"
+        }
         StoreError::Damaged { path, .. } => return Some(remove_and_build([&**path])),
         StoreError::NotFound { .. } => return Some(remove_and_build([])),
         _ => return None,
@@ -488,6 +498,14 @@ const MAKE_ROOM: &str = "make room and do the same again: what is in the store a
 
 const NO_STORE: &str = "name the store with --store DIR, or its sysroot with --sysroot DIR; \
                         `sealroot adopt` makes one where OSTree is, `sealroot build` anywhere";
+
+fn of_keyring(error: &KeyringError) -> Option<String> {
+    match error {
+        KeyringError::Signer(error) => of_uki(error),
+        KeyringError::Store(error) => of_store(error),
+        _ => None,
+    }
+}
 
 fn of_uki(error: &UkiError) -> Option<String> {
     Some(match error {

@@ -90,6 +90,25 @@ impl SignerOptions {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(crate) struct ImageSignerOptions {
+    #[command(flatten)]
+    signer: CertifiedSignerOptions,
+
+    /// Sign an image that does not seal: whoever trusts the key lets it boot.
+    #[arg(long)]
+    pub(crate) sign_unsealed: bool,
+}
+
+impl ImageSignerOptions {
+    /// See [`CertifiedSignerOptions::signer`].
+    pub(crate) fn signer(&self, output: Output) -> anyhow::Result<Option<ImageSigner>> {
+        self.signer.signer(output)
+    }
+}
+
+/// A private key, or an external command, and the certificate by which others verify.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(crate) struct CertifiedSignerOptions {
     /// Sign with this private RSA key, in PEM and without a passphrase.
     #[arg(
         long,
@@ -99,7 +118,7 @@ pub(crate) struct ImageSignerOptions {
     )]
     key: Option<PathBuf>,
 
-    /// The certificate in PEM by which firmware verifies.
+    /// The certificate in PEM by which it is verified.
     #[arg(long, value_name = "FILE")]
     certificate: Option<PathBuf>,
 
@@ -112,13 +131,9 @@ pub(crate) struct ImageSignerOptions {
 
     #[command(flatten)]
     patience: SignerPatience,
-
-    /// Sign an image that does not seal: whoever trusts the key lets it boot.
-    #[arg(long)]
-    pub(crate) sign_unsealed: bool,
 }
 
-impl ImageSignerOptions {
+impl CertifiedSignerOptions {
     /// Who signs, if somebody was named. Tells a person who it is that has to be waited for.
     pub(crate) fn signer(&self, output: Output) -> anyhow::Result<Option<ImageSigner>> {
         let certificate: Option<&Path> = self.certificate.as_deref();

@@ -67,6 +67,16 @@ pub const MAX_DELTA_GROUP_BYTES: u64 = 24 << 20;
 /// Most objects that a unified kernel image is made of when it comes: a kernel, and the modules in its initramfs.
 pub const MAX_IMAGE_BASES: u64 = 1 << 12;
 
+/// Longest signature of an object for the kernel's keyring, bytes. The kernel takes four times as
+/// much; one by a key of 4096 bits that carries no certificate has some 800.
+pub const MAX_OBJECT_SIGNATURE_BYTES: u64 = 4096;
+
+/// Most groups of a file of such signatures. A table of them is in memory.
+pub const MAX_SIGNATURE_GROUPS: u32 = 1 << 12;
+
+/// Longest of these groups, bytes. One is in memory.
+pub const MAX_SIGNATURE_GROUP_BYTES: u32 = 8 << 20;
+
 /// Largest release statement with its signatures, bytes. Read whole before anything is verified.
 pub const MAX_SIGN_FILE_BYTES: usize = 64 * 1024;
 
@@ -99,6 +109,12 @@ pub const MAX_SIGNATURES: usize = 2 * MAX_KEYSET_KEYS;
 
 /// Largest proof that root keys are held, bytes: its text and the signatures of two keysets.
 pub const MAX_RECOVERY_BYTES: usize = 16 * 1024;
+
+/// Most certificates for the kernel's keyring of fs-verity: those of today and of some years before.
+pub const MAX_VERITY_CERTIFICATES: usize = 16;
+
+/// Most bytes of all of them.
+pub const MAX_VERITY_CERTIFICATES_BYTES: usize = 64 * 1024;
 
 /// Largest boot policy, bytes.
 pub const MAX_POLICY_BYTES: usize = 16 * 1024;

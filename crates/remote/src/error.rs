@@ -98,6 +98,16 @@ pub enum RemoteError {
         /// What is there.
         found: String,
     },
+    /// A file of signatures breaks its format.
+    #[error("not valid signatures of objects: {what}: expected {expected}, found {found}")]
+    Signatures {
+        /// Which field.
+        what: &'static str,
+        /// What may be there.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
     /// The channel has no such release.
     #[error("the channel offers no release with index {index}")]
     NoRelease {
@@ -275,7 +285,9 @@ impl RemoteError {
             | Self::TooManyKeysets { .. }
             | Self::OtherRelease { .. } => ErrorClass::Untrusted,
             Self::Document { source, .. } => source.class(),
-            Self::Bundle { .. } | Self::State { .. } => ErrorClass::Corrupt,
+            Self::Bundle { .. } | Self::Signatures { .. } | Self::State { .. } => {
+                ErrorClass::Corrupt
+            }
             Self::NoRelease { .. }
             | Self::NoImage { .. }
             | Self::NoRemote { .. }

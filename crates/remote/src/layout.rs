@@ -90,10 +90,18 @@ pub enum Kind {
     Delta,
     /// Unified kernel images.
     Image,
+    /// Signatures of objects.
+    Signatures,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Statement, Self::Bundle, Self::Delta, Self::Image];
+    const ALL: [Self; 5] = [
+        Self::Statement,
+        Self::Bundle,
+        Self::Delta,
+        Self::Image,
+        Self::Signatures,
+    ];
 
     /// Where such a file is.
     pub fn path(self, file: &RemoteFile) -> String {
@@ -125,6 +133,7 @@ impl Kind {
             Self::Bundle => ("bundle", "bundle"),
             Self::Delta => ("delta", "delta"),
             Self::Image => ("image", "image"),
+            Self::Signatures => ("signatures", "signatures"),
         }
     }
 }

@@ -12,6 +12,7 @@
 //! * [`trust`], [`state`]: which channel is to be believed, and what a device remembers of it;
 //! * [`part`]: a file on its way, kept and checked while it comes;
 //! * `bundle`: the pack of a release and its new objects in one file; `objects`: those out of it;
+//! * `signatures`: those of the objects, for the kernel's keyring;
 //! * [`plan`]: the cheapest way to a release; [`pull`]: going it;
 //! * [`publish`]: the vendor's side.
 
@@ -28,6 +29,7 @@ pub mod part;
 pub mod plan;
 pub mod publish;
 pub mod pull;
+mod signatures;
 pub mod source;
 pub mod state;
 pub mod trust;

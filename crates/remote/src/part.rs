@@ -302,7 +302,9 @@ impl<'c, H> Checker<'c, H> {
         }
         let fits = match self.fetch.kind {
             Kind::Bundle => end <= file.size_bytes,
-            Kind::Statement | Kind::Delta | Kind::Image => end == file.size_bytes,
+            Kind::Statement | Kind::Delta | Kind::Image | Kind::Signatures => {
+                end == file.size_bytes
+            }
         };
         if fits {
             Ok((head, wanted))

@@ -272,6 +272,7 @@ mod tests {
             deltas: deltas.iter().map(delta).collect(),
             images: Vec::new(),
             image_deltas: Vec::new(),
+            signatures: Vec::new(),
         }
     }
 

@@ -228,7 +228,12 @@ fn files_of(channel: &Channel) -> impl Iterator<Item = Sha256Digest> {
     let deltas = channel.deltas.iter().map(|delta| delta.file.head);
     let images = channel.images.iter().map(|image| image.file.head);
     let image_deltas = channel.image_deltas.iter().map(|delta| delta.file.head);
-    bundles.chain(deltas).chain(images).chain(image_deltas)
+    let signatures = channel
+        .signatures
+        .iter()
+        .map(|signatures| signatures.file.head);
+    let images = images.chain(image_deltas).chain(signatures);
+    bundles.chain(deltas).chain(images)
 }
 
 fn is_missing(error: &RemoteError) -> bool {

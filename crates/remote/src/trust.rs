@@ -148,6 +148,7 @@ mod tests {
             deltas: Vec::new(),
             images: Vec::new(),
             image_deltas: Vec::new(),
+            signatures: Vec::new(),
         };
         change(&mut channel);
         channel

@@ -28,7 +28,8 @@
 //! * [`check`]: a whole store looked over; [`repair`]: what is damaged in it replaced;
 //! * [`doctor`]: whether what boots next will, and what stands against it;
 //! * [`initramfs`]: the archive that carries the boot program, its keyset and its policy;
-//! * [`uki`]: that, a kernel and its command line in one image that firmware verifies.
+//! * [`uki`]: that, a kernel and its command line in one image that firmware verifies;
+//! * [`keyring`]: signatures of objects for the kernel's own keyring.
 
 #![forbid(unsafe_code)]
 
@@ -47,6 +48,7 @@ pub mod floor;
 pub mod import;
 pub mod initramfs;
 pub mod input;
+pub mod keyring;
 pub mod keys;
 pub mod machine;
 pub mod monitor;

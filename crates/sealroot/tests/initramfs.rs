@@ -83,6 +83,7 @@ struct Fixture {
     kernel: std::path::PathBuf,
     program: std::path::PathBuf,
     policy: Vec<u8>,
+    certificates: Vec<u8>,
 }
 
 fn fixture() -> Fixture {
@@ -95,6 +96,7 @@ fn fixture() -> Fixture {
         kernel: kernel_modules,
         program,
         policy: POLICY.to_vec(),
+        certificates: Vec::new(),
         _directory: directory,
     }
 }
@@ -116,6 +118,7 @@ impl Fixture {
             keyset,
             policy: &self.policy,
             modules,
+            verity_certificates: &self.certificates,
         };
         let summary = initramfs::build(&options, &mut archive)?;
         assert_eq!(summary.size_bytes, archive.len() as u64);

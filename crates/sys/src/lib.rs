@@ -13,6 +13,7 @@
 pub mod efivar;
 pub mod erofs;
 pub mod journal;
+pub mod keyring;
 pub mod lock;
 pub mod loopdev;
 pub mod memory;

@@ -54,8 +54,7 @@ const _: () = assert!(size_of::<DigestHeader>() == 4);
 const _: () = assert!(size_of::<DigestBuffer>() == 4 + MAX_DIGEST_BYTES_U16 as usize);
 const _: () = assert!(std::mem::offset_of!(DigestBuffer, bytes) == 4);
 
-/// Why fs-verity could not be enabled: one variant per documented `errno`, but for those about
-/// the built-in signature, which is never passed.
+/// Why fs-verity could not be enabled: one variant per documented `errno`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnableVerityError {
@@ -77,14 +76,26 @@ pub enum EnableVerityError {
     /// `EINVAL`
     #[error("the hash algorithm, the block size or the kind of file is not supported")]
     InvalidArgument,
+    /// `EBADMSG`
+    #[error("the built-in signature is malformed")]
+    SignatureMalformed,
     /// `EISDIR`
     #[error("it is a directory")]
     IsDirectory,
+    /// `EKEYREJECTED`
+    #[error("the built-in signature is of another digest")]
+    SignatureRejected,
+    /// `EMSGSIZE`
+    #[error("the built-in signature is too long")]
+    SignatureTooLong,
+    /// `ENOKEY`
+    #[error("the certificate of the built-in signature is not in the kernel's keyring .fs-verity")]
+    NoCertificate,
     /// `ENOTTY`
     #[error("this type of filesystem does not implement fs-verity")]
     NotImplemented,
     /// `ENOPKG`
-    #[error("the kernel does not have SHA-256 for fs-verity")]
+    #[error("the kernel does not have SHA-256 for fs-verity, or what the signature was made with")]
     NoHashAlgorithm,
     /// `EOPNOTSUPP`
     #[error("fs-verity is not configured in the kernel or not enabled on the filesystem")]
@@ -110,18 +121,34 @@ impl EnableVerityError {
     pub const fn is_unsupported(self) -> bool {
         matches!(self, Self::NotImplemented | Self::NotSupported)
     }
+
+    /// Whether the file would be taken without its signature, or may be.
+    pub const fn is_about_signature(self) -> bool {
+        matches!(
+            self,
+            Self::SignatureMalformed
+                | Self::SignatureRejected
+                | Self::SignatureTooLong
+                | Self::NoCertificate
+                | Self::NoHashAlgorithm
+        )
+    }
 }
 
 impl From<Errno> for EnableVerityError {
     fn from(errno: Errno) -> Self {
         match errno {
             Errno::ACCESS => Self::AccessDenied,
+            Errno::BADMSG => Self::SignatureMalformed,
             Errno::BUSY => Self::Busy,
             Errno::EXIST => Self::AlreadyEnabled,
             Errno::FBIG => Self::FileTooLarge,
             Errno::INTR => Self::Interrupted,
             Errno::INVAL => Self::InvalidArgument,
             Errno::ISDIR => Self::IsDirectory,
+            Errno::KEYREJECTED => Self::SignatureRejected,
+            Errno::MSGSIZE => Self::SignatureTooLong,
+            Errno::NOKEY => Self::NoCertificate,
             Errno::NOTTY => Self::NotImplemented,
             Errno::NOPKG => Self::NoHashAlgorithm,
             Errno::OPNOTSUPP => Self::NotSupported,
@@ -207,20 +234,35 @@ impl Measurement {
 /// nothing across a crash, and not durable by itself.
 #[doc(alias = "FS_IOC_ENABLE_VERITY")]
 pub fn enable_verity(file: impl AsFd) -> Result<(), EnableVerityError> {
+    enable(file, &[])
+}
+
+/// [`enable_verity`] with a built-in signature: PKCS #7 in DER, detached, of the file's
+/// `struct fsverity_formatted_digest`. A kernel with
+/// `CONFIG_FS_VERITY_BUILTIN_SIGNATURES` verifies it by its keyring `.fs-verity`, now and whenever the
+/// file is opened; others keep it and do not look at it.
+pub fn enable_signed_verity(file: impl AsFd, signature: &[u8]) -> Result<(), EnableVerityError> {
+    enable(file, signature)
+}
+
+fn enable(file: impl AsFd, signature: &[u8]) -> Result<(), EnableVerityError> {
+    let sig_size =
+        u32::try_from(signature.len()).map_err(|_| EnableVerityError::SignatureTooLong)?;
     let arg = EnableArg {
         version: 1,
         hash_algorithm: HASH_ALGORITHM_SHA256.into(),
         block_size: BLOCK_SIZE_BYTES,
         salt_size: 0,
         salt_ptr: 0,
-        sig_size: 0,
+        sig_size,
         reserved1: 0,
-        sig_ptr: 0,
+        sig_ptr: signature.as_ptr().expose_provenance() as u64,
         reserved2: [0; 11],
     };
     // SAFETY: the opcode is that of FS_IOC_ENABLE_VERITY, whose argument is this struct.
     let request = unsafe { Setter::<FS_IOC_ENABLE_VERITY, EnableArg>::new(arg) };
-    // SAFETY: the kernel only reads the struct, and both of its pointers have a size of zero.
+    // SAFETY: the kernel only reads the struct and as many bytes of the signature as it has; there is no
+    // salt.
     unsafe { ioctl(file, request) }.map_err(Into::into)
 }
 

@@ -51,6 +51,9 @@ pub const TRIES_PROGRAM: &str = "/tries";
 /// Where the policies lie, by disk, of those that have another than the initramfs.
 pub const POLICIES_PATH: &str = "/policies";
 
+/// Whether the kernel wants a built-in signature of every file with fs-verity.
+pub const REQUIRE_SIGNATURES: &str = "/proc/sys/fs/verity/require_signatures";
+
 /// What the line begins with, on console and report, that a try begins with.
 pub const TRY_MARKER: &str = "sealroot-guest: now ";
 
@@ -85,6 +88,15 @@ pub struct ProbeJob {
     pub etc: BTreeMap<String, EtcChange>,
 }
 
+/// What the kernel's keyring for fs-verity does with what root adds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum VerityKeyring {
+    /// It takes it.
+    Open,
+    /// It refuses.
+    Closed,
+}
+
 /// A change of something in `/etc`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum EtcChange {
@@ -117,6 +129,12 @@ pub struct ProbeReport {
     /// PCR 15 of the bank SHA-256, in hex, where there is a TPM.
     #[serde(default)]
     pub pcr_15: Option<String>,
+    /// What became of a key that root added to the kernel's keyring for fs-verity.
+    #[serde(default)]
+    pub verity_keyring: Option<VerityKeyring>,
+    /// What [`REQUIRE_SIGNATURES`] says.
+    #[serde(default)]
+    pub requires_signatures: Option<String>,
     /// The root once more, after the [`ProbeJob`] and with empty caches.
     pub manifest_after_job: Option<Manifest>,
 }

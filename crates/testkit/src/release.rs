@@ -2,13 +2,16 @@
 //! A release of the test OS, deployed on a disk: built, signed and deployed by the `sealroot`
 //! command itself, in a guest, on a filesystem with fs-verity.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
-use sealroot::uki;
+use sealroot::keyring::object_signature;
+use sealroot::uki::{self, ImageSigner};
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
+use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
@@ -25,6 +28,12 @@ use crate::vm::Vm;
 
 /// Where the tree of a release is in its directory.
 pub const TREE: &str = "source/tree";
+
+/// Where the physical root is in the making.
+const SYSROOT: &str = "sysroot";
+
+/// The certificate of the objects' signatures, if they have any.
+const OBJECT_CERTIFICATE: &str = "objects.der";
 
 /// How long making the release may take.
 const BUILD_TIME_OUT: Duration = Duration::from_secs(400);
@@ -94,6 +103,43 @@ impl Release {
         Ok(release)
     }
 
+    /// The same, and its objects have built-in signatures by this signer, whose certificate in DER is
+    /// given too; but for `unsigned`, if that is given: a path in the tree, whose signature is none. Needs root.
+    pub fn create_signed(
+        kernel: &GuestKernel,
+        signer: &ImageSigner,
+        certificate: &[u8],
+        unsigned: Option<&str>,
+    ) -> Result<Self> {
+        let directory = tempfile::tempdir()?;
+        let tree = directory.path().join(TREE);
+        fs::create_dir_all(&tree)?;
+        os_tree::create(&tree, &Program::Guest.build()?)?;
+        let manifest = os_tree::as_booted(Manifest::read(&tree));
+        fs::write(directory.path().join(OBJECT_CERTIFICATE), certificate)?;
+        let objects = directory
+            .path()
+            .join(SYSROOT)
+            .join(Self::STORE)
+            .join("objects");
+        let unsigned = unsigned.map(|path| fs::read(tree.join(path))).transpose()?;
+        let unsigned = unsigned.map(|content| compute_verity_digest(&content));
+        for digest in digests_below(&tree)? {
+            let hex = digest.to_hex();
+            fs::create_dir_all(objects.join(&hex[..2]))?;
+            let signature = if Some(digest) == unsigned {
+                b"no signature".to_vec()
+            } else {
+                object_signature(&digest, signer)?
+            };
+            let path = objects.join(&hex[..2]).join(format!("{}.sign", &hex[2..]));
+            fs::write(path, signature)?;
+        }
+        let mut release = Self::of_tree(kernel, directory, Mode::Sealed, 96, 160)?;
+        release.manifest = manifest;
+        Ok(release)
+    }
+
     /// A release of the tree at [`TREE`] of a directory, on a disk of `disk_mib`; the tree itself
     /// fits into `tree_mib`. Its manifest is left empty. Needs root.
     pub fn of_tree(
@@ -114,7 +160,7 @@ impl Release {
             tree_mib,
             Some(&source),
         )?;
-        let sysroot = at("sysroot");
+        let sysroot = at(SYSROOT);
         fs::create_dir_all(sysroot.join("ostree/deploy/test/var"))?;
         let filesystem = match mode {
             Mode::Sealed | Mode::Verity => Filesystem::Ext4Verity,
@@ -129,6 +175,15 @@ impl Release {
         worker.add_file("sealroot", &Program::Sealroot.build()?)?;
         worker.add_file("test.secret", &at("test.secret"))?;
         worker.add_file("test.keyset", &at("test.keyset"))?;
+        let certificate = at(OBJECT_CERTIFICATE);
+        if certificate.exists() {
+            worker.add_file(OBJECT_CERTIFICATE, &certificate)?;
+            worker.command([
+                "/init",
+                "load-certificate",
+                &format!("/{OBJECT_CERTIFICATE}"),
+            ]);
+        }
         worker.mount("source", source.path(), "ext4");
         worker.mount(Self::DISK_SERIAL, disk.path(), "ext4");
         let mode_name = mode.to_string();
@@ -288,6 +343,20 @@ impl Release {
         self.initramfs_with_orders(kernel, name, &keyset, change)
     }
 
+    /// An initramfs with these certificates for the kernel's keyring, in DER.
+    pub fn initramfs_with_certificates(
+        &self,
+        kernel: &GuestKernel,
+        name: &str,
+        certificates: &[u8],
+    ) -> Result<PathBuf> {
+        let keyset = fs::read(self.keyset_path())?;
+        let path = self.directory.path().join(format!("initramfs-{name}"));
+        let policy = policy(self.mode, Layer::Erofs);
+        build_initramfs_with(&path, kernel, &keyset, &policy, certificates)?;
+        Ok(path)
+    }
+
     /// The same, with another keyset too.
     pub fn initramfs_with_orders(
         &self,
@@ -392,8 +461,24 @@ pub fn image(
         keyset,
         policy: policy.as_bytes(),
         modules: &sealroot::initramfs::default_modules(),
+        verity_certificates: &[],
     };
     Ok(uki::build(&parts, &initramfs)?.bytes)
+}
+
+/// The digests of the files below a directory that are too large for a pack.
+fn digests_below(directory: &Path) -> Result<BTreeSet<VerityDigest>> {
+    let mut digests = BTreeSet::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        if kind.is_dir() {
+            digests.extend(digests_below(&path)?);
+        } else if kind.is_file() && entry.metadata()?.len() > DEFAULT_THRESHOLD_BYTES.into() {
+            digests.insert(compute_verity_digest(&fs::read(&path)?));
+        }
+    }
+    Ok(digests)
 }
 
 /// A key and a keyset with this one key in all roles, as files for the command.
@@ -451,6 +536,17 @@ pub fn build_initramfs(
     keyset: &[u8],
     policy: &str,
 ) -> Result<()> {
+    build_initramfs_with(path, kernel, keyset, policy, &[])
+}
+
+/// The same, with certificates for the kernel's keyring.
+pub fn build_initramfs_with(
+    path: &Path,
+    kernel: &GuestKernel,
+    keyset: &[u8],
+    policy: &str,
+    verity_certificates: &[u8],
+) -> Result<()> {
     let boot_program = Program::Boot.build()?;
     let modules = sealroot::initramfs::default_modules();
     let options = sealroot::initramfs::Options {
@@ -459,6 +555,7 @@ pub fn build_initramfs(
         keyset,
         policy: policy.as_bytes(),
         modules: &modules,
+        verity_certificates,
     };
     let partial = path.with_extension("partial");
     let mut file = fs::File::create(&partial)?;

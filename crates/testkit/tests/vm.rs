@@ -14,6 +14,7 @@ mod vm {
     mod floor;
     mod foreign;
     mod initramfs_tools;
+    mod keyring;
     mod life;
     mod mkinitcpio;
     mod ostree_machine;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use sealroot::initramfs::{self, ModuleRequest};
+use sealroot::keyring::read_certificates;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{
     CommandLine, FloorOn, FloorStore, Layer, MemoryPercent, Pinned, PinnedPack, Policy, RootDevice,
@@ -50,6 +51,14 @@ pub(crate) struct Initramfs {
     /// of disks on virtio, nvme, ahci, mmc and Xen. A root on btrfs takes `--module btrfs`.
     #[arg(long = "module", value_name = "NAME")]
     extra_modules: Vec<String>,
+
+    /// A certificate for the kernel's keyring of fs-verity, in PEM. May be given again.
+    ///
+    /// The boot program puts it there and closes the keyring (see `sign-objects`). Objects with a
+    /// signature open only where its certificate is in the keyring: every image that is to boot
+    /// them needs it.
+    #[arg(long = "verity-certificate", value_name = "FILE")]
+    verity_certificates: Vec<PathBuf>,
 
     /// A policy file as it is, instead of the options below.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["root", "os", "stream", "arch"])]
@@ -302,6 +311,7 @@ impl Initramfs {
         }
 
         let modules = requested_modules(&self.extra_modules);
+        let certificates = read_certificates(&self.verity_certificates)?;
         let boot_program = find_boot_program(self.boot_program.as_deref())?;
         let options = initramfs::Options {
             kernel_modules: &self.modules,
@@ -309,6 +319,7 @@ impl Initramfs {
             keyset,
             policy: &policy,
             modules: &modules,
+            verity_certificates: &certificates,
         };
         let mut summary = None;
         files::replace(&self.output, |out| {

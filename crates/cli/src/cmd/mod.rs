@@ -33,6 +33,7 @@ pub(crate) mod revert;
 pub(crate) mod rollback;
 pub(crate) mod seal;
 pub(crate) mod sign;
+pub(crate) mod sign_objects;
 pub(crate) mod status;
 pub(crate) mod switch;
 pub(crate) mod uki;
@@ -56,6 +57,7 @@ pub(crate) fn run(cli: &Cli, output: Output) -> anyhow::Result<()> {
         Command::Adopt(adopt) => adopt.run(common, output),
         Command::Revert(revert) => revert.run(common, output),
         Command::Sign(sign) => sign.run(common, output),
+        Command::SignObjects(sign) => sign.run(common, output),
         Command::Advise(advise) => advise.run(common, output),
         Command::Diff(diff) => diff.run(common, output),
         Command::Delta(delta) => delta.run(common, output),

@@ -15,6 +15,7 @@
     )
 )]
 
+mod certificates;
 mod check;
 mod cmdline;
 mod floor;
@@ -29,6 +30,7 @@ use crate::{
     text::{self, Name},
 };
 
+pub use certificates::{CertificatesError, VERITY_CERTIFICATES_PATH, split_certificates};
 pub use cmdline::{CommandLine, deployment_on};
 pub use floor::{FloorOn, FloorStore};
 

@@ -24,6 +24,9 @@ const IMAGE: &str = "an index, a name, sha256:4096: and a digest, a length, and 
 const IMAGE_DELTA: &str =
     "two indices, a name and a file, as SHA-256 of its head, the head's length and the file's";
 
+const SIGNATURES: &str =
+    "an index and a file, as SHA-256 of its head, the head's length and the file's";
+
 /// What a vendor offers in one stream at one time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Channel {
@@ -51,6 +54,8 @@ pub struct Channel {
     pub images: Vec<ChannelImage>,
     /// The deltas between images of one name, ascending by the two indices and the name.
     pub image_deltas: Vec<ChannelImageDelta>,
+    /// The signatures of their objects for the kernel's keyring, ascending by index.
+    pub signatures: Vec<ChannelSignatures>,
 }
 
 /// A release that a channel offers.
@@ -107,6 +112,15 @@ pub struct ChannelImageDelta {
     pub file: RemoteFile,
 }
 
+/// The signatures of a release's objects for the kernel's keyring.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelSignatures {
+    /// The index of the release.
+    pub index: u64,
+    /// The signatures; the head is all before the first group.
+    pub file: RemoteFile,
+}
+
 /// A file on a server. Its head tells how to check the rest, which need not be trusted then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RemoteFile {
@@ -160,6 +174,7 @@ impl Channel {
             deltas: Vec::new(),
             images: Vec::new(),
             image_deltas: Vec::new(),
+            signatures: Vec::new(),
         };
         while lines.is_next("release") {
             let release = lines.field("release")?.parse(RELEASE, parse_release)?;
@@ -173,9 +188,13 @@ impl Channel {
             let image = lines.field("image")?.parse(IMAGE, parse_image)?;
             channel.images.push(image);
         }
-        while !lines.is_at_end() {
+        while lines.is_next("image-delta") {
             let delta = lines.field("image-delta")?;
             (channel.image_deltas).push(delta.parse(IMAGE_DELTA, parse_image_delta)?);
+        }
+        while !lines.is_at_end() {
+            let signatures = lines.field("signatures")?;
+            (channel.signatures).push(signatures.parse(SIGNATURES, parse_signatures)?);
         }
         channel.check()?;
         Ok(channel)
@@ -190,6 +209,12 @@ impl Channel {
     pub fn image(&self, index: u64, name: &Name) -> Option<&ChannelImage> {
         let is_meant = |image: &&ChannelImage| image.index == index && image.name == *name;
         self.images.iter().find(is_meant)
+    }
+
+    /// The file with the signatures of a release's objects, if they have any.
+    pub fn signatures(&self, index: u64) -> Option<RemoteFile> {
+        let found = self.signatures.iter().find(|found| found.index == index);
+        found.map(|found| found.file)
     }
 
     /// The release with the highest index.
@@ -232,7 +257,25 @@ impl Channel {
                 ));
             }
         }
-        self.check_images()
+        self.check_images()?;
+        self.check_signatures()
+    }
+
+    fn check_signatures(&self) -> Result<(), Error> {
+        let refuse = |index: u64, reason: &str| {
+            let reason = format!("the signatures of the objects of release {index} {reason}");
+            Err(Error::Channel { reason })
+        };
+        for (before, after) in self.signatures.iter().zip(self.signatures.iter().skip(1)) {
+            if before.index >= after.index {
+                return refuse(after.index, "are out of order");
+            }
+        }
+        let mut indices = self.signatures.iter().map(|signatures| signatures.index);
+        match indices.find(|index| self.release(*index).is_none()) {
+            Some(index) => refuse(index, "are of one that it does not have"),
+            None => Ok(()),
+        }
     }
 
     fn check_images(&self) -> Result<(), Error> {
@@ -332,6 +375,14 @@ fn parse_image_delta(text: &str) -> Option<ChannelImageDelta> {
     words.next().is_none().then_some(delta)
 }
 
+fn parse_signatures(text: &str) -> Option<ChannelSignatures> {
+    let (index, rest) = text.split_once(' ')?;
+    Some(ChannelSignatures {
+        index: text::number(index)?,
+        file: RemoteFile::parse(rest)?,
+    })
+}
+
 /// The canonical text, without signatures.
 impl fmt::Display for Channel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -377,6 +428,9 @@ impl fmt::Display for Channel {
                 file,
             } = delta;
             writeln!(f, "image-delta {from} {to} {name} {file}")?;
+        }
+        for ChannelSignatures { index, file } in &self.signatures {
+            writeln!(f, "signatures {index} {file}")?;
         }
         Ok(())
     }

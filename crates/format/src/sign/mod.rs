@@ -30,7 +30,8 @@ mod statement;
 
 pub use crate::text::{Name, Word};
 pub use channel::{
-    Channel, ChannelDelta, ChannelImage, ChannelImageDelta, ChannelRelease, RemoteFile,
+    Channel, ChannelDelta, ChannelImage, ChannelImageDelta, ChannelRelease, ChannelSignatures,
+    RemoteFile,
 };
 pub use document::{Document, KeyedSignature, Message, SignatureState, Unverified, Verified};
 pub use error::Error;

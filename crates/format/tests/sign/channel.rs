@@ -80,6 +80,31 @@ fn deltas_of_images_lie_between_images_of_one_name() {
     parse(&format!("{text}{back}\n")).unwrap();
 }
 
+// Rules: H15
+#[test]
+fn signatures_are_of_releases_each_once() {
+    let text = golden_channel().to_string();
+    let digest = "ab".repeat(32);
+    let line = |index: u64| format!("signatures {index} {digest} 200 70000\n");
+    for lines in [line(41), line(42), line(40) + &line(42)] {
+        let channel = parse(&format!("{text}{lines}")).unwrap();
+        assert_eq!(channel.to_string(), format!("{text}{lines}"));
+        let known = channel.signatures(42);
+        assert_eq!(known.is_some(), lines.contains(" 42 "));
+    }
+    for lines in [
+        line(43),
+        line(42) + &line(42),
+        line(42) + &line(41),
+        line(42).replace(" 200 ", " 70001 "),
+        line(42).replace(" 70000", ""),
+    ] {
+        assert!(parse(&format!("{text}{lines}")).is_err(), "{lines}");
+    }
+    let early = text.replacen("image 41 ", &format!("{}image 41 ", line(41)), 1);
+    assert!(parse(&early).is_err());
+}
+
 // Rules: H3
 #[test]
 fn numbers_and_times_make_sense() {

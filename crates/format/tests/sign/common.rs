@@ -130,6 +130,7 @@ pub(crate) fn golden_channel() -> Channel {
         deltas: vec![delta(40, 41, 1), delta(40, 42, 2), delta(41, 42, 3)],
         images: vec![image(41, 1), image(42, 2)],
         image_deltas: vec![image_delta],
+        signatures: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-const SOURCES: [&str; 17] = [
+const SOURCES: [&str; 20] = [
     "tests/sign/channel.rs",
     "tests/sign/floor.rs",
     "tests/sign/keys.rs",
@@ -11,6 +11,7 @@ const SOURCES: [&str; 17] = [
     "tests/sign/policy.rs",
     "tests/sign/statement.rs",
     "tests/sign/verify.rs",
+    "src/policy/certificates.rs",
     "src/sign/key.rs",
     "../sealroot/tests/ostree/import.rs",
     "../sealroot/tests/ostree/publish.rs",
@@ -19,8 +20,10 @@ const SOURCES: [&str; 17] = [
     "../remote/tests/remote/channel.rs",
     "../boot/src/floor.rs",
     "../sys/src/tpm/counter.rs",
+    "../testkit/src/attack/policy.rs",
     "../testkit/tests/vm/etc.rs",
     "../testkit/tests/vm/etc_allowlist.rs",
+    "../testkit/tests/vm/keyring.rs",
 ];
 
 const PAGES: [&str; 5] = [

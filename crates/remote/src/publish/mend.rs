@@ -61,7 +61,8 @@ impl Publishing<'_> {
             }
         }
         channel.deltas = deltas;
-        self.mend_images(channel, store)
+        self.mend_images(channel, store)?;
+        self.mend_signatures(channel)
     }
 
     pub(super) fn warn_of_damage(&self, channel: &Channel) -> Result<(), RemoteError> {

@@ -9,6 +9,7 @@ mod image;
 mod keyset;
 mod mend;
 mod prune;
+mod signatures;
 mod trial;
 
 use std::fmt;
@@ -254,6 +255,7 @@ fn empty(name: &ChannelName) -> Channel {
         deltas: Vec::new(),
         images: Vec::new(),
         image_deltas: Vec::new(),
+        signatures: Vec::new(),
     }
 }
 
@@ -267,6 +269,7 @@ fn keep_newest(channel: &mut Channel, keep: Option<usize>) {
     (channel.deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
     channel.images.retain(|image| is_there(image.index));
     (channel.image_deltas).retain(|delta| is_there(delta.from) && is_there(delta.to));
+    (channel.signatures).retain(|signatures| is_there(signatures.index));
 }
 
 fn check_signer(keyset: &Keyset, signer: &Signer) -> Result<(), RemoteError> {
@@ -403,6 +406,7 @@ impl Publishing<'_> {
         for image in &images {
             self.add_image(channel, &older, &to, image)?;
         }
+        self.add_signatures(channel, &to)?;
         let path = Kind::Statement.path(&file);
         if !self.is_there(Kind::Statement, &file)? {
             self.put(path, size_bytes, &mut text.as_bytes())?;

@@ -23,7 +23,7 @@ pub struct Pruned {
     pub kept: u64,
 }
 
-/// Removes statements, bundles, deltas and images that no channel leads to, if they were put there at least `age`
+/// Removes statements, bundles, deltas, images and signatures that no channel leads to, if they were put there at least `age`
 /// before `now`: devices may still go by a channel that was replaced. All else stays.
 ///
 /// Signatures are not verified: what is there is the vendor's own, and a channel that cannot be read stops
@@ -70,6 +70,8 @@ pub fn prune(
         let images = channel.images.iter().map(|image| &image.file);
         let images = images.chain(channel.image_deltas.iter().map(|delta| &delta.file));
         live.extend(images.map(|file| Kind::Image.path(file)));
+        let signatures = channel.signatures.iter();
+        live.extend(signatures.map(|signatures| Kind::Signatures.path(&signatures.file)));
     }
     let mut pruned = Pruned::default();
     for file in listed {

@@ -5,6 +5,7 @@ mod bundle;
 mod delta;
 mod image;
 mod repair;
+mod signatures;
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -14,7 +15,9 @@ use sealroot::import::{self, FoundStatement};
 use sealroot::monitor::Monitor;
 use sealroot::ostree::Repository;
 use sealroot::release::{self, ReleaseError};
-use sealroot::store::{ImageName, Store, StoreError, Transaction, TransactionSummary};
+use sealroot::store::{
+    ImageName, SignatureKeyring, Store, StoreError, Transaction, TransactionSummary, VeritySupport,
+};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::limits;
 use sealroot_format::pack;
@@ -57,6 +60,8 @@ pub struct Puller<'p> {
     remote: &'p Remote,
     fetcher: &'p Fetcher,
     ostree: Option<&'p Repository>,
+    /// What the kernel does with signatures of objects.
+    keyring: SignatureKeyring,
     /// The pack that was read or made last, and its tree: the next step mostly begins with it.
     last: RefCell<Option<(VerityDigest, Tree)>>,
 }
@@ -75,8 +80,19 @@ impl<'p> Puller<'p> {
             remote,
             fetcher,
             ostree,
+            keyring: match store.verity() {
+                VeritySupport::Kernel => store.signature_keyring(),
+                VeritySupport::None => SignatureKeyring::Absent,
+            },
             last: RefCell::new(None),
         }
+    }
+
+    /// Goes by another keyring than the kernel has now: it is to be another kernel that takes the objects.
+    #[must_use]
+    pub fn with_keyring(mut self, keyring: SignatureKeyring) -> Self {
+        self.keyring = keyring;
+        self
     }
 
     fn channel(&self) -> Result<&Channel, RemoteError> {
@@ -154,6 +170,9 @@ impl<'p> Puller<'p> {
             Step::Bundle { .. } => None,
         });
         let deltas: Vec<_> = deltas.collect();
+        if !plan.steps.is_empty() {
+            self.fetch_signatures(&plan.release, monitor)?;
+        }
         let (statement, objects) = if plan.steps.is_empty() {
             let statement = self.present_statement(&plan.release, monitor)?;
             (statement, TransactionSummary::default())

@@ -11,6 +11,7 @@ mod hostile;
 mod image;
 mod publish;
 mod pull;
+mod signatures;
 mod support;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ fn every_rule_has_a_test() {
     let pages = [
         include_str!("../../../../docs/format/bundle.md"),
         include_str!("../../../../docs/format/repository.md"),
+        include_str!("../../../../docs/format/signatures.md"),
     ];
     let lines = pages.iter().flat_map(|page| page.lines());
     let rules: BTreeSet<&str> = lines
@@ -32,9 +34,12 @@ fn every_rule_has_a_test() {
         include_str!("image.rs"),
         include_str!("publish.rs"),
         include_str!("pull.rs"),
+        include_str!("signatures.rs"),
+        include_str!("../../src/signatures.rs"),
+        include_str!("../../../sealroot/tests/signing/objects.rs"),
     ];
     let lines = tests.iter().flat_map(|text| text.lines());
-    let named = lines.filter_map(|line| line.strip_prefix("// Rules: "));
+    let named = lines.filter_map(|line| line.trim_start().strip_prefix("// Rules: "));
     let tested: BTreeSet<&str> = named.flat_map(|rules| rules.split(", ")).collect();
     assert_eq!(rules, tested);
 }

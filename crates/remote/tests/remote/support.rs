@@ -12,7 +12,7 @@ use sealroot::monitor::{Monitor, Silent};
 use sealroot::release::{self, ObjectCheck};
 use sealroot::signer::Signer;
 use sealroot::source::{Compressed, Devices};
-use sealroot::store::{ImageName, Store};
+use sealroot::store::{ImageName, SignatureKeyring, Store};
 use sealroot::uki;
 use sealroot_format::digest::{CommitId, compute_verity_digest};
 use sealroot_format::sign::secret::SecretKey;
@@ -219,6 +219,7 @@ impl Place {
             keyset: keyset.as_bytes(),
             policy: policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
+            verity_certificates: &[],
         };
         uki::build(&parts, &initramfs).expect("an image").bytes
     }
@@ -421,6 +422,8 @@ pub(crate) struct Device {
     pub(crate) remote: Remote,
     /// Whether it takes images.
     pub(crate) takes_image: bool,
+    /// The kernel's keyring, if not the one of this machine.
+    pub(crate) keyring: Option<SignatureKeyring>,
 }
 
 impl Device {
@@ -436,6 +439,7 @@ impl Device {
             store,
             remote,
             takes_image: false,
+            keyring: None,
         }
     }
 
@@ -454,7 +458,11 @@ impl Device {
     }
 
     pub(crate) fn puller<'d>(&'d self, fetcher: &'d Fetcher) -> Puller<'d> {
-        Puller::new(&self.store, &self.remote, fetcher, None)
+        let puller = Puller::new(&self.store, &self.remote, fetcher, None);
+        match self.keyring {
+            Some(keyring) => puller.with_keyring(keyring),
+            None => puller,
+        }
     }
 
     pub(crate) fn plan(&mut self, place: &Place, index: Option<u64>) -> Plan {

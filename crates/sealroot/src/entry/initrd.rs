@@ -200,6 +200,7 @@ pub fn make_initrd<'r>(
         keyset: making.keyset,
         policy: policy_text.as_bytes(),
         modules: &modules,
+        verity_certificates: &[],
     };
     let mut content = Vec::new();
     let made = initramfs::build(&options, &mut content).map_err(|source| InitrdError::Make {

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 
 use sealroot_format::ErrorClass;
 use sealroot_format::codec::Cursor;
-use sealroot_format::policy::{self, BOOT_PROGRAM_NOTICE, KEYSET_PATH, POLICY_PATH, Policy};
+use sealroot_format::policy::{
+    self, BOOT_PROGRAM_NOTICE, CertificatesError, KEYSET_PATH, POLICY_PATH, Policy,
+    VERITY_CERTIFICATES_PATH, split_certificates,
+};
 use sealroot_format::sign::{self, Keyset, Unverified};
 
 use crate::input;
@@ -44,6 +47,9 @@ pub struct Options<'a> {
     pub policy: &'a [u8],
     /// The modules to carry; see [`default_modules`].
     pub modules: &'a [ModuleRequest],
+    /// The certificates for the kernel's keyring of fs-verity, in DER, one after another; see
+    /// [`crate::keyring::read_certificates`]. No file is made where there are none.
+    pub verity_certificates: &'a [u8],
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -117,6 +123,12 @@ pub enum Error {
         /// What is wrong.
         source: sign::Error,
     },
+    /// What is to be certificates is none.
+    #[error("certificates for the initramfs: {source}")]
+    Certificates {
+        /// What is wrong.
+        source: CertificatesError,
+    },
     /// It is not the boot program, or could not run where there is nothing but itself.
     #[error("boot program {}: expected sealroot's own, a static 64-bit ELF program, found {found}", path.display())]
     BootProgram {
@@ -142,7 +154,7 @@ impl Error {
             Self::BadList { .. } => ErrorClass::Corrupt,
             Self::Policy { source } => source.class(),
             Self::Keyset { source } => source.class(),
-            Self::BootProgram { .. } => ErrorClass::Usage,
+            Self::Certificates { .. } | Self::BootProgram { .. } => ErrorClass::Usage,
         }
     }
 }
@@ -166,6 +178,10 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
     Unverified::<Keyset>::parse(options.keyset)
         .and_then(|document| document.verify_first())
         .map_err(|source| Error::Keyset { source })?;
+    if !options.verity_certificates.is_empty() {
+        split_certificates(options.verity_certificates)
+            .map_err(|source| Error::Certificates { source })?;
+    }
     let program = input::read(options.boot_program, MAX_BOOT_PROGRAM_BYTES);
     let program = program.map_err(|source| Error::Read {
         path: options.boot_program.to_owned(),
@@ -191,6 +207,10 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
     archive.insert("init", file(0o755, program));
     archive.insert(POLICY_PATH, file(0o444, options.policy.to_vec()));
     archive.insert(KEYSET_PATH, file(0o444, options.keyset.to_vec()));
+    if !options.verity_certificates.is_empty() {
+        let certificates = options.verity_certificates.to_vec();
+        archive.insert(VERITY_CERTIFICATES_PATH, file(0o444, certificates));
+    }
     let mut modules = Vec::new();
     for (position, path) in load_order.into_iter().enumerate() {
         let (name, content) = kernel.read(position, path)?;

@@ -99,7 +99,7 @@ impl<I: StoreIo> Transaction<'_, I> {
             return Ok(true);
         }
         let target = Target::object(*digest, size_bytes);
-        let staged = self.store().stage_shared(new, target);
+        let staged = self.store().stage_shared(new, target, &self.signing);
         let staged = staged.inspect_err(|_| {
             held(self.shard(digest)).remove(digest);
         })?;

@@ -70,6 +70,17 @@ pub struct DirEntry {
     pub kind: FileKind,
 }
 
+/// The kernel's keyring `.fs-verity`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureKeyring {
+    /// The kernel verifies no built-in signatures.
+    Absent,
+    /// It has no certificates, and refuses every file with a signature.
+    Empty,
+    /// It has certificates.
+    Filled,
+}
+
 /// Who else may hold a lock at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockKind {
@@ -161,6 +172,17 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// Enables fs-verity on a file nobody has open for writing.
     fn enable_verity(&self, file: &Self::File) -> Result<(), EnableVerityError>;
+
+    /// Like [`StoreIo::enable_verity`], with a built-in signature that the kernel verifies by its keyring
+    /// then and whenever the file is opened.
+    fn enable_signed_verity(
+        &self,
+        file: &Self::File,
+        signature: &[u8],
+    ) -> Result<(), EnableVerityError>;
+
+    /// What the kernel's keyring for built-in signatures is like.
+    fn signature_keyring(&self) -> SignatureKeyring;
 
     /// Gives an open file, unnamed or not, a (further) name. `EEXIST` where it is taken.
     fn link(&self, file: &Self::File, path: &StorePath) -> io::Result<()>;

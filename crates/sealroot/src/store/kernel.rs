@@ -18,10 +18,15 @@ use rustix::fs::{
 use rustix::io::Errno;
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::tree::Metadata;
-use sealroot_sys::verity::{EnableVerityError, MeasureVerityError, enable_verity, measure_verity};
+use sealroot_sys::keyring;
+use sealroot_sys::verity::{
+    EnableVerityError, MeasureVerityError, enable_signed_verity, enable_verity, measure_verity,
+};
 
 use super::attributes;
-use super::io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, Usage};
+use super::io::{
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, Usage,
+};
 use super::path::{StoreDir, StorePath};
 
 /// How every path below the store's directory is resolved.
@@ -301,6 +306,23 @@ impl StoreIo for KernelIo {
 
     fn enable_verity(&self, file: &KernelFile) -> Result<(), EnableVerityError> {
         enable_verity(file)
+    }
+
+    fn enable_signed_verity(
+        &self,
+        file: &KernelFile,
+        signature: &[u8],
+    ) -> Result<(), EnableVerityError> {
+        enable_signed_verity(file, signature)
+    }
+
+    fn signature_keyring(&self) -> SignatureKeyring {
+        let keys = std::fs::read_to_string("/proc/keys").unwrap_or_default();
+        match keyring::count_keys(&keys, keyring::FS_VERITY) {
+            None => SignatureKeyring::Absent,
+            Some(0) => SignatureKeyring::Empty,
+            Some(_) => SignatureKeyring::Filled,
+        }
     }
 
     fn link(&self, file: &KernelFile, path: &StorePath) -> io::Result<()> {

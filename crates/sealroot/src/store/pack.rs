@@ -123,11 +123,12 @@ impl<I: StoreIo> Transaction<'_, I> {
         }
         let staged = self.attempt(|| {
             let file = self.unnamed_file(StoreDir::Pack)?;
-            self.store().stage(file, target, Known::Claimed, |out| {
-                let mut out = BufWriter::with_capacity(PACK_BUFFER_BYTES, out);
-                write(&mut out)?;
-                out.flush()
-            })
+            self.store()
+                .stage(file, target, Known::Claimed, &self.signing, |out| {
+                    let mut out = BufWriter::with_capacity(PACK_BUFFER_BYTES, out);
+                    write(&mut out)?;
+                    out.flush()
+                })
         })?;
         self.barrier()?;
         self.attempt(|| {

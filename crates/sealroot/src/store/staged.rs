@@ -15,6 +15,7 @@ use super::files::{again, failed, failed_needing, full_path, write_all};
 use super::io::StoreIo;
 use super::path::{StoreDir, StorePath, object_path};
 use super::presence::Fault;
+use super::signature::Signing;
 
 /// How often enabling fs-verity is tried while somebody has the file open for writing: a child
 /// process of ours has, between `fork` and `exec`.
@@ -73,6 +74,7 @@ impl<I: StoreIo> Store<I> {
         file: I::File,
         target: Target,
         known: Known,
+        signing: &Signing<'_>,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<Staged<I::File>, StoreError> {
         let hash = self.verity == VeritySupport::None && known == Known::Claimed;
@@ -81,7 +83,7 @@ impl<I: StoreIo> Store<I> {
         let result = write(&mut writer);
         let hasher = writer.finish(result)?;
         let file = match self.verity {
-            VeritySupport::Kernel => self.seal(file, &target)?,
+            VeritySupport::Kernel => self.seal(file, &target, signing)?,
             VeritySupport::None => file,
         };
         if let Some(hasher) = hasher {
@@ -97,13 +99,21 @@ impl<I: StoreIo> Store<I> {
         file: I::File,
         path: &StorePath,
         size_bytes: u64,
+        signing: &Signing<'_>,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(I::File, VerityDigest), StoreError> {
-        let hash = self.verity == VeritySupport::None;
+        let hash = self.verity == VeritySupport::None || signing.is_of_use(self);
         let mut writer = ContentWriter::new(self, &file, path, size_bytes, hash);
         let result = write(&mut writer);
         if let Some(hasher) = writer.finish(result)? {
-            return Ok((file, hasher.finish()));
+            let digest = hasher.finish();
+            let file = match self.verity {
+                VeritySupport::Kernel => {
+                    self.seal(file, &Target::object(digest, size_bytes), signing)?
+                }
+                VeritySupport::None => file,
+            };
+            return Ok((file, digest));
         }
         let file = give_up_writing(&self.io, path, file)?;
         let enabled = enable_patiently(&self.io, &file);
@@ -118,19 +128,25 @@ impl<I: StoreIo> Store<I> {
         &self,
         file: I::File,
         target: Target,
+        signing: &Signing<'_>,
     ) -> Result<Staged<I::File>, StoreError> {
         let file = match self.verity {
-            VeritySupport::Kernel => self.seal(file, &target)?,
+            VeritySupport::Kernel => self.seal(file, &target, signing)?,
             VeritySupport::None => file,
         };
         Ok(Staged { file, target })
     }
 
     /// Enables fs-verity on a written file and measures it.
-    fn seal(&self, file: I::File, target: &Target) -> Result<I::File, StoreError> {
+    fn seal(
+        &self,
+        file: I::File,
+        target: &Target,
+        signing: &Signing<'_>,
+    ) -> Result<I::File, StoreError> {
         let path = &target.path;
         let file = give_up_writing(&self.io, path, file)?;
-        self.enable_verity(&file, target)?;
+        let file = signing.enable(self, file, target)?;
         match self.fault_measured(path, &file, &target.digest)? {
             None => {}
             Some(Fault::Digest { found, .. }) => self.compare(target, found)?,
@@ -142,11 +158,6 @@ impl<I: StoreIo> Store<I> {
             }
         }
         Ok(file)
-    }
-
-    fn enable_verity(&self, file: &I::File, target: &Target) -> Result<(), StoreError> {
-        let enabled = enable_patiently(&self.io, file);
-        enabled.map_err(|error| self.not_enabled(&target.path, target.size_bytes, error))
     }
 
     /// Why fs-verity is not on a file of that size that is to have this name.
@@ -229,9 +240,16 @@ pub(super) fn enable_patiently<I: StoreIo>(
     io: &I,
     file: &I::File,
 ) -> Result<(), EnableVerityError> {
+    patiently(|| io.enable_verity(file))
+}
+
+/// Enables it by `enable`, again while that may yet succeed.
+pub(super) fn patiently(
+    mut enable: impl FnMut() -> Result<(), EnableVerityError>,
+) -> Result<(), EnableVerityError> {
     let mut attempts = 1;
     loop {
-        match io.enable_verity(file) {
+        match enable() {
             Err(EnableVerityError::OpenForWriting) if attempts < MAX_OPEN_FOR_WRITING => {
                 std::thread::sleep(OPEN_FOR_WRITING_PAUSE);
             }

@@ -22,6 +22,7 @@ use super::files::{again, failed};
 use super::io::{OnTaken, StoreIo};
 use super::path::{StoreDir, StorePath, known, object_path};
 use super::presence::Presence;
+use super::signature::Signing;
 use super::staged::{Known, Staged, Target};
 use crate::monitor::Monitor;
 use crate::object::{ObjectContent, ObjectSink};
@@ -55,6 +56,7 @@ pub struct Transaction<'s, I: StoreIo = super::KernelIo> {
     /// Names of which the files do not count, whatever they measure.
     pub(super) distrusted: Mutex<BTreeSet<StorePath>>,
     is_marked: Mutex<bool>,
+    pub(super) signing: Signing<'s>,
     /// What failed first.
     failure: Mutex<Option<String>>,
     added: Counter,
@@ -112,6 +114,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
             dirty: DirtyDirectories::default(),
             distrusted: Mutex::default(),
             is_marked: Mutex::new(false),
+            signing: Signing::new(monitor),
             failure: Mutex::new(None),
             added: Counter::default(),
             linked: Counter::default(),
@@ -315,7 +318,8 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         self.attempt(|| {
             let nameless = known("objects");
             let file = self.unnamed_file(StoreDir::Objects)?;
-            let (file, digest) = (self.store).stage_unknown(file, &nameless, size_bytes, write)?;
+            let (file, digest) =
+                (self.store).stage_unknown(file, &nameless, size_bytes, &self.signing, write)?;
             self.enqueue_new(file, digest, size_bytes, &self.added)?;
             Ok(digest)
         })
@@ -349,12 +353,17 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
     ) -> Result<Staged<I::File>, StoreError> {
         let file = self.unnamed_file(StoreDir::Objects)?;
         match content {
-            ObjectContent::Hashed(bytes) => self
-                .store
-                .stage(file, target, Known::Hashed, |out| out.write_all(bytes)),
+            ObjectContent::Hashed(bytes) => {
+                self.store
+                    .stage(file, target, Known::Hashed, &self.signing, |out| {
+                        out.write_all(bytes)
+                    })
+            }
             ObjectContent::Stream(reader) => {
                 self.store
-                    .stage(file, target, Known::Claimed, |out| copy(reader, out))
+                    .stage(file, target, Known::Claimed, &self.signing, |out| {
+                        copy(reader, out)
+                    })
             }
         }
     }

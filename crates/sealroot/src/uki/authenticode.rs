@@ -18,10 +18,11 @@ use x509_cert::certificate::Certificate;
 use x509_cert::name::Name;
 use x509_cert::serial_number::SerialNumber;
 
-const SIGNED_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
+pub(crate) const SIGNED_DATA: ObjectIdentifier =
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.2");
 const CONTENT_TYPE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.3");
 const MESSAGE_DIGEST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.4");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+pub(crate) const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 const INDIRECT_DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.4");
 const PE_IMAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.311.2.1.15");
@@ -67,7 +68,7 @@ struct SignerInfo {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Sequence, der::ValueOrd)]
-struct IssuerAndSerial {
+pub(crate) struct IssuerAndSerial {
     issuer: Name,
     serial: SerialNumber,
 }
@@ -159,18 +160,18 @@ impl Draft {
     }
 }
 
-fn algorithm(oid: ObjectIdentifier) -> AlgorithmIdentifierOwned {
+pub(crate) fn algorithm(oid: ObjectIdentifier) -> AlgorithmIdentifierOwned {
     AlgorithmIdentifierOwned {
         oid,
         parameters: Some(Any::null()),
     }
 }
 
-fn sha256() -> AlgorithmIdentifierOwned {
+pub(crate) fn sha256() -> AlgorithmIdentifierOwned {
     algorithm(SHA256)
 }
 
-fn identity(certificate: &Certificate) -> IssuerAndSerial {
+pub(crate) fn identity(certificate: &Certificate) -> IssuerAndSerial {
     let certified = certificate.tbs_certificate();
     IssuerAndSerial {
         issuer: certified.issuer().clone(),

@@ -15,7 +15,7 @@
     )
 )]
 
-mod authenticode;
+pub(crate) mod authenticode;
 mod contents;
 mod error;
 mod extend;

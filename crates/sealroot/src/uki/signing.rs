@@ -27,7 +27,8 @@ use crate::signer::{self, command};
 /// Bytes of the RSA keys that firmware verifies by: 2048 to 4096 bits.
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 256..=512;
 
-/// Makes signatures that firmware verifies by one certificate.
+/// Makes signatures that verify by one certificate: those that firmware asks for of images, and those
+/// that the kernel asks for of objects.
 pub struct ImageSigner {
     path: PathBuf,
     certificate: Certificate,
@@ -106,23 +107,49 @@ impl ImageSigner {
     pub(super) fn sign(&self, image: &Image<'_>) -> Result<Vec<u8>, UkiError> {
         let draft = Draft::new(&image.digest()).map_err(|error| self.unusable(&error))?;
         let message = draft.message().map_err(|error| self.unusable(&error))?;
-        let signature = match &self.with {
-            With::Key(key) => key
-                .try_sign(&message)
-                .map_err(|error| self.unusable(&error))?
-                .to_vec(),
-            With::Command { argv, timeout } => self.ask(argv, &message, *timeout)?,
-        };
-        if !authenticode::verifies(&self.public, &message, &signature) {
-            return Err(UkiError::ForeignSignature {
-                certificate: self.path.clone(),
-            });
-        }
+        let signature = self.signature_of(&message)?;
         let table = draft.table(&signature, &self.certificate);
         let table = table.map_err(|error| self.unusable(&error))?;
         image
             .with_certificates(&table)
             .map_err(super::contents::in_image)
+    }
+
+    /// A signature (RSA, PKCS #1 v1.5 with SHA-256), which has been verified.
+    pub(crate) fn signature_of(&self, message: &[u8]) -> Result<Vec<u8>, UkiError> {
+        let signature = match &self.with {
+            With::Key(key) => key
+                .try_sign(message)
+                .map_err(|error| self.unusable(&error))?
+                .to_vec(),
+            With::Command { argv, timeout } => self.ask(argv, message, *timeout)?,
+        };
+        if self.verifies(message, &signature) {
+            return Ok(signature);
+        }
+        Err(UkiError::ForeignSignature {
+            certificate: self.path.clone(),
+        })
+    }
+
+    /// Whether a signature is by this signer's key.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        authenticode::verifies(&self.public, message, signature)
+    }
+
+    /// The length of each of its signatures.
+    pub(crate) fn signature_bytes(&self) -> usize {
+        self.public.size()
+    }
+
+    /// The certificate by which they verify.
+    pub(crate) const fn certificate(&self) -> &Certificate {
+        &self.certificate
+    }
+
+    /// Whether a program is asked for each.
+    pub(crate) const fn is_command(&self) -> bool {
+        matches!(self.with, With::Command { .. })
     }
 
     fn ask(
@@ -147,7 +174,7 @@ impl ImageSigner {
         }
     }
 
-    fn unusable(&self, found: &dyn fmt::Display) -> UkiError {
+    pub(crate) fn unusable(&self, found: &dyn fmt::Display) -> UkiError {
         credential(&self.path, "a certificate to sign with", found)
     }
 }

@@ -6,6 +6,7 @@
 
 mod command;
 mod files;
+mod objects;
 mod openssl;
 
 use sealroot_format::{

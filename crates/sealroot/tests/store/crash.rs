@@ -15,7 +15,7 @@ use sealroot::monitor::Silent;
 use sealroot::store::{Store, VeritySupport, object_path};
 use sealroot_format::policy::Mode;
 use sealroot_sys::verity::EnableVerityError;
-use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, Trouble, WriteBack};
+use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, MemoryKeyring, Trouble, WriteBack};
 
 use crate::support::{Release, content, files_of, stream};
 
@@ -78,6 +78,18 @@ impl Scenario {
         Self::new(scenario.before, scenario.old, scenario.new)
     }
 
+    /// A first release whose objects have signatures that the kernel verifies.
+    fn signed(has_verity: bool) -> Self {
+        let disk = MemoryDisk::new(has_verity);
+        disk.set_keyring(MemoryKeyring {
+            has_certificate: true,
+            requires_signatures: false,
+        });
+        let mut release = Release::new(2, objects(0..3));
+        release.is_signed = true;
+        Self::new(disk, None, release)
+    }
+
     /// Many small objects: more than are synced one by one.
     fn many(has_verity: bool) -> Self {
         let release = Release::new(2, objects(10..30));
@@ -123,6 +135,7 @@ impl Scenario {
                 ("second", Self::second(has_verity)),
                 ("over damage", Self::over_damage(has_verity)),
                 ("with an image", Self::with_image(has_verity)),
+                ("signed", Self::signed(has_verity)),
             ]
         })
     }
@@ -171,6 +184,12 @@ impl Scenario {
             let names = |files: &BTreeMap<String, _>| files.keys().cloned().collect::<Vec<_>>();
             assert_eq!(names(&found), names(&self.after), "{when}, {order:?}");
             assert!(found == self.after, "{when}, {order:?}: other content");
+        }
+        if self.new.is_signed && disk.has_verity() {
+            for (_, digest) in &self.new.objects {
+                let found = disk.crash(WriteBack::Nothing);
+                assert!(found.is_signed(&object_path(digest)), "{when}: not signed");
+            }
         }
     }
 }

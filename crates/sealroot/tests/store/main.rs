@@ -12,5 +12,6 @@ mod processes;
 mod remote;
 mod repair;
 mod rules;
+mod signatures;
 mod space;
 mod support;

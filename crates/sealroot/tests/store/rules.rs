@@ -10,7 +10,7 @@ const RECORD: &str = include_str!("../../../../testdata/v1/store/deployment.toml
 const RECORD_OF_MACHINE: &str =
     include_str!("../../../../testdata/v1/store/deployment-stateroot.toml");
 
-const SOURCES: [&str; 14] = [
+const SOURCES: [&str; 15] = [
     include_str!("check.rs"),
     include_str!("crash.rs"),
     include_str!("deployments.rs"),
@@ -21,6 +21,7 @@ const SOURCES: [&str; 14] = [
     include_str!("processes.rs"),
     include_str!("remote.rs"),
     include_str!("repair.rs"),
+    include_str!("signatures.rs"),
     include_str!("../machine/boot.rs"),
     include_str!("../machine/crash.rs"),
     include_str!("../machine/prune.rs"),

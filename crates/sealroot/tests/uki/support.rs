@@ -85,6 +85,7 @@ impl Bench {
             keyset: &keyset(),
             policy: self.policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
+            verity_certificates: &[],
         };
         uki::build(&parts, &initramfs)
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What a machine has come to.
 
-use crate::guest::{PROBE_MARKER, ProbeReport};
+use crate::guest::{PROBE_MARKER, ProbeReport, VerityKeyring};
 use sealroot_format::policy::Mode;
 
 use crate::manifest::{Comparison, Manifest};
@@ -96,6 +96,9 @@ fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
             return Verdict::Wrong(format!("the root is mounted without {option}: {root}"));
         }
     }
+    if let Some(open) = judge_keyring(report, release.mode) {
+        return Verdict::Wrong(open);
+    }
     let mut unreadable = Vec::new();
     let comparison = report.manifest.compare(&release.manifest);
     if comparison.differs_only_in(&comparison.other_attributes) {
@@ -129,6 +132,19 @@ fn judge_report(report: &ProbeReport, release: &Release) -> Verdict {
             release.tree_digest
         )),
     }
+}
+
+/// What is wrong with the kernel's keyring for fs-verity and its switch, if anything is: a sealed
+/// machine's takes no more keys, and no machine wants signatures of every file.
+fn judge_keyring(report: &ProbeReport, mode: Mode) -> Option<String> {
+    if mode == Mode::Sealed && report.verity_keyring != Some(VerityKeyring::Closed) {
+        return Some(format!(
+            "the keyring for fs-verity is {:?}",
+            report.verity_keyring
+        ));
+    }
+    let wanted = report.requires_signatures.as_deref().map(str::trim);
+    (wanted != Some("0")).then(|| format!("signatures are required: {wanted:?}"))
 }
 
 fn judge_manifest(found: &Manifest, expected: &Manifest) -> Result<Vec<String>, String> {

@@ -14,6 +14,7 @@ use crate::release::Release;
 pub(super) fn attacks() -> Vec<Attack> {
     let mut attacks = vec![plant_policies()];
     attacks.extend(plant_each());
+    attacks.push(require_signatures());
     attacks.extend(change_records());
     attacks.extend(change_each_record());
     attacks.extend(change_statement());
@@ -102,6 +103,32 @@ fn plant_each() -> Vec<Attack> {
         })
     });
     each.collect()
+}
+
+// Rules: P22
+/// What would keep every unsigned file with fs-verity from opening. Each boot on a shared machine finds
+/// the kernel set so, as by root in the system before or by a kernel parameter; here a system's own
+/// settings say it too.
+fn require_signatures() -> Attack {
+    const PLACES: [&str; 5] = [
+        "etc/sysctl.d",
+        "usr/lib/sysctl.d",
+        "usr/local/lib/sysctl.d",
+        "ostree/deploy/test/var/lib/sysctl.d",
+        "ostree/verity",
+    ];
+    const SETTING: (&str, &str) = ("zzz.conf", "fs.verity.require_signatures = 1\n");
+    let name = "signatures required of every file";
+    let accept = Accept::same_tree();
+    Attack::new("A21", "signatures required", name, accept, |target| {
+        (target.disk).mounted(|root| {
+            PLACES
+                .iter()
+                .try_for_each(|place| plant(root, place, SETTING))
+        })
+    })
+    .mutants(PLACES.len())
+    .on(Stage::Shared)
 }
 
 type ChangeFile = fn(&Path) -> Result<()>;

@@ -43,6 +43,7 @@ const PLAYED: &[(&str, &[Layer])] = &[
     ("alone: boot/loader/cmdline planted", EROFS),
     ("alone: etc/fstab planted", TMPFS),
     ("alone: etc/sysctl.d/90-evil.conf planted", EROFS),
+    ("signatures required of every file", BOTH),
     ("alone: statement deleted", TMPFS),
     ("alone: store.toml hostile", EROFS),
     ("alone: deployment.toml deleted", TMPFS),

@@ -23,6 +23,8 @@ pub(super) const BLOCK_BYTES: u64 = 4096;
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     pub(super) verity: Option<VerityDigest>,
+    /// Whether that was enabled with a built-in signature.
+    pub(super) is_signed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +52,10 @@ pub(super) struct Disk {
     pub(super) durable_names: BTreeMap<Key, InodeId>,
     pub(super) pending: Vec<NameChange>,
     pub(super) has_verity: bool,
+    /// Files of which a signature was refused: fs-verity is not to be enabled on them any more.
+    pub(super) spoiled: BTreeSet<InodeId>,
+    /// What the kernel does with built-in signatures, if it verifies any.
+    pub(super) keyring: Option<super::MemoryKeyring>,
     /// Those of the inodes of files that are symlinks; their content is the target.
     pub(super) symlinks: BTreeSet<InodeId>,
     /// Owner, mode and so on, where they were set, as a process sees them and as they are durable.
@@ -73,6 +79,8 @@ impl Disk {
             durable_names: BTreeMap::new(),
             pending: Vec::new(),
             has_verity,
+            keyring: None,
+            spoiled: BTreeSet::new(),
             symlinks: BTreeSet::new(),
             attributes: BTreeMap::new(),
             foreign: BTreeMap::new(),
@@ -195,6 +203,7 @@ impl Disk {
         let content = Content {
             bytes: target.into(),
             verity: None,
+            is_signed: false,
         };
         let inode = self.add(Inode::File {
             now: content.clone(),

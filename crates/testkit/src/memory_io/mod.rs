@@ -17,7 +17,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
-use sealroot::store::{DirEntry, FileKind, FileStat, LockKind, OnTaken, StoreIo, StorePath, Usage};
+use sealroot::store::{
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, StorePath, Usage,
+};
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::tree::Metadata;
 use sealroot_sys::verity::{EnableVerityError, MeasureVerityError};
@@ -112,6 +114,7 @@ impl MemoryDisk {
         let content = Content {
             bytes: bytes.into(),
             verity: None,
+            is_signed: false,
         };
         let inode = disk.add(Inode::File {
             now: content.clone(),
@@ -126,6 +129,28 @@ impl MemoryDisk {
         }
         disk.link(inode, path).expect("nothing has the name");
         disk.sync_all();
+    }
+
+    /// Whether it has fs-verity.
+    pub fn has_verity(&self) -> bool {
+        self.disk().has_verity
+    }
+
+    /// The kernel verifies built-in signatures from now on.
+    pub fn set_keyring(&self, keyring: MemoryKeyring) {
+        self.disk().keyring = Some(keyring);
+    }
+
+    /// Whether the file at a path has a built-in signature, durable.
+    ///
+    /// # Panics
+    /// If there is no such file.
+    pub fn is_signed(&self, path: &StorePath) -> bool {
+        let disk = self.disk();
+        match &disk.inodes[disk.resolve(path).expect("it is there")] {
+            Inode::File { durable, .. } => durable.is_signed,
+            Inode::Directory => panic!("{path} is no file"),
+        }
     }
 
     /// Changes the content of a file and of all links to it, as a bad block does: what is measured stays.
@@ -324,6 +349,80 @@ impl Drop for MemoryLock {
     }
 }
 
+/// Enables fs-verity. A signature is good that is [`good_signature`]'s.
+fn enable(
+    mut disk: MutexGuard<'_, Disk>,
+    file: &MemoryFile,
+    signature: Option<&[u8]>,
+) -> Result<(), EnableVerityError> {
+    if !disk.has_verity {
+        return Err(EnableVerityError::NotSupported);
+    }
+    if disk.spoiled.contains(&file.inode) {
+        return Err(EnableVerityError::Other(Errno::UCLEAN));
+    }
+    let keyring = disk.keyring;
+    let Inode::File { now, writers, .. } = &mut disk.inodes[file.inode] else {
+        return Err(EnableVerityError::IsDirectory);
+    };
+    if *writers > 0 {
+        return Err(EnableVerityError::OpenForWriting);
+    }
+    if now.verity.is_some() {
+        return Err(EnableVerityError::AlreadyEnabled);
+    }
+    let digest = compute_verity_digest(&now.bytes);
+    let judged = keyring.map_or(Ok(()), |keyring| keyring.judge(&digest, signature));
+    if let Err(error) = judged {
+        disk.spoiled.insert(file.inode);
+        return Err(error);
+    }
+    now.is_signed = signature.is_some();
+    now.verity = Some(digest);
+    Ok(())
+}
+
+/// What a kernel that verifies built-in signatures is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryKeyring {
+    /// Whether the keyring has the certificate of [`good_signature`].
+    pub has_certificate: bool,
+    /// Whether files without a signature are refused.
+    pub requires_signatures: bool,
+}
+
+impl MemoryKeyring {
+    fn judge(
+        self,
+        digest: &VerityDigest,
+        signature: Option<&[u8]>,
+    ) -> Result<(), EnableVerityError> {
+        match signature {
+            None if self.requires_signatures => Err(EnableVerityError::NotPermitted),
+            None => Ok(()),
+            Some(_) if !self.has_certificate => Err(EnableVerityError::NoCertificate),
+            Some(signature) if signature == good_signature(digest) => Ok(()),
+            Some(signature) if signature.starts_with(OTHER_CERTIFICATE) => {
+                Err(EnableVerityError::NoCertificate)
+            }
+            Some(signature) if signature.starts_with(GOOD_SIGNATURE) => {
+                Err(EnableVerityError::SignatureRejected)
+            }
+            Some(_) => Err(EnableVerityError::SignatureMalformed),
+        }
+    }
+}
+
+const GOOD_SIGNATURE: &[u8] = b"signature ";
+
+/// How a signature begins of which the certificate is in no keyring.
+pub const OTHER_CERTIFICATE: &[u8] = b"other ";
+
+/// The signature that a [`MemoryKeyring`] with its certificate takes of a digest.
+pub fn good_signature(digest: &VerityDigest) -> Vec<u8> {
+    [GOOD_SIGNATURE, digest.as_bytes()].concat()
+}
+
 impl StoreIo for MemoryIo {
     type File = MemoryFile;
     type Directory = StorePath;
@@ -454,6 +553,7 @@ impl StoreIo for MemoryIo {
         let content = Content {
             bytes,
             verity: None,
+            is_signed: false,
         };
         let inode = disk.add(Inode::File {
             now: content.clone(),
@@ -465,21 +565,25 @@ impl StoreIo for MemoryIo {
     }
 
     fn enable_verity(&self, file: &MemoryFile) -> Result<(), EnableVerityError> {
-        let mut disk = self.step("enable_verity", Effect::Changes)?;
-        if !disk.has_verity {
-            return Err(EnableVerityError::NotSupported);
+        let disk = self.step("enable_verity", Effect::Changes)?;
+        enable(disk, file, None)
+    }
+
+    fn enable_signed_verity(
+        &self,
+        file: &MemoryFile,
+        signature: &[u8],
+    ) -> Result<(), EnableVerityError> {
+        let disk = self.step("enable_signed_verity", Effect::Changes)?;
+        enable(disk, file, Some(signature))
+    }
+
+    fn signature_keyring(&self) -> SignatureKeyring {
+        match self.disk.disk().keyring {
+            None => SignatureKeyring::Absent,
+            Some(keyring) if keyring.has_certificate => SignatureKeyring::Filled,
+            Some(_) => SignatureKeyring::Empty,
         }
-        let Inode::File { now, writers, .. } = &mut disk.inodes[file.inode] else {
-            return Err(EnableVerityError::IsDirectory);
-        };
-        if *writers > 0 {
-            return Err(EnableVerityError::OpenForWriting);
-        }
-        if now.verity.is_some() {
-            return Err(EnableVerityError::AlreadyEnabled);
-        }
-        now.verity = Some(compute_verity_digest(&now.bytes));
-        Ok(())
     }
 
     fn link(&self, file: &MemoryFile, path: &StorePath) -> io::Result<()> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 use sealroot::initramfs::{self, ModuleFiles};
+use sealroot::keyring::read_certificates;
 use sealroot::release::{self, ReleaseFiles};
 use sealroot::uki::{self, Parts};
 use sealroot_format::ErrorClass;
@@ -124,6 +125,14 @@ struct PolicyChoices {
 
 #[derive(Debug, Args)]
 struct PartChoices {
+    /// A certificate for the kernel's keyring of fs-verity, in PEM. May be given again.
+    ///
+    /// The boot program puts it there and closes the keyring (see `sign-objects`). Objects with a
+    /// signature open only where its certificate is in the keyring: every image that is to boot
+    /// them needs it.
+    #[arg(long = "verity-certificate", value_name = "FILE")]
+    verity_certificates: Vec<PathBuf>,
+
     /// The EFI stub, as systemd has it.
     #[arg(long, value_name = "FILE", default_value = uki::USUAL_STUB)]
     stub: PathBuf,
@@ -295,6 +304,7 @@ impl Build {
         // What can be wrong with them is said before anything takes time.
         let signer = self.signer.signer(output)?;
         let stub = self.parts.stub()?;
+        let certificates = read_certificates(&self.parts.verity_certificates)?;
         let boot_program = find_boot_program(self.parts.boot_program.as_deref())?;
         let store = common.open_store()?;
         let commit = self.commit.find(&store)?;
@@ -323,6 +333,7 @@ impl Build {
             keyset: common.keyset_file()?.bytes(),
             policy: &policy,
             modules: &modules,
+            verity_certificates: &certificates,
         };
         let parts = Parts {
             stub: &stub,

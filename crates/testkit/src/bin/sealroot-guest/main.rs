@@ -70,6 +70,7 @@ fn main() -> Result<()> {
         ["boot-entries", directory, loader, changes] => {
             entries::change(directory, loader, changes.parse()?)
         }
+        ["load-certificate", path] => verity::load_certificate(path),
         ["mount-variables"] => floor::mount_variables(),
         ["destroy-counter"] => floor::destroy_counter(false),
         ["replace-counter"] => floor::destroy_counter(true),

@@ -7,14 +7,17 @@ use std::os::unix::fs::{FileExt, PermissionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 use sealroot::monitor::Silent;
 use sealroot::object::Discard;
 use sealroot::source::{DirectoryOptions, read_directory};
 use sealroot::spool::Spool;
 use sealroot_format::tree::{DeviceNumber, Directory, InodeId, Kind, Tree, XattrSet, dump};
+use sealroot_sys::keyring;
 use sealroot_testkit::etc_files;
 use sealroot_testkit::guest::{
     EtcChange, PROBE_CLOCK, PROBE_JOB_DISK, PROBE_MARKER, ProbeJob, ProbeReport,
+    REQUIRE_SIGNATURES, VerityKeyring,
 };
 use sealroot_testkit::manifest::{BareRoot, Manifest};
 use sealroot_testkit::os_tree::{WHITEOUT_PARENT_XATTRS, WHITEOUT_XATTRS};
@@ -35,6 +38,8 @@ pub(crate) fn run() -> Result<()> {
         etc_files: etc_files::read(Path::new("/etc"))?,
         booted: fs::read_to_string("/run/sealroot/booted.json").ok(),
         pcr_15: fs::read_to_string("/sys/class/tpm/tpm0/pcr-sha256/15").ok(),
+        verity_keyring: try_verity_keyring()?,
+        requires_signatures: fs::read_to_string(REQUIRE_SIGNATURES).ok(),
         manifest_after_job: None,
     };
     if let Some(disk) = machine::find_disk(PROBE_JOB_DISK) {
@@ -43,6 +48,20 @@ pub(crate) fn run() -> Result<()> {
         report.manifest_after_job = Some(Manifest::read(&root.path()));
     }
     machine::report(&serde_json::to_vec(&report)?)
+}
+
+/// Adds a key, of a kind that needs no certificate, to the kernel's keyring for fs-verity; `None` if the
+/// kernel has none.
+fn try_verity_keyring() -> Result<Option<VerityKeyring>> {
+    let keys = fs::read_to_string("/proc/keys")?;
+    let Some(keyring) = keyring::find_keyring(&keys, keyring::FS_VERITY) else {
+        return Ok(None);
+    };
+    match keyring::add_key(c"keyring", c"sealroot-test", &[], keyring) {
+        Ok(_) => Ok(Some(VerityKeyring::Open)),
+        Err(Errno::PERM) => Ok(Some(VerityKeyring::Closed)),
+        Err(errno) => Err(errno).context("adding a key"),
+    }
 }
 
 /// All that is directly in `/etc`.

@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountFlags, mount, mount_move};
 use sealroot_format::policy::POLICY_PATH;
 use sealroot_testkit::guest::{
-    EXT4_MAGIC_AT, POLICIES_PATH, TRIES_PATH, TRIES_PROGRAM, TRY_MARKER,
+    EXT4_MAGIC_AT, POLICIES_PATH, REQUIRE_SIGNATURES, TRIES_PATH, TRIES_PROGRAM, TRY_MARKER,
 };
 
 use crate::machine;
@@ -43,12 +43,19 @@ pub(crate) fn run() -> Result<()> {
         print!("\n{marker}");
         machine::report(marker.as_bytes())?;
         toggle_magic(serial)?;
+        require_signatures()?;
         let status = Command::new(TRIES_PROGRAM).args(["try", serial]).status();
         machine::report(b"\n")?;
         println!("\nsealroot-guest: {serial} ended with {status:?}");
         toggle_magic(serial)?;
     }
     Ok(())
+}
+
+/// Leaves the kernel as root may leave it, or a kernel parameter: no file with fs-verity opens that has
+/// no signature. Every boot must get by with that.
+fn require_signatures() -> Result<()> {
+    fs::write(REQUIRE_SIGNATURES, "1").context(REQUIRE_SIGNATURES)
 }
 
 /// Shows a hidden disk, or hides it, as soon as nothing uses it.

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use sealroot_format::hex;
+use sealroot_sys::keyring;
 use sealroot_sys::verity::{enable_verity, measure_verity};
 use sealroot_testkit::content;
 use sha2::{Digest as _, Sha256};
@@ -101,5 +102,14 @@ pub(crate) fn checksum_below(directory: &Path) -> Result<()> {
         }
     }
     println!("{count}");
+    Ok(())
+}
+
+/// Puts a certificate, in DER, into the kernel's keyring for fs-verity.
+pub(crate) fn load_certificate(path: &str) -> Result<()> {
+    let certificate = fs::read(path).with_context(|| format!("reading {path}"))?;
+    let keys = fs::read_to_string("/proc/keys")?;
+    let keyring = keyring::find_keyring(&keys, keyring::FS_VERITY).context("no such keyring")?;
+    keyring::add_key(keyring::ASYMMETRIC, c"", &certificate, keyring).context("adding it")?;
     Ok(())
 }
