@@ -2,19 +2,21 @@
 //! A release of the test OS, deployed on a disk: built, signed and deployed by the `sealroot`
 //! command itself, in a guest, on a filesystem with fs-verity.
 
+mod orders;
+
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
 use sealroot::keyring::object_signature;
-use sealroot::uki::{self, ImageSigner};
+use sealroot::uki::ImageSigner;
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
-use sealroot_format::policy::{EtcMode, Mode};
+use sealroot_format::policy::Mode;
 use sealroot_format::sign::secret::SecretKey;
-use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
+use sealroot_format::sign::{Statement, Unverified};
 use tempfile::TempDir;
 
 use crate::attack::Target;
@@ -25,6 +27,10 @@ use crate::kernel::{GuestKernel, Series};
 use crate::manifest::Manifest;
 use crate::os_tree;
 use crate::vm::Vm;
+
+pub use orders::{
+    LABEL, Layer, TPM_BASE, build_initramfs, image, keep_floors, keyset_of, write_keys,
+};
 
 /// Where the tree of a release is in its directory.
 pub const TREE: &str = "source/tree";
@@ -37,32 +43,6 @@ const OBJECT_CERTIFICATE: &str = "objects.der";
 
 /// How long making the release may take.
 const BUILD_TIME_OUT: Duration = Duration::from_secs(400);
-
-/// The label of the filesystem of the physical root, by which policies name it.
-pub const LABEL: &str = "sealroot-test";
-
-/// How the boot program brings the pack up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layer {
-    /// Mounted.
-    Erofs,
-    /// Unpacked into a tmpfs.
-    Tmpfs,
-}
-
-impl Layer {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Erofs, Self::Tmpfs];
-}
-
-impl fmt::Display for Layer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Erofs => "erofs",
-            Self::Tmpfs => "tmpfs",
-        })
-    }
-}
 
 /// A release on its disk, with the keys and the initramfs that boot it.
 #[derive(Debug)]
@@ -311,81 +291,6 @@ impl Release {
             .stop_at("Kernel panic"))
     }
 
-    /// The initramfs for a kernel and a layer, made at first use.
-    pub fn initramfs(&self, kernel: &GuestKernel, layer: Layer) -> Result<PathBuf> {
-        let path = self
-            .directory
-            .path()
-            .join(format!("initramfs-{}-{layer:?}", kernel.release()));
-        if path.exists() {
-            return Ok(path);
-        }
-        let keyset = fs::read(self.directory.path().join("test.keyset"))?;
-        build_initramfs(&path, kernel, &keyset, &policy(self.mode, layer))?;
-        Ok(path)
-    }
-
-    /// An initramfs whose policy names another mode of `/etc`.
-    pub fn initramfs_with_etc(&self, kernel: &GuestKernel, etc: EtcMode) -> Result<PathBuf> {
-        self.initramfs_with_policy(kernel, &etc.to_string(), |policy| {
-            policy.replace("etc transient", &format!("etc {etc}"))
-        })
-    }
-
-    /// An initramfs whose policy is another, made of the usual one.
-    pub fn initramfs_with_policy(
-        &self,
-        kernel: &GuestKernel,
-        name: &str,
-        change: impl FnOnce(&str) -> String,
-    ) -> Result<PathBuf> {
-        let keyset = fs::read(self.directory.path().join("test.keyset"))?;
-        self.initramfs_with_orders(kernel, name, &keyset, change)
-    }
-
-    /// An initramfs with these certificates for the kernel's keyring, in DER.
-    pub fn initramfs_with_certificates(
-        &self,
-        kernel: &GuestKernel,
-        name: &str,
-        certificates: &[u8],
-    ) -> Result<PathBuf> {
-        let keyset = fs::read(self.keyset_path())?;
-        let path = self.directory.path().join(format!("initramfs-{name}"));
-        let policy = policy(self.mode, Layer::Erofs);
-        build_initramfs_with(&path, kernel, &keyset, &policy, certificates)?;
-        Ok(path)
-    }
-
-    /// The same, with another keyset too.
-    pub fn initramfs_with_orders(
-        &self,
-        kernel: &GuestKernel,
-        name: &str,
-        keyset: &[u8],
-        change: impl FnOnce(&str) -> String,
-    ) -> Result<PathBuf> {
-        let path = self.directory.path().join(format!("initramfs-{name}"));
-        let policy = change(&policy(self.mode, Layer::Erofs));
-        build_initramfs(&path, kernel, keyset, &policy)?;
-        Ok(path)
-    }
-
-    /// The usual policy for a layer with other values for these keys; `PACK` stands for the release's
-    /// pack.
-    pub(crate) fn policy_with(&self, layer: Layer, values: &[(&str, &str)]) -> String {
-        let lines = policy(self.mode, layer);
-        let pack = format!("sha256:4096:{}", self.statement.pack_digest);
-        let lines = lines.lines().map(|line| {
-            let key = line.split(' ').next().unwrap_or_default();
-            match values.iter().rfind(|(other, _)| *other == key) {
-                Some((_, value)) => format!("{key} {}\n", value.replace("PACK", &pack)),
-                None => format!("{line}\n"),
-            }
-        });
-        lines.collect()
-    }
-
     /// The keyset by which it is verified.
     pub(crate) fn keyset_path(&self) -> PathBuf {
         self.directory.path().join("test.keyset")
@@ -396,74 +301,12 @@ impl Release {
         self.directory.path().join(TREE)
     }
 
-    /// Writes the policy and the keyset that an initramfs for a layer has.
-    pub fn write_orders(&self, directory: &Path, layer: Layer) -> Result<()> {
-        fs::write(directory.join("policy"), policy(self.mode, layer))?;
-        let keyset = self.directory.path().join("test.keyset");
-        fs::copy(keyset, directory.join("keyset"))?;
-        Ok(())
-    }
-
-    /// An [`image`] of this release.
-    pub fn uki(
-        &self,
-        kernel: &GuestKernel,
-        stub: &[u8],
-        parameters: &str,
-        change: impl FnOnce(String) -> String,
-    ) -> Result<Vec<u8>> {
-        let keyset = fs::read(self.keyset_path())?;
-        image(&self.statement, &keyset, kernel, stub, parameters, change)
-    }
-
     /// The key that the release is signed with.
     pub fn secret_key(&self) -> Result<SecretKey> {
         Ok(SecretKey::parse(&fs::read(
             self.directory.path().join("test.secret"),
         )?)?)
     }
-}
-
-/// A unified kernel image that boots the release of a statement alone, not signed, with the policy that
-/// seals, as `change` leaves it. `parameters` are those of the kernel besides the usual ones.
-pub fn image(
-    statement: &Statement,
-    keyset: &[u8],
-    kernel: &GuestKernel,
-    stub: &[u8],
-    parameters: &str,
-    change: impl FnOnce(String) -> String,
-) -> Result<Vec<u8>> {
-    let line = uki::command_line(parameters, None)?;
-    let Statement {
-        pack_digest,
-        index,
-        epoch,
-        ..
-    } = statement;
-    let pack =
-        format!("pack sha256:4096:{pack_digest}\nrelease-index {index}\nrelease-epoch {epoch}");
-    let policy = policy(Mode::Sealed, Layer::Erofs)
-        .replace("pack -\nrelease-index -\nrelease-epoch -", &pack)
-        .replace("allow-insecure-boot yes", "allow-insecure-boot no")
-        .replace("cmdline -", &format!("cmdline {line}"));
-    let policy = change(policy);
-    let parts = uki::Parts {
-        stub,
-        linux: &fs::read(kernel.packed())?,
-        uname: kernel.release(),
-        os_release: b"ID=sealroot-test\n",
-        sbat: &uki::sbat_lines_of(statement),
-    };
-    let initramfs = sealroot::initramfs::Options {
-        kernel_modules: &kernel.modules_directory(),
-        boot_program: &Program::Boot.build()?,
-        keyset,
-        policy: policy.as_bytes(),
-        modules: &sealroot::initramfs::default_modules(),
-        verity_certificates: &[],
-    };
-    Ok(uki::build(&parts, &initramfs)?.bytes)
 }
 
 /// The digests of the files below a directory that are too large for a pack.
@@ -479,88 +322,6 @@ fn digests_below(directory: &Path) -> Result<BTreeSet<VerityDigest>> {
         }
     }
     Ok(digests)
-}
-
-/// A key and a keyset with this one key in all roles, as files for the command.
-pub fn write_keys(directory: &Path) -> Result<()> {
-    let secret = SecretKey::from_seed(&[42; 32])?;
-    fs::write(directory.join("test.secret"), secret.to_file().as_bytes())?;
-    fs::write(directory.join("test.keyset"), keyset_of(&secret)?)?;
-    Ok(())
-}
-
-/// A keyset with this one key in all roles.
-pub fn keyset_of(secret: &SecretKey) -> Result<String> {
-    let role = || RoleKeys::new(1, [secret.public().id()]);
-    let keyset = Keyset::new(1, [role(), role(), role()], [*secret.public()])?;
-    let mut keyset = Unverified::unsigned(&keyset)?;
-    let signature = secret.sign(keyset.message());
-    keyset.add(secret.public(), signature)?;
-    Ok(keyset.to_string())
-}
-
-/// The policy of the tests: all that a mode enforces, on a machine without firmware.
-fn policy(mode: Mode, layer: Layer) -> String {
-    let (layer, percent) = match layer {
-        Layer::Erofs => ("erofs", "-"),
-        Layer::Tmpfs => ("tmpfs", "25"),
-    };
-    format!(
-        "sealroot policy 1\nmode {mode}\nlayer {layer}\ntmpfs-percent {percent}\n\
-         root LABEL={LABEL}\netc transient\nvar stateroot=test\npack -\nrelease-index -\nrelease-epoch -\nos test\nvariant -\n\
-         stream stable\narch x86_64\nepoch-floor 0\n\
-         floor-on epoch\nfloor-store -\ntpm-base -\nallow-insecure-boot yes\ncmdline -\n"
-    )
-}
-
-/// What policies that [`keep_floors`] has changed say a counter shows at epoch 0.
-pub const TPM_BASE: &str = "8";
-
-/// A policy for a release of this index and epoch, on a machine that keeps floors in the firmware and
-/// in the TPM.
-pub fn keep_floors(policy: &str, number: u64) -> String {
-    let lines = policy.lines().map(|line| match line.split(' ').next() {
-        Some("release-index") => format!("release-index {number}\n"),
-        Some("release-epoch") => format!("release-epoch {number}\n"),
-        Some("floor-store") => "floor-store efi,tpm\n".to_owned(),
-        Some("tpm-base") => format!("tpm-base {TPM_BASE}\n"),
-        _ => format!("{line}\n"),
-    });
-    lines.collect()
-}
-
-/// Writes the archive that the boot program starts from.
-pub fn build_initramfs(
-    path: &Path,
-    kernel: &GuestKernel,
-    keyset: &[u8],
-    policy: &str,
-) -> Result<()> {
-    build_initramfs_with(path, kernel, keyset, policy, &[])
-}
-
-/// The same, with certificates for the kernel's keyring.
-pub fn build_initramfs_with(
-    path: &Path,
-    kernel: &GuestKernel,
-    keyset: &[u8],
-    policy: &str,
-    verity_certificates: &[u8],
-) -> Result<()> {
-    let boot_program = Program::Boot.build()?;
-    let modules = sealroot::initramfs::default_modules();
-    let options = sealroot::initramfs::Options {
-        kernel_modules: &kernel.modules_directory(),
-        boot_program: &boot_program,
-        keyset,
-        policy: policy.as_bytes(),
-        modules: &modules,
-        verity_certificates,
-    };
-    let partial = path.with_extension("partial");
-    let mut file = fs::File::create(&partial)?;
-    sealroot::initramfs::build(&options, &mut file)?;
-    Ok(fs::rename(partial, path)?)
 }
 
 fn read_statement(store: &Path) -> Result<Statement> {
