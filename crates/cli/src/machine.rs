@@ -78,6 +78,8 @@ enum LoaderChoice {
     Grub,
     /// GRUB as Fedora has it.
     GrubFedora,
+    /// None: the firmware starts images by itself.
+    Firmware,
 }
 
 impl From<LoaderChoice> for Loader {
@@ -86,6 +88,7 @@ impl From<LoaderChoice> for Loader {
             LoaderChoice::SystemdBoot => Self::SystemdBoot,
             LoaderChoice::Grub => Self::Grub,
             LoaderChoice::GrubFedora => Self::GrubFedora,
+            LoaderChoice::Firmware => Self::Firmware,
         }
     }
 }

@@ -65,6 +65,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
                     },
                 ),
                 Owner::Ostree | Owner::Other => self.foreign(boot, entry, report),
+                Owner::Firmware => {}
             }
             monitor.advance(1);
         }
