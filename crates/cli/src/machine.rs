@@ -36,7 +36,7 @@ pub(crate) struct BootArgs {
     #[arg(long, value_name = "DIR", requires = "boot_loader")]
     boot: Option<PathBuf>,
 
-    /// The boot loader that reads it [default: found out].
+    /// The boot loader that reads it, or `firmware` where there is none [default: found out].
     #[arg(long, value_enum, requires = "boot")]
     boot_loader: Option<LoaderChoice>,
 

@@ -90,11 +90,10 @@ impl BootManager {
         if found == content {
             return Ok(());
         }
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         Err(BootManagerError::NotKept {
             name: name.to_owned(),
-            expected: hex(content),
-            found: hex(&found),
+            expected: content.escape_ascii().to_string(),
+            found: found.escape_ascii().to_string(),
         })
     }
 

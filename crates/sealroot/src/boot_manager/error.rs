@@ -53,15 +53,15 @@ pub enum BootManagerError {
     },
     /// A variable is not what was written.
     #[error(
-        "the firmware's variable {name} has {found} after it was written, expected {expected}: the \
+        "the firmware's variable {name} has {found:?} after it was written, expected {expected:?}: the \
          firmware does not keep what it is given"
     )]
     NotKept {
         /// The variable.
         name: String,
-        /// What was written, in hex.
+        /// What was written, escaped.
         expected: String,
-        /// What is there, in hex.
+        /// What is there, escaped.
         found: String,
     },
     /// All numbers are taken.

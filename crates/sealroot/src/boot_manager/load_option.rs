@@ -41,7 +41,7 @@ pub struct Malformed {
 pub(super) fn malformed(
     offset_bytes: usize,
     expected: impl Into<String>,
-    found: impl ToString,
+    found: impl std::fmt::Display,
 ) -> Malformed {
     Malformed {
         offset_bytes,

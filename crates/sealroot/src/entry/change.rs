@@ -8,6 +8,7 @@ use sealroot_format::erofs::ReadAt;
 use sealroot_format::policy::DeploymentName;
 
 use super::files::{BootFiles, directory, in_blocks};
+use super::firmware::check_for_firmware;
 use super::name::{EntryId, Tries};
 use super::order::Loader;
 use super::read::{Entries, Entry, OurEntry, Unreadable};
@@ -259,8 +260,11 @@ impl<I: BootIo> Boot<I> {
             });
         };
         if self.manager.is_some() {
-            self.start_always(ours)?;
-            removed.extend(self.clear(&Silent)?);
+            // One that is started already keeps its place: another may have been chosen since.
+            if entry.tries.is_some() {
+                self.start_always(ours)?;
+                removed.extend(self.clear(&Silent)?);
+            }
             self.keep_fallback(&self.entries()?, ours, monitor)?;
         } else if entry.file_name != id.file_name(None) {
             // A copy under the plain name, not a rename: see `BootIo`.
@@ -346,7 +350,7 @@ impl<I: BootIo> Boot<I> {
         }
         let starts = new.content.starts();
         if self.loader == Loader::Firmware {
-            return self.check_for_firmware(&starts, new.tries);
+            return check_for_firmware(&starts, new.tries);
         }
         if !self.loader.is_grub() {
             return Ok(());

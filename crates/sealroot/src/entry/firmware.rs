@@ -59,6 +59,18 @@ fn tries(option: Option<EntryOption>) -> Option<Tries> {
     }
 }
 
+/// That the firmware can start what is to be started.
+pub(super) const fn check_for_firmware(
+    starts: &Starts,
+    tries: Option<u32>,
+) -> Result<(), EntryError> {
+    match (starts, tries) {
+        (Starts::Kernel(_), _) => Err(EntryError::NoKernels),
+        (Starts::Image, Some(found)) if found != 1 => Err(EntryError::OneTry { found }),
+        (Starts::Image, _) => Ok(()),
+    }
+}
+
 impl<I: BootIo> Boot<I> {
     /// Finds what starts each entry, and what the firmware starts besides.
     pub(super) fn find_options(&self, found: &mut Entries) -> Result<(), EntryError> {
@@ -98,19 +110,6 @@ impl<I: BootIo> Boot<I> {
         }
         found.options = Some(options);
         Ok(())
-    }
-
-    /// That the firmware can start what is to be started.
-    pub(super) const fn check_for_firmware(
-        &self,
-        starts: &Starts,
-        tries: Option<u32>,
-    ) -> Result<(), EntryError> {
-        match (starts, tries) {
-            (Starts::Kernel(_), _) => Err(EntryError::NoKernels),
-            (Starts::Image, Some(found)) if found != 1 => Err(EntryError::OneTry { found }),
-            (Starts::Image, _) => Ok(()),
-        }
     }
 
     /// Has the firmware start an entry: once if it is counted, unless its image was found good before; else
