@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use sealroot::activate::ActivateError;
 use sealroot::adopt::AdoptError;
+use sealroot::boot_manager::BootManagerError;
 use sealroot::build::BuildError;
 use sealroot::delta::DeltaError;
 use sealroot::deploy::DeployError;
@@ -136,6 +137,29 @@ fn of_entry(error: &EntryError) -> Option<String> {
         EntryError::NoGenerationLeft { name } => Some(format!(
             "remove {name} if nothing boots with it: numbers go on after the highest that is left"
         )),
+        EntryError::NoKernels => {
+            Some("name an image with --uki FILE; `sealroot uki build` makes one".into())
+        }
+        EntryError::OneTry { .. } => Some("leave --tries out".into()),
+        EntryError::BootManager(error) => of_boot_manager(error).map(str::to_owned),
+        _ => None,
+    }
+}
+
+const fn of_boot_manager(error: &BootManagerError) -> Option<&'static str> {
+    match error {
+        BootManagerError::NoVariables { .. } => {
+            Some("run it on the machine itself, started by UEFI, with efivarfs mounted")
+        }
+        BootManagerError::NoPartition { .. } => {
+            Some("name the EFI system partition with --boot DIR: FAT, on a disk with a GPT")
+        }
+        BootManagerError::Malformed { .. } => {
+            Some("put the boot order right in the firmware's set-up, or with `efibootmgr`")
+        }
+        BootManagerError::NotKept { .. } | BootManagerError::TooMany { .. } => Some(
+            "remove boot options that nobody needs in the firmware's set-up, or with `efibootmgr`",
+        ),
         _ => None,
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct BootArgs {
     #[arg(long, value_name = "DIR", requires = "boot_loader")]
     boot: Option<PathBuf>,
 
-    /// The boot loader that reads it [default: found out].
+    /// The boot loader that reads it, or `firmware` where there is none [default: found out].
     #[arg(long, value_enum, requires = "boot")]
     boot_loader: Option<LoaderChoice>,
 
@@ -78,6 +78,8 @@ enum LoaderChoice {
     Grub,
     /// GRUB as Fedora has it.
     GrubFedora,
+    /// None: the firmware starts images by itself.
+    Firmware,
 }
 
 impl From<LoaderChoice> for Loader {
@@ -86,6 +88,7 @@ impl From<LoaderChoice> for Loader {
             LoaderChoice::SystemdBoot => Self::SystemdBoot,
             LoaderChoice::Grub => Self::Grub,
             LoaderChoice::GrubFedora => Self::GrubFedora,
+            LoaderChoice::Firmware => Self::Firmware,
         }
     }
 }

@@ -256,6 +256,19 @@ pub const MAX_EFI_KEYS_BYTES: usize = 256 * 1024;
 /// Most certificates and digests in one such variable.
 pub const MAX_EFI_KEYS: usize = 4096;
 
+/// Largest load option of the firmware (`Boot####`) that is read, bytes: those that firmware makes itself have
+/// some hundred.
+pub const MAX_LOAD_OPTION_BYTES: usize = 16 * 1024;
+
+/// Most load options that a machine may have, and most numbers in `BootOrder`: real ones have some ten.
+pub const MAX_LOAD_OPTIONS: usize = 1024;
+
+/// Most nodes of a device path, its end included.
+pub const MAX_DEVICE_PATH_NODES: usize = 256;
+
+/// Most entries of a partition table (GPT) that are looked at: all but very few have 128.
+pub const MAX_GPT_ENTRIES: u32 = 1024;
+
 /// Most parts that shim splits its list into.
 pub const MAX_MOK_PARTS: usize = 16;
 

@@ -39,6 +39,7 @@ fn main() {
     seeds.bundles();
     seeds.images();
     seeds.firmware_keys();
+    seeds.load_options();
 }
 
 /// Objects of the releases of `delta_apply`.
@@ -81,6 +82,35 @@ impl Seeds {
         self.put("signature_lists", "certificate", &one);
         self.put("signature_lists", "digests", &digests);
         self.put("signature_lists", "both", [digests, one].concat());
+    }
+
+    fn load_options(&self) {
+        let len = |bytes: usize| u16::try_from(bytes).expect("small").to_le_bytes();
+        let node =
+            |kind: [u8; 2], content: &[u8]| [&kind[..], &len(content.len() + 4), content].concat();
+        let utf16 =
+            |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+        // The partition that the target knows.
+        let mut drive = 1_u32.to_le_bytes().to_vec();
+        drive.extend(2048_u64.to_le_bytes());
+        drive.extend(131_072_u64.to_le_bytes());
+        drive.extend(b"sixteen bytes it\x02\x02");
+        let file = utf16("\\sealroot\\x\\uki.efi\0");
+        let end = node([0x7f, 0xff], &[]);
+        let path = [node([4, 1], &drive), node([4, 4], &file), end].concat();
+        let option = |paths: &[u8], data: &[u8]| {
+            let title = utf16("Test OS\0");
+            [&[1, 0, 0, 0][..], &len(paths.len()), &title, paths, data].concat()
+        };
+        self.put("load_option", "ours", option(&path, b""));
+        self.put(
+            "load_option",
+            "data",
+            option(&path, &utf16("init=/bin/sh\0")),
+        );
+        self.put("load_option", "two-paths", option(&path.repeat(2), b""));
+        self.put("boot_order", "order", [7, 0, 1, 0, 1, 0x20]);
+        self.put("boot_order", "name", "Boot00AB");
     }
 
     fn packs(&self) {

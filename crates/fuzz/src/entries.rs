@@ -52,6 +52,7 @@ fn entry(line: &str) -> Entry {
         linux: None,
         options: None,
         names: BTreeSet::new(),
+        option: None,
         owner: Owner::Other,
     }
 }

@@ -68,6 +68,10 @@ targets! {
     sealroot::activate::fuzz {
         staged_flag,
     }
+    sealroot::boot_manager::fuzz {
+        load_option,
+        boot_order,
+    }
     sealroot::delta::fuzz {
         delta_head,
         delta_group,

@@ -18,6 +18,7 @@
 //! * [`diff`]: what an update changes; [`advise`]: what makes updates large;
 //! * [`unpack`]: a tree written out as plain files; [`mount`]: a pack mounted for a look;
 //! * [`deploy`]: a release in a store made bootable;
+//! * [`boot_manager`]: what the firmware starts by itself, and in which order;
 //! * [`entry`]: boot entries: which deployment boots, with which kernel and arguments;
 //! * [`machine`]: which deployments there are, what uses them, what can go;
 //! * [`etc`]: `/etc` from one release to the next;
@@ -36,6 +37,7 @@
 pub mod activate;
 pub mod adopt;
 pub mod advise;
+pub mod boot_manager;
 pub mod build;
 pub mod check;
 pub mod delta;

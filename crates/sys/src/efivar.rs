@@ -54,6 +54,18 @@ pub fn write(directory: impl AsFd, name: &str, attributes: u32, content: &[u8]) 
     }
 }
 
+/// Removes a variable, guarded by `IMMUTABLE` or not. Nothing happens if it is not there.
+pub fn remove(directory: impl AsFd, name: &str) -> Result<()> {
+    let directory = directory.as_fd();
+    if !set_immutable(directory, name, false)? {
+        return Ok(());
+    }
+    unlinkat(directory, name, AtFlags::empty()).inspect_err(|_| {
+        // It only guards against mishaps.
+        let _ = set_immutable(directory, name, true);
+    })
+}
+
 /// Sets or clears the flag of a variable's file; `false` if there is none.
 fn set_immutable(directory: impl AsFd, name: &str, is_immutable: bool) -> Result<bool> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -17,13 +17,15 @@
 //! * [`least_size`]: how small a pack could be;
 //! * [`on_disk`]: trees written to and read from a filesystem;
 //! * [`memory_io`]: a filesystem in memory that fails and crashes on demand;
-//! * [`write_log`]: the disks that power cuts leave of a real one; [`boot_files`]: what boots of them.
+//! * [`write_log`]: the disks that power cuts leave of a real one; [`boot_files`]: what boots of them;
+//! * [`boot_manager`]: the same where firmware starts it without a loader.
 
 #![forbid(unsafe_code)]
 
 pub mod attack;
 pub mod binaries;
 pub mod boot_files;
+pub mod boot_manager;
 pub mod content;
 pub mod cpio;
 pub mod debian;

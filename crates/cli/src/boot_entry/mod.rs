@@ -46,7 +46,8 @@ pub(crate) struct EntryArgs {
     #[arg(long, value_name = "FILE")]
     initramfs: Option<PathBuf>,
 
-    /// Boot it with this unified kernel image, as `uki build` makes them. Only systemd-boot starts one.
+    /// Boot it with this unified kernel image, as `uki build` makes them. Only systemd-boot and firmware
+    /// start one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["initramfs", "kargs", "root"])]
     uki: Option<PathBuf>,
 
@@ -59,7 +60,7 @@ pub(crate) struct EntryArgs {
     kargs: Vec<String>,
 
     /// Let the boot loader try it that often; if it was not blessed by then, the entry before it
-    /// boots again. Only systemd-boot counts.
+    /// boots again. Only systemd-boot counts; firmware tries a new image once, said or not.
     #[arg(long, value_name = "N")]
     tries: Option<u32>,
 

@@ -18,6 +18,8 @@ pub(crate) struct EntryReport {
     /// Null where an image has them inside.
     kernel_arguments: Option<String>,
     is_reused: bool,
+    /// Whether it is given up unless `bless` declares it good.
+    is_counted: bool,
     removed: Vec<String>,
     boots_next: bool,
     /// The file of the entry that boots by default, where it is not this one.
@@ -36,6 +38,7 @@ impl EntryReport {
             entry: added.entry.id.to_string(),
             kernel_arguments: (added.entry.text.starts.arguments()).map(ToString::to_string),
             is_reused: added.is_reused,
+            is_counted: added.is_counted,
             removed: added.removed.entries.clone(),
         }
     }
@@ -54,13 +57,21 @@ impl Report for EntryReport {
             None => "a unified kernel image".into(),
         };
         let Some(instead) = &self.boots_instead else {
-            return writeln!(out, "{deployment} boots next: entry {entry}, {with}");
+            writeln!(out, "{deployment} boots next: entry {entry}, {with}")?;
+            if self.loader == Loader::Firmware && self.is_counted {
+                writeln!(
+                    out,
+                    "the firmware starts it once: what booted so far comes back unless `sealroot \
+                     bless` runs in it"
+                )?;
+            }
+            return Ok(());
         };
         writeln!(out, "{deployment} has the entry {entry}, {with}")?;
         let instead = printable(instead);
         let or = match self.loader {
             Loader::SystemdBoot => ", or say `default sealroot-*` in loader/loader.conf",
-            Loader::Grub | Loader::GrubFedora => "",
+            Loader::Grub | Loader::GrubFedora | Loader::Firmware => "",
         };
         writeln!(
             out,

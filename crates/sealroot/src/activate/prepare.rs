@@ -214,7 +214,7 @@ pub fn prepare<'p>(
         statement,
         starts,
         named,
-        tries: wishes.tries,
+        tries: wishes.tries.or(machine.boot.loader().usual_tries()),
     })
 }
 

@@ -7,7 +7,7 @@ use sealroot_format::policy::DeploymentName;
 
 use super::judge::{Doubt, Orders};
 use super::{Check, EntryVerdict, Finding, Mend, Report, Seen, Severity, Verdict};
-use crate::entry::{Boot, BootIo, Entry, OurEntry, Owner, Starts};
+use crate::entry::{Boot, BootIo, Entry, Loader, OurEntry, Owner, Starts};
 use crate::machine::State;
 use crate::monitor::{Monitor, Unit};
 use crate::store::StoreIo;
@@ -65,6 +65,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
                     },
                 ),
                 Owner::Ostree | Owner::Other => self.foreign(boot, entry, report),
+                Owner::Firmware => {}
             }
             monitor.advance(1);
         }
@@ -231,7 +232,9 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
 
 /// Says so of an entry whose tries are used up.
 fn given_up<B: BootIo>(boot: &Boot<B>, entry: &Entry, ours: &OurEntry, report: &mut Report) {
-    if entry.tries.is_some_and(|tries| tries.left == 0) {
+    // What the firmware does not start is said with its boot manager.
+    let is_counted = boot.loader() != Loader::Firmware;
+    if is_counted && entry.tries.is_some_and(|tries| tries.left == 0) {
         report.warn(
             Check::Entries,
             Finding {

@@ -6,6 +6,7 @@
 //! this one needs measures, no floor is above it. An examination changes nothing, stops at
 //! nothing, and names for each thing that it finds what would mend it.
 
+mod boot_manager;
 mod content;
 mod entries;
 mod floor;
@@ -99,6 +100,7 @@ pub fn examine<I: StoreIo, B: BootIo>(
     report.deployments = scan.deployments.len() as u64;
     let whole = seen.content(&mut report, monitor);
     let judged = seen.entries(&whole, &mut report, monitor);
+    seen.boot_manager(&mut report);
     seen.leftovers(&mut report);
     seen.staged(&mut report);
     seen.keys(&judged, &mut report);

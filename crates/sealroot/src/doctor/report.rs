@@ -114,6 +114,8 @@ pub enum Mend {
     Keyset,
     /// Following a remote anew.
     Remote(String),
+    /// Declaring the boot that runs good, which makes what starts it anew.
+    Bless,
     /// Saying where the boot entries are.
     NameBoot,
     /// Looking at what is there, and moving it away if nobody needs it.

@@ -8,7 +8,9 @@ use sealroot_format::erofs::ReadAt;
 use sealroot_format::policy::DeploymentName;
 
 use super::files::{BootFiles, directory, in_blocks};
+use super::firmware::check_for_firmware;
 use super::name::{EntryId, Tries};
+use super::order::Loader;
 use super::read::{Entries, Entry, OurEntry, Unreadable};
 use super::text::{EntryText, IMAGE, INACTIVE, INITRD, LINUX, Starts, is_title};
 use super::{Boot, BootIo, BootSpace, EntryError, KernelArguments};
@@ -119,6 +121,8 @@ pub struct Added {
     pub entry: OurEntry,
     /// Whether it was there already, the newest: then none was written.
     pub is_reused: bool,
+    /// Whether it is given up unless [`Boot::bless`] declares it good.
+    pub is_counted: bool,
     /// What it replaced.
     pub removed: Removed,
     /// The file of the entry that boots by default all the same, where it is not this one.
@@ -217,10 +221,13 @@ impl<I: BootIo> Boot<I> {
                 }
                 let id = EntryId::new(found.next_generation()?, &text.deployment);
                 let tries = new.tries.map(|left| Tries { left, done: 0 });
+                // The firmware counts in its variables, not in names.
+                let tries = tries.filter(|_| self.manager.is_none());
                 self.write_entry(&id, tries, &text)?;
                 (OurEntry { id, text }, false)
             }
         };
+        let is_counted = self.start(&entry, is_counted)?;
         // One that is counted itself was not found good: it is nothing to fall back to.
         let is_replaced = |other: &Entry, ours: &OurEntry| {
             let same_deployment = ours.text.deployment == entry.text.deployment;
@@ -229,11 +236,13 @@ impl<I: BootIo> Boot<I> {
         };
         removed.extend(self.retire(&self.entries()?, &is_replaced)?);
         let found = self.entries()?;
+        self.make_first_fallback(&found, &entry, monitor)?;
         let is_another = |default: &&Entry| default.ours().map(|ours| ours.id) != Some(entry.id);
         let boots_instead = found.default_entry().filter(is_another);
         Ok(Added {
             entry,
             is_reused,
+            is_counted,
             removed,
             boots_instead: boots_instead.map(|default| default.file_name.clone()),
         })
@@ -250,7 +259,14 @@ impl<I: BootIo> Boot<I> {
                 name: id.to_string(),
             });
         };
-        if entry.file_name != id.file_name(None) {
+        if self.manager.is_some() {
+            // One that is started already keeps its place: another may have been chosen since.
+            if entry.tries.is_some() {
+                self.start_always(ours)?;
+                removed.extend(self.clear(&Silent)?);
+            }
+            self.keep_fallback(&self.entries()?, ours, monitor)?;
+        } else if entry.file_name != id.file_name(None) {
             // A copy under the plain name, not a rename: see `BootIo`.
             self.write_entry(id, None, &ours.text)?;
             // That the counted one goes is what was asked for.
@@ -305,6 +321,7 @@ impl<I: BootIo> Boot<I> {
             .filter(|&entry| is_superseded(entry))
             .map(|(entry, _)| entry.file_name.clone());
         let names: Vec<_> = found.leftovers.iter().cloned().chain(superseded).collect();
+        self.forget_unused(&found, &BTreeSet::new())?;
         if names.is_empty() && found.unused_kernels().is_empty() {
             return Ok(Removed::default());
         }
@@ -331,10 +348,13 @@ impl<I: BootIo> Boot<I> {
                 loader: self.loader.name(),
             });
         }
+        let starts = new.content.starts();
+        if self.loader == Loader::Firmware {
+            return check_for_firmware(&starts, new.tries);
+        }
         if !self.loader.is_grub() {
             return Ok(());
         }
-        let starts = new.content.starts();
         let Some(arguments) = starts.arguments() else {
             let loader = self.loader.name();
             return Err(EntryError::NoImages { loader });
@@ -373,6 +393,7 @@ impl<I: BootIo> Boot<I> {
             return Ok(Removed::default());
         };
         let entries: Vec<_> = names.into_iter().collect();
+        self.forget_unused(found, &entries.iter().map(|name| &**name).collect())?;
         for name in &entries {
             let path = directory.join(name).expect("a name that was listed");
             self.remove_file_if_there(&path)?;
@@ -506,7 +527,19 @@ impl<I: BootIo> Boot<I> {
         content: &BootFiles<'_>,
         found: &Entries,
     ) -> Result<(), EntryError> {
-        self.write_files(files, content).inspect_err(|_| {
+        let written = self.write_files(files, content).and_then(|()| {
+            // Cheap disks have been seen to take what they do not keep.
+            let names: Vec<_> = content.0.iter().map(|(name, _)| *name).collect();
+            match self.fault(files, &names)? {
+                None => Ok(()),
+                Some(found) => Err(EntryError::DamagedFiles {
+                    path: self.full(&directory(files)),
+                    expected: *files,
+                    found,
+                }),
+            }
+        });
+        written.inspect_err(|_| {
             let is_named = found
                 .references
                 .values()

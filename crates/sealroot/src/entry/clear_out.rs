@@ -35,7 +35,10 @@ impl<I: BootIo> Boot<I> {
             });
         }
         let shown = found.in_boot_order().iter();
-        let there = shown.filter(|entry| names.contains(&entry.file_name));
+        let is_file = |entry: &&super::Entry| entry.owner != super::Owner::Firmware;
+        let there = shown
+            .filter(is_file)
+            .filter(|entry| names.contains(&entry.file_name));
         let there: Vec<_> = there.map(|entry| entry.file_name.clone()).collect();
         // What stays must be durable before anything goes.
         self.settle()?;

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::Sha256Digest;
 
+use crate::boot_manager::BootManagerError;
 use crate::store::FileKind;
 
 /// Why what boots could not be read or changed.
@@ -61,17 +62,35 @@ pub enum EntryError {
         found: Vec<String>,
     },
     /// The loader does not count tries.
-    #[error("{loader} does not count how often it tries an entry; only systemd-boot does")]
+    #[error(
+        "{loader} does not count how often it tries an entry; systemd-boot does, and the firmware up to 1"
+    )]
     NoCounting {
         /// The loader.
         loader: &'static str,
     },
     /// The loader starts no images by entries.
-    #[error("{loader} starts no unified kernel image by a boot entry; only systemd-boot does")]
+    #[error(
+        "{loader} starts no unified kernel image by a boot entry; systemd-boot and the firmware do"
+    )]
     NoImages {
         /// The loader.
         loader: &'static str,
     },
+    /// The firmware starts no kernel with an initramfs.
+    #[error(
+        "the firmware starts unified kernel images only, and this is a kernel with its initramfs"
+    )]
+    NoKernels,
+    /// The firmware tries an entry once.
+    #[error("the firmware tries a new entry once and then goes back; found {found} tries")]
+    OneTry {
+        /// How often it was to be tried.
+        found: u32,
+    },
+    /// The firmware's boot manager could not be read or changed.
+    #[error(transparent)]
+    BootManager(#[from] BootManagerError),
     /// A kernel argument cannot be used.
     #[error("kernel argument {argument:?}: {reason}")]
     Argument {
@@ -187,11 +206,14 @@ impl EntryError {
             Self::UnsupportedLoader { .. }
             | Self::NoCounting { .. }
             | Self::NoImages { .. }
+            | Self::NoKernels
             | Self::NoGenerationLeft { .. } => ErrorClass::Unsupported,
             Self::SeveralLoaders { .. }
+            | Self::OneTry { .. }
             | Self::Argument { .. }
             | Self::Title { .. }
             | Self::NothingLeft { .. } => ErrorClass::Usage,
+            Self::BootManager(error) => error.class(),
             Self::NotRegular { .. }
             | Self::TooLarge { .. }
             | Self::TooMany { .. }

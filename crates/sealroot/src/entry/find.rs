@@ -14,6 +14,8 @@ use super::{Boot, BootIo, EntryError, KernelBootIo};
 use crate::mountinfo::mount_of;
 use crate::store::{FileKind, again};
 
+mod detect;
+
 /// Where the kernel shows the variables of the firmware.
 const EFI_VARIABLES: &str = "/sys/firmware/efi/efivars";
 
@@ -74,6 +76,10 @@ impl Boot<KernelBootIo> {
             source,
         };
         let io = KernelBootIo::open(directory).map_err(failed)?;
+        if loader == Loader::Firmware {
+            let manager = detect::manager_for(&io, Path::new(EFI_VARIABLES))?;
+            return Ok(Self::without_loader(io, manager));
+        }
         let prefix = if loader.is_grub() {
             path_on_filesystem(&io).map_err(failed)?
         } else {
@@ -87,6 +93,9 @@ impl Boot<KernelBootIo> {
         let mut candidates = Vec::new();
         for directory in &places.directories {
             candidates.extend(look_into(directory)?);
+        }
+        if let Some((at, manager)) = detect::started_by_firmware(places, &candidates)? {
+            return Ok(Self::without_loader(candidates.swap_remove(at).io, manager));
         }
         let has_systemd_boot = candidates.iter().any(|candidate| candidate.systemd_boot);
         let grub = candidates
@@ -122,19 +131,21 @@ fn says_it_is_systemd_boot(places: &Places, found: &[Candidate]) -> Result<bool,
         Some(name) if name.starts_with("systemd-boot") => Ok(true),
         Some(name) if name.starts_with("GRUB") => Ok(false),
         _ => Err(EntryError::SeveralLoaders {
-            found: (found.iter())
-                .flat_map(|candidate| {
-                    let place = candidate.io.location().display();
-                    let systemd_boot = candidate.systemd_boot.then_some("systemd-boot");
-                    let grub = candidate.grub.as_ref().map(|_| "GRUB");
-                    let names = systemd_boot.into_iter().chain(grub);
-                    names
-                        .map(move |name| format!("{name} in {place}"))
-                        .collect::<Vec<_>>()
-                })
-                .collect(),
+            found: names_of(found),
         }),
     }
+}
+
+/// The loaders that were found, for messages.
+fn names_of(found: &[Candidate]) -> Vec<String> {
+    let names = found.iter().flat_map(|candidate| {
+        let place = candidate.io.location().display();
+        let systemd_boot = candidate.systemd_boot.then_some("systemd-boot");
+        let grub = candidate.grub.as_ref().map(|_| "GRUB");
+        let names = systemd_boot.into_iter().chain(grub);
+        names.map(move |name| format!("{name} in {place}"))
+    });
+    names.collect()
 }
 
 /// The extended boot partition that `bootctl` has prepared, else the one with the loader.

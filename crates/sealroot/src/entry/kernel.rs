@@ -164,7 +164,10 @@ impl BootIo for KernelBootIo {
     }
 
     fn sync_file(&self, file: &KernelBootFile) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&file.0)?)
+        rustix::fs::fsync(&file.0)?;
+        // Whoever reads it back is to see what the disk has; advice may go unheard.
+        let _ = rustix::fs::fadvise(&file.0, 0, None, rustix::fs::Advice::DontNeed);
+        Ok(())
     }
 
     fn sync_directory(&self, path: &StorePath) -> io::Result<()> {

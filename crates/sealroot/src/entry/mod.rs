@@ -10,6 +10,8 @@
 //! * nothing that an entry names, whosever it is, is removed before that entry is gone for good, and
 //!   no kernel at all while there is one that cannot be read;
 //! * entries of others are read, never changed;
+//! * where the firmware starts images without a loader, the change is one write of one of its
+//!   variables instead, after all that;
 //! * what an interrupted run left is cleared by the next one, and doing the same again ends in
 //!   the same state.
 //!
@@ -20,8 +22,10 @@ mod arguments;
 mod change;
 mod clear_out;
 mod error;
+mod fallback;
 mod files;
 mod find;
+mod firmware;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
 mod image;
@@ -39,6 +43,7 @@ mod version;
 pub use arguments::KernelArguments;
 pub use change::{Added, Content, NewEntry, Removed};
 pub use error::EntryError;
+pub use fallback::{Fallback, FallbackState};
 pub use find::Places;
 pub use initrd::{
     Initrd, InitrdError, MachinePolicy, Making, Origin, carried_initrd, make_initrd, root_device,
@@ -48,8 +53,10 @@ pub use io::{BootIo, BootSpace};
 pub use kernel::{KernelBootFile, KernelBootIo};
 pub use name::{EntryId, Generation, Tries};
 pub use order::Loader;
-pub use read::{Entries, Entry, OurEntry, Owner, Unreadable};
+pub use read::{Entries, Entry, EntryOption, OurEntry, Owner, Unreadable};
 pub use text::{EntryText, Starts};
+
+use crate::boot_manager::BootManager;
 
 /// A boot partition and the loader that reads it.
 #[derive(Debug)]
@@ -57,6 +64,8 @@ pub struct Boot<I: BootIo = KernelBootIo> {
     io: I,
     loader: Loader,
     prefix: String,
+    /// What starts images where no loader does.
+    manager: Option<BootManager>,
 }
 
 impl<I: BootIo> Boot<I> {
@@ -68,6 +77,17 @@ impl<I: BootIo> Boot<I> {
             io,
             loader,
             prefix: prefix.into(),
+            manager: None,
+        }
+    }
+
+    /// The EFI system partition behind `io`, from which the firmware starts images by itself.
+    pub const fn without_loader(io: I, manager: BootManager) -> Self {
+        Self {
+            io,
+            loader: Loader::Firmware,
+            prefix: String::new(),
+            manager: Some(manager),
         }
     }
 

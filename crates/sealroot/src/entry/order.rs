@@ -15,11 +15,18 @@ pub enum Loader {
     GrubFedora,
     /// GRUB 2.14 or later.
     Grub,
+    /// None: the firmware's own boot manager starts images.
+    Firmware,
 }
 
 impl Loader {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::SystemdBoot, Self::GrubFedora, Self::Grub];
+    pub const ALL: [Self; 4] = [
+        Self::SystemdBoot,
+        Self::GrubFedora,
+        Self::Grub,
+        Self::Firmware,
+    ];
 
     /// Its name, for people and programs.
     pub const fn name(self) -> &'static str {
@@ -27,17 +34,26 @@ impl Loader {
             Self::SystemdBoot => "systemd-boot",
             Self::GrubFedora => "grub-fedora",
             Self::Grub => "grub",
+            Self::Firmware => "firmware",
         }
     }
 
     /// Whether it counts how often it tries an entry, and gives up on one.
     pub const fn counts_tries(self) -> bool {
-        matches!(self, Self::SystemdBoot)
+        matches!(self, Self::SystemdBoot | Self::Firmware)
+    }
+
+    /// How often it tries a new entry where nobody says; `None`: always.
+    pub const fn usual_tries(self) -> Option<u32> {
+        match self {
+            Self::Firmware => Some(1),
+            Self::SystemdBoot | Self::GrubFedora | Self::Grub => None,
+        }
     }
 
     /// Whether it runs what an entry says through the script language of GRUB.
     pub(crate) const fn is_grub(self) -> bool {
-        !matches!(self, Self::SystemdBoot)
+        matches!(self, Self::GrubFedora | Self::Grub)
     }
 
     /// Which of two entries comes first; the first of all boots unless somebody chooses.
@@ -45,6 +61,7 @@ impl Loader {
         let (a, b) = (left.file_name.as_bytes(), right.file_name.as_bytes());
         let newest_first = match self {
             Self::SystemdBoot => return systemd_boot(left, right),
+            Self::Firmware => return firmware(left, right),
             Self::GrubFedora => version::rpm_name(strip(a), strip(b)),
             Self::Grub => version::file_name(a, b),
         };
@@ -85,6 +102,16 @@ fn systemd_boot(left: &Entry, right: &Entry) -> Ordering {
         .then_with(by_sort_key)
         .then_with(|| version::uapi(right.id().as_bytes(), left.id().as_bytes()))
         .then_with(by_tries)
+}
+
+/// What is started once, then `BootOrder`, then what is not started; of one load option the newest entry.
+fn firmware(left: &Entry, right: &Entry) -> Ordering {
+    let place = |entry: &Entry| match &entry.option {
+        Some(option) => (!option.is_next, option.position.unwrap_or(usize::MAX)),
+        None => (true, usize::MAX),
+    };
+    let (a, b) = (left.file_name.as_bytes(), right.file_name.as_bytes());
+    (place(left).cmp(&place(right))).then_with(|| version::file_name(b, a))
 }
 
 /// Whether a name matches a pattern of shells, with `*` and `?`.

@@ -15,6 +15,7 @@ use super::order::{Loader, matches};
 use super::search::{deployments_in, digests_in};
 use super::text::{EntryText, Fields, KERNELS};
 use super::{Boot, BootIo, EntryError};
+use crate::boot_manager::Options;
 use crate::store::{DirEntry, FileKind, StorePath, again};
 
 /// The directory that the loader reads.
@@ -45,8 +46,21 @@ pub struct Entry {
     pub options: Option<String>,
     /// The deployments that its bytes name, whosever it is.
     pub names: BTreeSet<DeploymentName>,
+    /// What of the firmware's boot manager starts it, where that does.
+    pub option: Option<EntryOption>,
     /// Whose it is.
     pub owner: Owner,
+}
+
+/// A load option of the firmware that starts an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryOption {
+    /// `####` of `Boot####`.
+    pub number: u16,
+    /// Whether it is started the next time, and only then.
+    pub is_next: bool,
+    /// Its place in `BootOrder`, from 0.
+    pub position: Option<usize>,
 }
 
 /// Whose an entry is.
@@ -65,6 +79,8 @@ pub enum Owner {
     Ostree,
     /// Somebody else's.
     Other,
+    /// No file, but a load option of the firmware that starts none of ours.
+    Firmware,
 }
 
 /// An entry of ours.
@@ -132,6 +148,8 @@ pub struct Entries {
     pub(super) newest: Option<EntryId>,
     /// Where the entries are, once there is a directory for them.
     pub(super) directory: Option<StorePath>,
+    /// What the firmware's boot manager has, where it starts the entries.
+    pub(super) options: Option<Options>,
 }
 
 impl Entries {
@@ -170,7 +188,7 @@ impl Entries {
     pub fn rollback_entry(&self) -> Option<&Entry> {
         let newest = self.shown.iter().find_map(|entry| match &entry.owner {
             Owner::Sealroot(OurEntry { id, .. }) | Owner::Changed { id, .. } => Some(id),
-            Owner::Ostree | Owner::Other => None,
+            Owner::Ostree | Owner::Other | Owner::Firmware => None,
         })?;
         let is_other = |(_, ours): &(&Entry, &OurEntry)| !newest.is_of(&ours.text.deployment);
         self.ours().find(is_other).map(|(entry, _)| entry)
@@ -220,21 +238,21 @@ impl<I: BootIo> Boot<I> {
             kernels: self.kernels()?,
             ..Entries::default()
         };
-        let Some(directory) = self.entries_directory()? else {
-            return Ok(found);
-        };
-        for DirEntry { name, kind } in self.list(&directory)? {
-            let is_entry = name.to_ascii_lowercase().ends_with(SUFFIX.as_bytes());
-            if is_entry && kind != FileKind::Directory && !name.starts_with(b".") {
-                self.read_entry(&directory, &name, &mut found)?;
+        if let Some(directory) = self.entries_directory()? {
+            for DirEntry { name, kind } in self.list(&directory)? {
+                let is_entry = name.to_ascii_lowercase().ends_with(SUFFIX.as_bytes());
+                if is_entry && kind != FileKind::Directory && !name.starts_with(b".") {
+                    self.read_entry(&directory, &name, &mut found)?;
+                }
             }
+            if let (Loader::SystemdBoot, Some((parent, _))) = (self.loader, directory.split()) {
+                found.preferred = self.preferred(&parent)?;
+            }
+            found.directory = Some(directory);
         }
-        if let (Loader::SystemdBoot, Some((parent, _))) = (self.loader, directory.split()) {
-            found.preferred = self.preferred(&parent)?;
-        }
+        self.find_options(&mut found)?;
         let loader = self.loader;
         found.shown.sort_by(|a, b| loader.compare(a, b));
-        found.directory = Some(directory);
         Ok(found)
     }
 
@@ -305,6 +323,7 @@ impl<I: BootIo> Boot<I> {
             options: field("options"),
             names,
             file_name,
+            option: None,
             owner,
         });
         Ok(())

@@ -11,8 +11,8 @@ use super::booted::Booted;
 use super::{MachineError, Runtime};
 use crate::deploy::{self, Flag};
 use crate::entry::{
-    Added, Boot, BootIo, Content, Entries, Entry, EntryId, KernelArguments, NewEntry, OurEntry,
-    Removed, Starts, Tries,
+    Added, Boot, BootIo, Content, Entries, Entry, EntryId, KernelArguments, Loader, NewEntry,
+    OurEntry, Removed, Starts, Tries,
 };
 use crate::monitor::Monitor;
 use crate::store::{Store, StoreIo, Transaction};
@@ -190,7 +190,8 @@ pub fn bless<I: StoreIo, B: BootIo>(
     let id = newest.ok_or(MachineError::NothingRuns)?.id;
     // An interrupted run may have left the counted entry beside the one that is not.
     let is_changed = (entries.ours()).any(|(entry, ours)| ours.id == id && entry.tries.is_some());
-    let removed = if is_changed {
+    // What firmware starts without its variables may be missing even so.
+    let removed = if is_changed || boot.loader() == Loader::Firmware {
         boot.bless(&id, monitor)?
     } else {
         Removed::default()

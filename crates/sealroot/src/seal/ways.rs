@@ -89,7 +89,8 @@ pub fn ways<B: BootIo>(boot: &Boot<B>, entries: &Entries) -> Result<Vec<Way>, En
     let place = boot.location().to_owned();
     let mut seen = BTreeMap::new();
     let mut ways = Vec::new();
-    for entry in entries.in_boot_order() {
+    let is_file = |entry: &&Entry| entry.owner != Owner::Firmware;
+    for entry in entries.in_boot_order().iter().filter(is_file) {
         ways.push(Way {
             place: place.clone(),
             file: entry.file_name.clone(),
@@ -140,7 +141,7 @@ fn image_of<B: BootIo>(
             return Ok(Err(format!("it was changed by hand: {reason}")));
         }
         Owner::Ostree => return Ok(Err("it is OSTree's".to_owned())),
-        Owner::Other => return Ok(Err("it is none of sealroot's".to_owned())),
+        Owner::Other | Owner::Firmware => return Ok(Err("it is none of sealroot's".to_owned())),
     };
     if let Starts::Kernel(_) = ours.text.starts {
         let reason = "its initramfs lies beside the kernel, and no firmware verifies it";

@@ -5,6 +5,8 @@ mod arguments;
 mod change;
 mod crash;
 mod find;
+mod firmware;
+mod firmware_crash;
 mod initrd;
 mod order;
 mod rules;

@@ -3,12 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use sealroot::boot_manager::BootManager;
 use sealroot::entry::{Added, Boot, BootIo, Content, EntryError, Loader, NewEntry, OurEntry};
 use sealroot::monitor::Silent;
 use sealroot_format::digest::CommitId;
 use sealroot_format::policy::DeploymentName;
 use sealroot_testkit::boot_files;
 pub(crate) use sealroot_testkit::boot_files::digest;
+use sealroot_testkit::boot_manager::{self, PARTITION, Started};
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble};
 
 /// The deployment that is called by a number.
@@ -84,6 +86,64 @@ impl Wanted {
         };
         boot.add(&new, keep, &Silent)
     }
+}
+
+/// The EFI system partition of a machine without a boot loader, with the firmware's variables.
+pub(crate) fn without_loader(io: MemoryIo) -> Boot<MemoryIo> {
+    let variables = Box::new(io.clone());
+    Boot::without_loader(io, BootManager::new(variables, PARTITION))
+}
+
+/// The same to look at without trouble.
+pub(crate) fn look_without_loader(disk: &MemoryDisk) -> Boot<MemoryIo> {
+    without_loader(disk.process(Trouble::None))
+}
+
+/// An image of a number, which firmware takes for a program, started once or from now on.
+pub(crate) fn image(number: u8, tries: Option<u32>) -> Wanted {
+    let mut wanted = Wanted::of(number);
+    wanted.kernel.0[..2].copy_from_slice(b"MZ");
+    wanted.tries = tries;
+    wanted
+}
+
+/// The name of a deployment's number in what [`start_of`] gives.
+pub(crate) fn name(number: u8) -> String {
+    deployment(number).to_string()
+}
+
+/// What firmware starts first and after that: the deployment that the newest entry with that image
+/// names, or a boot option of somebody else's, or nothing.
+pub(crate) fn starts_of(disk: &MemoryDisk) -> (String, String) {
+    let (mut variables, files) = (disk.variables(), disk.files());
+    let entries = bootable(&files);
+    let mut once = || match boot_manager::start(&mut variables, &files) {
+        Started::Nothing => "nothing".to_owned(),
+        Started::Stranger(name) => name,
+        Started::File {
+            path,
+            content,
+            data,
+        } => {
+            assert!(data.is_empty(), "{path} is given {}", data.escape_ascii());
+            let digest = boot_files::image_digest(&content);
+            let place = format!("/sealroot/{digest}/uki.efi");
+            assert!(
+                path == place || path == boot_manager::FALLBACK,
+                "{path} is torn"
+            );
+            let is_of = |entry: &&(String, String)| {
+                let text = &files[&format!("/loader/entries/{}", entry.0)];
+                String::from_utf8_lossy(text).contains(&place)
+            };
+            let entry = entries.iter().find(is_of);
+            entry.map_or_else(
+                || format!("{path}, which no entry names"),
+                |entry| entry.1.clone(),
+            )
+        }
+    };
+    (once(), once())
 }
 
 /// Keeps everything.

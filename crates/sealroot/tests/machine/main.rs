@@ -4,6 +4,7 @@
 mod boot;
 mod crash;
 mod doctor;
+mod firmware;
 mod processes;
 mod prune;
 mod refs;

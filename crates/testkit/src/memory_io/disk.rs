@@ -67,6 +67,8 @@ pub(super) struct Disk {
     pub(super) is_locked: bool,
     /// Bytes that all files together may have, in whole blocks; a boot partition is small.
     pub(super) capacity_bytes: Option<u64>,
+    /// The firmware's variables of the same machine: each change of one is durable at once.
+    pub(super) variables: BTreeMap<String, Vec<u8>>,
 }
 
 type Result<T> = std::result::Result<T, Errno>;
@@ -87,6 +89,7 @@ impl Disk {
             shared_locks: 0,
             is_locked: false,
             capacity_bytes: None,
+            variables: BTreeMap::new(),
         }
     }
 

@@ -8,6 +8,7 @@
 mod boot;
 mod crash;
 mod disk;
+mod variables;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -81,7 +82,7 @@ impl MemoryDisk {
         intruder: impl Fn(&'static str, &Self) + Send + Sync + 'static,
     ) -> MemoryIo {
         MemoryIo {
-            intruder: Some(Box::new(intruder)),
+            intruder: Some(Arc::new(intruder)),
             ..self.process(Trouble::None)
         }
     }
@@ -249,9 +250,10 @@ impl CallCounter {
     }
 }
 
-type Intruder = Box<dyn Fn(&'static str, &MemoryDisk) + Send + Sync>;
+type Intruder = Arc<dyn Fn(&'static str, &MemoryDisk) + Send + Sync>;
 
-/// One process that uses a [`MemoryDisk`].
+/// One process that uses a [`MemoryDisk`]. Clones are the same process.
+#[derive(Clone)]
 pub struct MemoryIo {
     disk: MemoryDisk,
     trouble: Trouble,

@@ -285,6 +285,7 @@ fn mend(mend: &Mend, command: &str) -> String {
         Mend::Remote(name) => {
             format!("{command} remote remove {name}, then {command} remote add {name} ADDRESS")
         }
+        Mend::Bless => format!("{command} bless, while what is good runs"),
         Mend::NameBoot => NAME_THE_BOOT_PARTITION.into(),
         Mend::Look(path) => format!(
             "see what {} is; move it away if nobody needs it",

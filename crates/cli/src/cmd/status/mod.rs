@@ -210,6 +210,6 @@ fn foreign_default(entries: &Entries) -> Option<String> {
         Owner::Sealroot(_) => None,
         Owner::Changed { reason, .. } => Some(format!("it was changed by hand: {reason}")),
         Owner::Ostree => Some("it is OSTree's".to_owned()),
-        Owner::Other => Some("it is none of sealroot's".to_owned()),
+        Owner::Other | Owner::Firmware => Some("it is none of sealroot's".to_owned()),
     }
 }
