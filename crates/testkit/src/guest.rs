@@ -260,6 +260,17 @@ impl Worker {
         self.command(["/init", "mount", serial, &point, kind]);
     }
 
+    /// Like [`Worker::mount`], of the first partition of the disk.
+    pub fn mount_partition(&mut self, serial: &str, image: &Path, kind: &str) {
+        self.disks.push(WorkerDisk {
+            serial: serial.to_owned(),
+            image: image.to_owned(),
+            log: None,
+        });
+        let point = format!("/mnt/{serial}");
+        self.command(["/init", "mount-partition", serial, &point, kind]);
+    }
+
     /// Memory of the guest.
     pub const fn memory_mib(&mut self, memory_mib: u32) {
         self.memory_mib = memory_mib;

@@ -11,6 +11,7 @@ mod vm {
     mod entries;
     mod etc;
     mod etc_allowlist;
+    mod firmware;
     mod floor;
     mod foreign;
     mod initramfs_tools;

@@ -12,7 +12,7 @@ impl BootManager {
     pub fn ensure(&self, title: &str, path: &str) -> Result<u16, BootManagerError> {
         let found = self.options()?;
         let number = match found.of(path) {
-            Some(option) if option.is_intact => return Ok(option.number),
+            Some(option) if option.is_intact() => return Ok(option.number),
             Some(option) => option.number,
             None => free_number(&found)?,
         };
@@ -26,7 +26,12 @@ impl BootManager {
         let others = found.order.iter().filter(|other| **other != number);
         let order: Vec<u16> = [number].iter().chain(others).copied().collect();
         self.write_order(&found, &order)?;
-        if found.next == Some(number) {
+        self.forget_once(number)
+    }
+
+    /// Has the firmware start a load option no more than `BootOrder` says.
+    pub fn forget_once(&self, number: u16) -> Result<(), BootManagerError> {
+        if self.options()?.next == Some(number) {
             return self.remove(NEXT);
         }
         Ok(())

@@ -24,8 +24,8 @@ pub struct OurOption {
     pub number: u16,
     /// The file, by its path on the partition, with slashes.
     pub path: String,
-    /// Whether firmware starts it where `BootOrder` names it, and gives nothing to it.
-    pub is_intact: bool,
+    /// Whether firmware starts it where `BootOrder` names it.
+    pub is_active: bool,
     /// Whether it gives something to what it starts, which systemd's stub may take for a command line.
     pub has_data: bool,
 }
@@ -61,7 +61,7 @@ impl Options {
                 .order
                 .iter()
                 .position(|number| *number == option.number);
-            (!option.is_intact, at.unwrap_or(usize::MAX), option.number)
+            (!option.is_intact(), at.unwrap_or(usize::MAX), option.number)
         };
         let with_path = self.ours.iter().filter(|option| option.is_of(path));
         with_path.min_by_key(place)
@@ -86,6 +86,11 @@ impl Stranger {
 }
 
 impl OurOption {
+    /// Whether it starts its image as it should.
+    pub const fn is_intact(&self) -> bool {
+        self.is_active && !self.has_data
+    }
+
     /// Whether it starts that file; FAT does not tell letters from capitals.
     pub fn is_of(&self, path: &str) -> bool {
         self.path.eq_ignore_ascii_case(path)
@@ -139,7 +144,7 @@ impl BootManager {
         match path.filter(|path| starts_with(path, OURS)) {
             Some(path) => found.ours.push(OurOption {
                 number,
-                is_intact: option.is_started() && option.optional_data.is_empty(),
+                is_active: option.is_started(),
                 has_data: !option.optional_data.is_empty(),
                 path,
             }),

@@ -3,6 +3,7 @@
 //! what if it forgets?
 
 use super::{Check, Finding, Mend, Report, Seen};
+use crate::boot_manager::OurOption;
 use crate::check::explain;
 use crate::entry::{Boot, BootIo, Entries, Entry, EntryOption, FallbackState, OurEntry, Starts};
 use crate::machine::State;
@@ -17,6 +18,12 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
         };
         if entries.options().is_none() {
             return;
+        }
+        let options = entries.options().map(|options| &options.ours[..]);
+        for option in options.unwrap_or_default() {
+            if option.has_data {
+                report.fail(Check::Boots, given(option));
+            }
         }
         for (entry, ours) in entries.ours() {
             if let Some(finding) = self.unstarted(boot, entries, entry, ours) {
@@ -74,10 +81,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
                 "a boot that was blessed",
                 "the firmware has started it once, and gone back".to_owned(),
             ),
-            None => (
-                "a boot option that starts it, and gives nothing to it",
-                why_none(entries, ours),
-            ),
+            None => ("a boot option that starts it", why_none(entries, ours)),
         };
         Some(Finding {
             place: place.display().to_string(),
@@ -88,18 +92,22 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
     }
 }
 
+/// Whoever has root can have firmware give an image a command line. Where nothing verifies the image, it is taken.
+fn given(option: &OurOption) -> Finding {
+    Finding {
+        place: variable(&format!("Boot{:04X}", option.number)),
+        expected: "a boot option that gives nothing to its image".into(),
+        found: "one that gives it data, as a command line is given".into(),
+        mend: Mend::Bless,
+    }
+}
+
 /// Why nothing starts an entry.
 fn why_none(entries: &Entries, ours: &OurEntry) -> String {
     let digest = ours.text.files.to_hex();
     let options = entries.options().map(|options| &options.ours[..]);
     let mut of_image = options.unwrap_or_default().iter();
     match of_image.find(|option| option.path.contains(&digest)) {
-        Some(option) if option.has_data => {
-            format!(
-                "Boot{:04X} gives it data, as a command line is given",
-                option.number
-            )
-        }
         Some(option) => format!("Boot{:04X} is not active", option.number),
         None => "none".into(),
     }

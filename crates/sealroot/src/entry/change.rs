@@ -260,11 +260,8 @@ impl<I: BootIo> Boot<I> {
             });
         };
         if self.manager.is_some() {
-            // One that is started already keeps its place: another may have been chosen since.
-            if entry.tries.is_some() {
-                self.start_always(ours)?;
-                removed.extend(self.clear(&Silent)?);
-            }
+            self.start_always(entry, ours)?;
+            removed.extend(self.clear(&Silent)?);
             self.keep_fallback(&self.entries()?, ours, monitor)?;
         } else if entry.file_name != id.file_name(None) {
             // A copy under the plain name, not a rename: see `BootIo`.

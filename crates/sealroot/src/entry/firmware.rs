@@ -86,7 +86,7 @@ impl<I: BootIo> Boot<I> {
                 Starts::Image => options.of(&path_of(&ours.text.files)),
                 Starts::Kernel(_) => None,
             };
-            let option = option.filter(|option| option.is_intact);
+            let option = option.filter(|option| option.is_active);
             entry.option = option.map(|option| place(&options, option.number));
             entry.tries = tries(entry.option);
         }
@@ -129,11 +129,20 @@ impl<I: BootIo> Boot<I> {
         Ok(false)
     }
 
-    /// Has the firmware start an entry from now on. What else it is to start once stays.
-    pub(super) fn start_always(&self, ours: &OurEntry) -> Result<(), EntryError> {
+    /// Has the firmware start an entry from now on, if it is counted; one that is not keeps its place, as
+    /// another may have been chosen since. What else is to be started once stays.
+    pub(super) fn start_always(&self, entry: &Entry, ours: &OurEntry) -> Result<(), EntryError> {
         if let Some(manager) = &self.manager {
             let number = manager.ensure(&ours.text.title, &path_of(&ours.text.files))?;
-            manager.put_first(number)?;
+            let is_first = entry
+                .option
+                .is_some_and(|option| option.position == Some(0));
+            if entry.tries.is_some() {
+                manager.put_first(number)?;
+            } else if is_first {
+                // What an interrupted run has left.
+                manager.forget_once(number)?;
+            }
         }
         Ok(())
     }

@@ -292,10 +292,11 @@ fn a_load_option_that_somebody_changed_is_not_taken_for_good() {
     let mut asleep = genuine.clone();
     asleep[0] = 0;
     let with_data = [&genuine[..], b"i\0n\0i\0t\0=\0"].concat();
-    for changed in [asleep, with_data] {
+    for (changed, is_started) in [(asleep, false), (with_data, true)] {
         disk.plant_variable("Boot0000", &changed);
         let entries = look(&disk).entries().expect("entries");
-        assert_eq!(entries.of(&deployment(1)).expect("there").option, None);
+        let option = entries.of(&deployment(1)).expect("there").option;
+        assert_eq!(option.is_some(), is_started);
         bless(&disk, 1);
         assert_eq!(disk.variables()["Boot0000"], genuine);
     }

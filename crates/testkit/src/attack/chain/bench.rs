@@ -107,7 +107,8 @@ impl Bench {
         &self.release
     }
 
-    pub(in crate::attack) const fn kernel(&self) -> &GuestKernel {
+    /// The kernel of its images.
+    pub const fn kernel(&self) -> &GuestKernel {
         &self.kernel
     }
 
@@ -192,6 +193,22 @@ impl Bench {
         ]);
         worker.run(WORKER_TIME_OUT)?;
         Ok((firmware, tpm))
+    }
+
+    /// A machine's own firmware, with Secure Boot on.
+    pub fn firmware(&self, variables: &Path) -> Result<Firmware> {
+        self.firmware.copy_to(variables)
+    }
+
+    /// An image that boots the release, signed with the key that the firmware trusts, with one more
+    /// parameter for the kernel.
+    pub fn image_with(&self, parameter: &str) -> Result<Vec<u8>> {
+        let stub = fs::read(&self.stub)?;
+        let parameters = format!("{PARAMETERS} {parameter}");
+        let image = self
+            .release
+            .uki(&self.kernel, &stub, &parameters, |policy| policy);
+        signed(&image?, &self.db)
     }
 
     /// The image that boots the release, signed with the key that the firmware trusts.

@@ -76,6 +76,18 @@ pub(crate) fn mount_disk(serial: &str, target: &str, kind: &str, read_only: bool
         .with_context(|| format!("mounting {} on {target}", device.display()))
 }
 
+/// Mounts the first partition of a disk.
+pub(crate) fn mount_partition(serial: &str, target: &str, kind: &str) -> Result<()> {
+    let disk = wait_for(|| find_disk(serial)).with_context(|| format!("no disk {serial}"))?;
+    let mut device = disk.into_os_string();
+    device.push("1");
+    let device = PathBuf::from(device);
+    wait_for(|| device.exists().then_some(())).context("no partition")?;
+    fs::create_dir_all(target).with_context(|| format!("creating {target}"))?;
+    mount(&device, target, kind, MountFlags::empty(), None)
+        .with_context(|| format!("mounting {} on {target}", device.display()))
+}
+
 pub(crate) fn unmount(target: &str) -> Result<()> {
     unmount_path(target, UnmountFlags::empty()).with_context(|| format!("unmounting {target}"))
 }

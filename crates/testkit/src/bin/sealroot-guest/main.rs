@@ -11,6 +11,7 @@
 
 mod entries;
 mod floor;
+mod load_options;
 mod machine;
 mod plain;
 mod probe;
@@ -51,6 +52,7 @@ fn main() -> Result<()> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
         ["mount", serial, target, kind] => machine::mount_disk(serial, target, kind, false),
+        ["mount-partition", serial, target, kind] => machine::mount_partition(serial, target, kind),
         ["mount-ro", serial, target, kind] => machine::mount_disk(serial, target, kind, true),
         ["umount", target] => machine::unmount(target),
         ["manifest", directory] => {
@@ -72,6 +74,9 @@ fn main() -> Result<()> {
         }
         ["load-certificate", path] => verity::load_certificate(path),
         ["mount-variables"] => floor::mount_variables(),
+        ["slip-in", words @ ..] => load_options::slip_in(&words.join(" ")),
+        ["lose-load-options"] => load_options::lose(),
+        ["show-load-options"] => load_options::show(),
         ["destroy-counter"] => floor::destroy_counter(false),
         ["replace-counter"] => floor::destroy_counter(true),
         ["refused", command @ ..] => floor::refused(command),
