@@ -9,7 +9,8 @@ use sealroot::keys::KeysetFile;
 use sealroot::machine;
 use sealroot::store::{KernelIo, Store, StoreError};
 use sealroot_format::ErrorClass;
-use sealroot_format::sign::{Keyset, Verified};
+use sealroot_format::sign::{Keyset, Unverified, Verified};
+use sealroot_remote::state;
 
 use crate::cmd;
 use crate::failure::Failure;
@@ -82,7 +83,7 @@ pub(crate) struct Common {
     pub(crate) store: Option<PathBuf>,
 
     /// The keys to trust and how many must sign [default: <sysroot>/etc/sealroot/keyset, else
-    /// <sysroot>/usr/lib/sealroot/keyset].
+    /// <sysroot>/usr/lib/sealroot/keyset; a later one if a remote has gone on to it from there].
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) keyset: Option<PathBuf>,
 
@@ -180,8 +181,20 @@ impl Common {
                 )
                 .into());
         }
-        let file = KeysetFile::read(&path)?;
+        let mut file = KeysetFile::read(&path)?;
+        if self.keyset.is_none()
+            && let Some(later) = self.later_keyset(&file)
+        {
+            file = file.replaced_by(&later);
+        }
         Ok(self.keyset_file.get_or_init(|| file))
+    }
+
+    /// The keyset that a remote has gone on to from the installed one: what is revoked there counts
+    /// for nothing here.
+    fn later_keyset(&self, installed: &KeysetFile) -> Option<Unverified<Keyset>> {
+        let trusted = installed.trusted().ok()?;
+        state::later_keyset(&self.open_store().ok()?, &trusted)
     }
 
     /// Where the keyset is: the administrator's, else the one that the OS brings.

@@ -201,7 +201,7 @@ pub enum RemoteError {
         source: Box<UkiError>,
     },
     /// Somebody else has published meanwhile.
-    #[error("somebody else has published to {location} meanwhile")]
+    #[error("somebody else is publishing to {location}, or has meanwhile")]
     Conflict {
         /// Where.
         location: String,
@@ -306,6 +306,17 @@ impl RemoteError {
     }
 
     /// Something is not what was signed.
+    /// Whether what a source gave is not what it should be, so that another may do better.
+    pub(crate) const fn is_of_content(&self) -> bool {
+        matches!(
+            self,
+            Self::Mismatch { .. }
+                | Self::Document { .. }
+                | Self::Distrusted { .. }
+                | Self::OtherRelease { .. }
+        )
+    }
+
     pub(crate) fn mismatch(
         (location, path): (String, &str),
         what: &'static str,

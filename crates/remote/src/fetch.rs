@@ -111,6 +111,35 @@ impl Fetcher {
         self.first.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// What `make` makes of small files of one source; where what came is not what it should be, of
+    /// the next one. The error is that of the first.
+    pub(crate) fn of_any<T>(
+        &self,
+        mut make: impl FnMut() -> Result<T, RemoteError>,
+    ) -> Result<T, RemoteError> {
+        let mut first = None;
+        for left in (0..self.sources.len()).rev() {
+            match make() {
+                Err(error) if error.is_of_content() => {
+                    self.blame();
+                    if left > 0 {
+                        self.monitor
+                            .warn(format!("{error}; asking the next mirror"));
+                    }
+                    first.get_or_insert(error);
+                }
+                made => return made,
+            }
+        }
+        first.map_or_else(make, Err)
+    }
+
+    /// The source that is asked first, for people.
+    pub(crate) fn asked_first(&self) -> String {
+        let first = self.first.load(Ordering::Relaxed) % self.sources.len();
+        self.sources[first].location()
+    }
+
     /// Where files come from, for people.
     pub fn location(&self) -> String {
         let locations: Vec<_> = self

@@ -144,9 +144,16 @@ impl Remote {
     /// Fetches the channel, follows new keysets, and remembers both if they are to be believed; the
     /// caller writes them down. `now` is the time, seconds since 1970.
     pub fn refresh(&mut self, fetcher: &Fetcher, now: u64) -> Result<(), RemoteError> {
+        let known = fetcher.of_any(|| self.refreshed(fetcher, now))?;
+        *self = known;
+        Ok(())
+    }
+
+    /// What is known then.
+    fn refreshed(&self, fetcher: &Fetcher, now: u64) -> Result<Self, RemoteError> {
         let path = self.channel.path();
         let bytes = fetcher.small(&path, limits::MAX_CHANNEL_BYTES)?;
-        let unusable = RemoteError::document(fetcher.location(), &path);
+        let unusable = RemoteError::document(fetcher.asked_first(), &path);
         let document = Unverified::<Channel>::parse(&bytes).map_err(&unusable)?;
         let mut known = self.clone();
         let first_version = known.keyset.version();
@@ -181,20 +188,19 @@ impl Remote {
         judge
             .judge(&channel)
             .map_err(|source| RemoteError::Distrusted {
-                location: fetcher.location().into(),
+                location: fetcher.asked_first().into(),
                 name: known.channel.to_string().into(),
                 source,
             })?;
         known.last = Some((document, channel));
-        *self = known;
-        Ok(())
+        Ok(known)
     }
 
     /// Goes on to the next keyset.
     fn follow(&mut self, fetcher: &Fetcher) -> Result<(), RemoteError> {
         let path = keyset_path(self.keyset.version().saturating_add(1));
         let bytes = fetcher.small(&path, limits::MAX_KEYSET_BYTES)?;
-        let unusable = RemoteError::document(fetcher.location(), &path);
+        let unusable = RemoteError::document(fetcher.asked_first(), &path);
         let document = Unverified::<Keyset>::parse(&bytes).map_err(&unusable)?;
         let keyset = document.verify_successor(&self.keyset).map_err(&unusable)?;
         // Whoever had the old keys may have used up the numbers.
@@ -205,6 +211,20 @@ impl Remote {
         self.keyset = keyset;
         Ok(())
     }
+}
+
+/// The latest keyset that a remote of the store has gone on to from `trusted`; `None` if none has.
+pub fn later_keyset(store: &Store, trusted: &Verified<Keyset>) -> Option<Unverified<Keyset>> {
+    let remotes = store.list_remotes().ok()?;
+    let remotes = remotes
+        .iter()
+        .filter_map(|name| Remote::load(store, name).ok());
+    let later = remotes.filter_map(|remote| {
+        let keyset = remote.keyset_document.verify_later(trusted).ok()?;
+        Some((keyset.version(), remote.keyset_document))
+    });
+    let latest = later.max_by_key(|(version, _)| *version)?;
+    Some(latest.1)
 }
 
 /// Files of which something has come, and which the last channel of no remote names.

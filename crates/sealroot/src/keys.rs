@@ -150,6 +150,15 @@ impl KeysetFile {
         })
     }
 
+    /// A later keyset in its place.
+    #[must_use]
+    pub fn replaced_by(self, later: &Unverified<Keyset>) -> Self {
+        Self {
+            bytes: later.to_string().into_bytes(),
+            ..self
+        }
+    }
+
     /// What is in it.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes

@@ -19,6 +19,9 @@ use serde::Serialize;
 use crate::args::Common;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
+use crate::time;
+
+const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
 
 /// Say where releases come from; clean up where they are published.
 #[derive(Debug, Subcommand)]
@@ -159,8 +162,18 @@ impl Report for RemoteReport {
             Some(LastReport {
                 version,
                 newest: Some(newest),
+                expires,
                 ..
-            }) => writeln!(out, "  newest release {newest}, channel version {version}"),
+            }) => {
+                let believed = match expires.checked_sub(time::now()) {
+                    Some(left) => format!("believed for {} days more", left / SECONDS_OF_DAY),
+                    None => "expired".to_owned(),
+                };
+                writeln!(
+                    out,
+                    "  newest release {newest}, channel version {version}, {believed}"
+                )
+            }
             _ => writeln!(out, "  never heard of"),
         }
     }

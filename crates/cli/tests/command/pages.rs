@@ -184,6 +184,28 @@ fn the_page_on_keys_is_followed() {
     }
     let pull = "--store device --keyset vendor.keyset pull --from thief";
     scratch.refused(ErrorClass::Untrusted, pull, &["keyset"]);
+
+    // A device that has the first keyset installed follows to the second for releases too.
+    let installed = fs::read(scratch.path("vendor.keyset")).expect("a keyset");
+    scratch.write("root/usr/lib/sealroot/keyset", installed);
+    let device = "--sysroot root";
+    scratch.ok(&format!(
+        "{device} remote add vendor {} --os exampleos --stream stable",
+        follower.server.url()
+    ));
+    scratch.ok(&format!("{device} upgrade --no-entry --mode integrity"));
+    scratch.ok(&format!(
+        "{device} build --dir tree --os exampleos --stream stable --index 9 --epoch 9"
+    ));
+    scratch.ok(&format!("{device} sign {commit} --key release.secret"));
+    let deploy = format!("{device} deploy {commit} --no-entry --mode integrity");
+    scratch.refused(ErrorClass::Untrusted, &deploy, &["keyset version 2"]);
+
+    // Whoever renews the channel still by the first one would lead devices back.
+    let renew = "--keyset vendor.keyset publish --renew exampleos/-/stable/x86_64 --to www --key \
+                 channel.secret";
+    let words = ["keyset version 2", "version 1 was given"];
+    scratch.refused(ErrorClass::Usage, renew, &words);
 }
 
 #[test]

@@ -270,6 +270,21 @@ impl Unverified<Keyset> {
         self.signed_by_itself(keyset)
     }
 
+    /// The keyset, if its version is higher than that of `trusted`, and enough root keys of both
+    /// have signed it. Versions between are for whoever follows them one by one
+    /// ([`Self::verify_successor`]) and keeps the last.
+    pub fn verify_later(&self, trusted: &Verified<Keyset>) -> Result<Verified<Keyset>, Error> {
+        self.signers(trusted, Role::Root)?;
+        let keyset = Keyset::parse(self.body())?;
+        if keyset.version <= trusted.version {
+            return Err(Error::NotTheSuccessor {
+                expected: trusted.version.saturating_add(1),
+                found: keyset.version,
+            });
+        }
+        self.signed_by_itself(keyset)
+    }
+
     /// The keyset, if enough of its own root keys have signed it.
     ///
     /// That says nothing on who made it: for a first keyset, which the caller trusts for where it

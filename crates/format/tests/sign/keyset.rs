@@ -178,6 +178,30 @@ fn rotate(version: u64, signers: &[u8]) -> Result<(), Error> {
     next.verify_successor(&trusted(&keyset(7, OLD))).map(drop)
 }
 
+// Rules: K15
+#[test]
+fn a_later_keyset_counts_if_root_keys_of_both_have_signed_it() {
+    let later = |version, signers: &[u8]| {
+        let keyset = signed(&keyset(version, NEW), signers);
+        keyset.verify_later(&trusted(&self::keyset(7, OLD)))
+    };
+    for version in [8, 9, 700] {
+        assert_eq!(later(version, &[1, 3, 4]).unwrap().version(), version);
+    }
+    for version in [1, 6, 7] {
+        let error = later(version, &[1, 3, 4]).unwrap_err();
+        let expected = Error::NotTheSuccessor {
+            expected: 8,
+            found: version,
+        };
+        assert_eq!(error, expected);
+    }
+    for too_few in [&[4, 5][..], &[1, 2], &[11, 12, 21]] {
+        let error = later(9, too_few).unwrap_err();
+        assert!(matches!(error, Error::TooFewSignatures { .. }), "{error}");
+    }
+}
+
 // Rules: K8
 #[test]
 fn a_successor_is_signed_by_old_and_new_root_keys() {

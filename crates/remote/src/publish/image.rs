@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::Read as _;
 
 use sealroot::delta::{self, ImageMaking};
+use sealroot::monitor::Monitor;
 use sealroot::monitor::Unit;
 use sealroot::release;
 use sealroot::store::{ImageName, Store, StoreError};
@@ -32,6 +33,7 @@ pub(super) struct Checked<'i> {
 pub(super) fn check_image<'i>(
     image: &'i Image,
     release: &Release<'_>,
+    monitor: &dyn Monitor,
 ) -> Result<Checked<'i>, RemoteError> {
     let Image { name, bytes } = image;
     let refused = |source: uki::UkiError| RemoteError::Image {
@@ -46,6 +48,13 @@ pub(super) fn check_image<'i>(
         return Err(publish_error(format!(
             "the image {name} boots the deployment {named} only, and the first one of a release has the number 0"
         )));
+    }
+    let signatures = uki::signatures(bytes).map_err(refused)?;
+    if signatures.is_some_and(|signatures| signatures.is_empty()) {
+        monitor.warn(format!(
+            "the image {name} is not signed: no machine with Secure Boot starts it, and `upgrade` takes images nowhere else; \
+             `sealroot uki sign` signs it"
+        ));
     }
     Ok(Checked {
         name,

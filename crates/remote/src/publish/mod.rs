@@ -204,6 +204,14 @@ fn put_channel(
             });
         }
     };
+    if channel.keyset > keyset.version() {
+        return Err(publish_error(format!(
+            "the channel {name} has gone on to keyset version {}, and version {} was given: devices would go back \
+             to keys that were replaced; give the newer one",
+            channel.keyset,
+            keyset.version()
+        )));
+    }
     keep_newest(&mut channel, terms.keep);
     match release {
         Some(release) => {
@@ -348,7 +356,9 @@ impl Publishing<'_> {
             document,
             images,
         } = *release;
-        let checked = images.iter().map(|image| check_image(image, release));
+        let checked = images
+            .iter()
+            .map(|image| check_image(image, release, self.monitor));
         let images: Vec<_> = checked.collect::<Result<_, _>>()?;
         let index = statement.index;
         let text = document.to_string();

@@ -248,8 +248,12 @@ impl<'p> Puller<'p> {
 
     /// The statement of an offered release.
     fn statement(&self, release: &ChannelRelease) -> Result<FoundStatement, RemoteError> {
+        self.fetcher.of_any(|| self.fetch_statement(release))
+    }
+
+    fn fetch_statement(&self, release: &ChannelRelease) -> Result<FoundStatement, RemoteError> {
         let path = Kind::Statement.path(&release.statement);
-        let location = self.fetcher.location();
+        let location = self.fetcher.asked_first();
         let bytes = self.fetcher.small(&path, limits::MAX_SIGN_FILE_BYTES)?;
         let found = sha256(&bytes);
         if found != release.statement.head {

@@ -274,10 +274,15 @@ fn mirrors_stand_in() {
 #[test]
 fn a_mirror_that_lies_is_left() {
     let place = Place::with_releases(2, 1);
-    for kind in ["bundle", "delta"] {
+    for (kind, at) in [
+        ("channel", 100),
+        ("statement", 100),
+        ("bundle", 10_000),
+        ("delta", 10_000),
+    ] {
         let lies = HttpServer::serve(place.www(), move |request| {
             if request.path.starts_with(kind) {
-                Answer::Flip(10_000)
+                Answer::Flip(at)
             } else {
                 Answer::Honest
             }

@@ -209,13 +209,13 @@ impl Report for NewReport {
         writeln!(out, "key {}", self.key)?;
         writeln!(
             out,
-            "{}: keep it secret; who has it can sign releases",
+            "{}: keep it secret; who has it can sign what this key may",
             self.secret
         )?;
         writeln!(out, "{}: the public key", self.public)?;
         writeln!(
             out,
-            "{}: give it to devices: it says whom to trust",
+            "{}: for devices, unless the key goes into a keyset with others: it says whom to trust",
             self.keyset
         )
     }
