@@ -602,6 +602,10 @@ fn the_page_on_sealing_is_followed() {
     );
     let mut written = Vec::new();
     for (place, line) in commands(PAGE, Place::Vendor) {
+        if line.ends_with(" --boot-loader firmware") {
+            // The other way takes firmware: tests in virtual machines go it.
+            continue;
+        }
         if line.starts_with("sealroot deploy ") {
             // There is no fs-verity here, and no firmware that would start it.
             assert_eq!(line, "sealroot deploy COMMIT --uki os.efi --tries 3");
