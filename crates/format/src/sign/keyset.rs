@@ -256,29 +256,30 @@ impl Unverified<Keyset> {
     /// The keyset, if it follows `trusted`: its version is the next one, and enough root keys of
     /// both the trusted keyset and itself have signed it. Parsed only once the former have.
     pub fn verify_successor(&self, trusted: &Verified<Keyset>) -> Result<Verified<Keyset>, Error> {
-        self.signers(trusted, Role::Root)?;
-        let keyset = Keyset::parse(self.body())?;
-        let expected = (trusted.version.checked_add(1)).ok_or(Error::LastVersion {
-            version: trusted.version,
-        })?;
-        if keyset.version != expected {
-            return Err(Error::NotTheSuccessor {
-                expected,
-                found: keyset.version,
-            });
-        }
-        self.signed_by_itself(keyset)
+        self.verify_after(trusted, |found, next| found == next)
     }
 
     /// The keyset, if its version is higher than that of `trusted`, and enough root keys of both
     /// have signed it. Versions between are for whoever follows them one by one
     /// ([`Self::verify_successor`]) and keeps the last.
     pub fn verify_later(&self, trusted: &Verified<Keyset>) -> Result<Verified<Keyset>, Error> {
+        self.verify_after(trusted, |found, next| found >= next)
+    }
+
+    /// `is_after` judges its version by the one that comes next.
+    fn verify_after(
+        &self,
+        trusted: &Verified<Keyset>,
+        is_after: impl Fn(u64, u64) -> bool,
+    ) -> Result<Verified<Keyset>, Error> {
         self.signers(trusted, Role::Root)?;
         let keyset = Keyset::parse(self.body())?;
-        if keyset.version <= trusted.version {
+        let expected = (trusted.version.checked_add(1)).ok_or(Error::LastVersion {
+            version: trusted.version,
+        })?;
+        if !is_after(keyset.version, expected) {
             return Err(Error::NotTheSuccessor {
-                expected: trusted.version.saturating_add(1),
+                expected,
                 found: keyset.version,
             });
         }

@@ -9,20 +9,15 @@ use sealroot_sys::verity::HASH_ALGORITHM_SHA256;
 use spki::AlgorithmIdentifierOwned;
 use x509_cert::certificate::Certificate;
 
-use crate::uki::authenticode::{IssuerAndSerial, RSA, SIGNED_DATA, algorithm, identity, sha256};
+use crate::uki::authenticode::{
+    ContentInfo, IssuerAndSerial, RSA, SIGNED_DATA, algorithm, identity, sha256,
+};
 use crate::uki::{ImageSigner, UkiError};
 
 /// Bytes of a digest of SHA-256.
 const DIGEST_BYTES: u16 = 32;
 
 const DATA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.7.1");
-
-#[derive(Clone, Debug, Sequence)]
-struct ContentInfo {
-    content_type: ObjectIdentifier,
-    #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
-    content: Any,
-}
 
 /// Content that is elsewhere.
 #[derive(Clone, Debug, Sequence)]

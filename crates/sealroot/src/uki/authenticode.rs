@@ -36,11 +36,12 @@ const PKCS7: u16 = 0x0002;
 const ENTRY_HEADER_BYTES: usize = 8;
 const ENTRY_ALIGNMENT: usize = 8;
 
+/// PKCS #7: content, and what it is.
 #[derive(Clone, Debug, Sequence)]
-struct ContentInfo {
-    content_type: ObjectIdentifier,
+pub(crate) struct ContentInfo {
+    pub(crate) content_type: ObjectIdentifier,
     #[asn1(context_specific = "0", tag_mode = "EXPLICIT")]
-    content: Any,
+    pub(crate) content: Any,
 }
 
 #[derive(Clone, Debug, Sequence)]

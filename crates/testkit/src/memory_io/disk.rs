@@ -8,6 +8,8 @@ use sealroot::store::{DirEntry, FileKind, StorePath};
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::tree::Metadata;
 
+use super::keyring::MemoryKeyring;
+
 pub(super) type InodeId = usize;
 
 /// A name in a directory.
@@ -55,7 +57,7 @@ pub(super) struct Disk {
     /// Files of which a signature was refused: fs-verity is not to be enabled on them any more.
     pub(super) spoiled: BTreeSet<InodeId>,
     /// What the kernel does with built-in signatures, if it verifies any.
-    pub(super) keyring: Option<super::MemoryKeyring>,
+    pub(super) keyring: Option<MemoryKeyring>,
     /// Those of the inodes of files that are symlinks; their content is the target.
     pub(super) symlinks: BTreeSet<InodeId>,
     /// Owner, mode and so on, where they were set, as a process sees them and as they are durable.
