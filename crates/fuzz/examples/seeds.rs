@@ -40,6 +40,7 @@ fn main() {
     seeds.images();
     seeds.firmware_keys();
     seeds.load_options();
+    seeds.keyring();
 }
 
 /// Objects of the releases of `delta_apply`.
@@ -82,6 +83,27 @@ impl Seeds {
         self.put("signature_lists", "certificate", &one);
         self.put("signature_lists", "digests", &digests);
         self.put("signature_lists", "both", [digests, one].concat());
+    }
+
+    fn keyring(&self) {
+        let sequence = |len: u8| [&[0x30, len][..], &vec![7; usize::from(len)]].concat();
+        let long = [&[0x30, 0x81, 200][..], &[7; 200]].concat();
+        let row = [sequence(0), sequence(20), long].concat();
+        self.put("verity_certificates", "three", row);
+        let signature = |number: u8, len: u16| {
+            let len_bytes = len.to_le_bytes();
+            [&[number; 32][..], &len_bytes, &vec![9; usize::from(len)]].concat()
+        };
+        let group = [signature(1, 300), signature(2, 1), signature(4, 20)].concat();
+        self.put("signature_group", "three", group);
+        let mut head = b"sealroot osigns1".to_vec();
+        head.extend(2_u32.to_le_bytes());
+        for number in [8_u8, 3] {
+            head.extend(u64::from(number).to_le_bytes());
+            head.extend([4000_u32, 3000].map(u32::to_le_bytes).concat());
+            head.extend([number; 32]);
+        }
+        self.put("signature_head", "two", head);
     }
 
     fn load_options(&self) {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use sealroot_format::floor::update::Update;
 use sealroot_format::floor::{Floor, variable};
 use sealroot_format::kept::{FILES, Kept, Kind, select_shadow};
-use sealroot_format::policy::{Policy, deployment_on};
+use sealroot_format::policy::{Policy, deployment_on, split_certificates};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{
     Channel, Document, Keyset, Role, RoleKeys, Statement, Unverified, Verified, parse_public_keys,
@@ -218,5 +218,13 @@ pub fn keys(data: &[u8]) {
             secret.to_file().trim_end().as_bytes(),
             data.trim_ascii_end()
         );
+    }
+}
+
+/// Certificates for the kernel's keyring.
+pub fn verity_certificates(data: &[u8]) {
+    if let Ok(certificates) = split_certificates(data) {
+        assert!(certificates.iter().all(|one| !one.is_empty()));
+        assert_eq!(certificates.concat(), data, "something lies between them");
     }
 }

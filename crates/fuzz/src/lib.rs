@@ -45,6 +45,7 @@ targets! {
         kept_file,
         floor,
         keys,
+        verity_certificates,
     }
     image {
         pack,
@@ -121,6 +122,8 @@ targets! {
         bundle_head,
         bundle_pack,
         remote_state,
+        signature_head,
+        signature_group,
     }
 }
 

@@ -6,6 +6,7 @@ use sealroot_format::sign::{Name, RemoteFile};
 
 use crate::bundle::{Head, read_pack};
 use crate::layout::ChannelName;
+use crate::signatures;
 use crate::state::Remote;
 
 /// The head of a bundle.
@@ -45,6 +46,26 @@ pub fn bundle_pack(data: &[u8]) {
     let read = read_pack(&head, &mut frames, &mut out);
     assert!(out.len() as u64 <= head.pack_bytes, "more than was claimed");
     assert!(read.is_err() || out.len() as u64 == head.pack_bytes);
+}
+
+/// The head of a file of signatures.
+pub fn signature_head(data: &[u8]) {
+    let Ok(head) = signatures::Head::parse(data) else {
+        return;
+    };
+    let pieces = head.pieces(None);
+    assert_eq!(pieces.len(), head.groups.len());
+    assert!(pieces.iter().all(|piece| piece.is_wanted), "a device has nothing");
+}
+
+/// A group of signatures as it is before compression.
+pub fn signature_group(data: &[u8]) {
+    let Ok(signatures) = signatures::parse_group(data) else {
+        return;
+    };
+    assert!(signatures.is_sorted_by(|left, right| left.0 < right.0));
+    let written = signatures::contents(&signatures);
+    assert_eq!(written, [data], "another form");
 }
 
 /// What a device knows of a remote.

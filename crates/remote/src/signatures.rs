@@ -118,7 +118,7 @@ impl Group {
     }
 }
 
-fn parse_group(content: &[u8]) -> Result<Vec<Signature>, RemoteError> {
+pub(crate) fn parse_group(content: &[u8]) -> Result<Vec<Signature>, RemoteError> {
     let mut cursor = Cursor::new(content);
     let mut signatures: Vec<Signature> = Vec::new();
     while !cursor.rest().is_empty() {
@@ -198,7 +198,7 @@ pub(crate) fn make(
 }
 
 /// The bytes of one group or of several.
-fn contents(signatures: &[Signature]) -> Vec<Vec<u8>> {
+pub(crate) fn contents(signatures: &[Signature]) -> Vec<Vec<u8>> {
     let mut contents = vec![Vec::new()];
     for (digest, bytes) in signatures {
         if contents

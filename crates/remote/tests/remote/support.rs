@@ -220,6 +220,7 @@ impl Place {
             policy: policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
             verity_certificates: &[],
+            repair_tool: None,
         };
         uki::build(&parts, &initramfs).expect("an image").bytes
     }
