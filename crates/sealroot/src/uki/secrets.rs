@@ -19,8 +19,8 @@ const LINE_BYTES: usize = 48;
 const BODY_BYTES: usize = 16;
 const HEADERS: [&[u8]; 3] = [b"Proc-Type:", b"Version:", b"Comment:"];
 
-/// An RSA key in PKCS #8, behind the two lengths of its beginning: version 0, `rsaEncryption`
-/// without parameters, an octet string.
+/// An RSA key in PKCS #8, behind the beginning of its sequence: version 0, `rsaEncryption` without
+/// parameters, an octet string.
 const RSA_PKCS8: &[u8] = &[
     2, 1, 0, 0x30, 13, 6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 1, 1, 5, 0, 4, 0x82,
 ];
@@ -35,7 +35,10 @@ pub(super) fn refuse(place: &str, bytes: &[u8]) -> Result<(), UkiError> {
         .map(|at| (at, "a private key in PEM"))
         .next();
     let found = found
-        .or_else(|| Some((find(bytes, RSA_PKCS8).next()?, "a private RSA key")))
+        .or_else(|| {
+            let mut keys = find(bytes, RSA_PKCS8).filter(|at| is_rsa_key(bytes, *at));
+            Some((keys.next()?.saturating_sub(4), "a private RSA key"))
+        })
         .or_else(|| Some((find_ostree_key(bytes)?, "a secret key for releases")));
     match found {
         None => Ok(()),
@@ -58,6 +61,14 @@ fn find<'b>(bytes: &'b [u8], wanted: &'b [u8]) -> impl Iterator<Item = usize> + 
             .get(*at..)
             .is_some_and(|rest| rest.starts_with(wanted))
     })
+}
+
+/// Whether the key's sequence begins before it and the sequence of its numbers behind it, each with two
+/// bytes of length. Programs that know such keys have only what is between.
+fn is_rsa_key(bytes: &[u8], at: usize) -> bool {
+    let (before, from) = bytes.split_at_checked(at).unwrap_or_default();
+    let behind = from.get(RSA_PKCS8.len()..).unwrap_or_default();
+    matches!(before, [.., 0x30, 0x82, _, _]) && matches!(behind, [_, _, 0x30, 0x82, ..])
 }
 
 /// Whether a file of a key begins there. Programs that know such files have their first line, but not
@@ -120,6 +131,7 @@ mod tests {
     fn keys_are_found_wherever_they_lie() {
         let mut pkcs8 = vec![0x30, 0x82, 4, 0xbd];
         pkcs8.extend_from_slice(RSA_PKCS8);
+        pkcs8.extend_from_slice(&[4, 0xa7, 0x30, 0x82, 4, 0xa3, 2, 1, 0]);
         let secret = SecretKey::from_seed(&[7; 32]).unwrap();
         let body = "MIIEvQIBADANBgkqhkiG9w0B";
         let pem = |kind: &str, between: &str| {
@@ -136,7 +148,7 @@ mod tests {
                 "a private key in PEM",
             ),
             (&old, "a private key in PEM"),
-            (RSA_PKCS8, "a private RSA key"),
+            (&pkcs8, "a private RSA key"),
             (secret.to_file().as_bytes(), "a secret key for releases"),
         ] {
             for (before, after) in [("", ""), ("x \n", "\n y"), ("\0\0\0", "\0")] {
@@ -160,6 +172,9 @@ mod tests {
             b"-----BEGIN OPENSSH PRIVATE KEY-----expected a key of its kind",
             b"-----BEGIN CERTIFICATE-----\nPRIVATE KEYPRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B",
             other.as_bytes(),
+            RSA_PKCS8,
+            &[&[0x30, 0x82, 4, 0xbd], RSA_PKCS8, &[0; 4]].concat(),
+            &[RSA_PKCS8, &[4, 0xa7, 0x30, 0x82]].concat(),
             &[b'A'; 88],
             &[0; 100],
         ] {
