@@ -208,5 +208,13 @@ fn firmware_starts_signed_images_without_a_boot_loader() -> Result<()> {
     let report = scene.as_root(&[doctor_fails, "/init lose-load-options", doctor_fails])?;
     let said = doctor(&report)?;
     ensure!(said.contains("1 failure of this machine"), "{said}");
+    // All the same it boots, by the fallback that was written when the first was blessed.
+    let outcome = scene.start(&scene.firmware)?;
+    let verdict = judge(&outcome, scene.bench.release());
+    ensure!(
+        matches!(verdict, Verdict::SameTree) && !outcome.console.contains("uki.efi"),
+        "{verdict:?}\n{}",
+        outcome.console_tail(30)
+    );
     Ok(())
 }
