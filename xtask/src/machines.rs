@@ -29,7 +29,7 @@ struct Part {
     boots_per_cut: u32,
 }
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     Part {
         tests: "ostree_machine::nightly_",
         shows: "machines that run OSTree alone, and power cuts while it deploys",
@@ -46,6 +46,12 @@ const PARTS: [Part; 8] = [
         tests: "sealed_life::nightly_",
         shows: "a machine with Secure Boot: installed, upgraded with its image, sealed",
         boots: 4 + 4,
+        boots_per_cut: 0,
+    },
+    Part {
+        tests: "repair_image::nightly_",
+        shows: "an image for repairs mends a sealed machine that does not boot",
+        boots: 6,
         boots_per_cut: 0,
     },
     Part {

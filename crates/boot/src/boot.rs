@@ -57,7 +57,16 @@ struct VerifiedRoot {
     init: &'static str,
 }
 
-fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
+/// What is known before anything on a disk is looked at.
+pub(crate) struct Prepared {
+    policy: Policy,
+    keyset: Verified<Keyset>,
+    kernel: String,
+    pub plan: BootPlan,
+}
+
+/// Readies the kernel, and decides what to do by the orders in the initramfs.
+pub(crate) fn prepare() -> Result<Prepared, Refusal> {
     let (policy, keyset) = read_orders()?;
     modules::load_all()?;
     system::harden();
@@ -66,11 +75,25 @@ fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
     overlay::probe()?;
     let facts = Facts::gather()?;
     let plan = plan::plan(&policy, &facts)?;
+    Ok(Prepared {
+        policy,
+        keyset,
+        kernel: facts.kernel,
+        plan,
+    })
+}
 
+fn verify_and_mount(place: &str) -> Result<VerifiedRoot, Refusal> {
+    let Prepared {
+        policy,
+        keyset,
+        kernel,
+        plan,
+    } = prepare()?;
     let device = device::find(&plan.root)?;
     let physical = root::mount(&device)?;
     let store = Store::open(physical.as_fd())?;
-    let release = release::choose(plan.choice, &policy, &keyset, store.as_fd(), &facts.kernel)?;
+    let release = release::choose(plan.choice, &policy, &keyset, store.as_fd(), &kernel)?;
     let floor = floor::check(&policy, release.numbers)?;
     let root = verified_root(&plan, &release, &store, &physical, place)?;
     let init = switch::find_init(root.as_fd())?;

@@ -30,12 +30,22 @@ pub(crate) fn say(line: &str) {
 /// Nothing of the root was started, so nothing is lost but what an earlier boot left unwritten.
 pub(crate) fn stop(refusal: &Refusal) -> ! {
     say(&refusal.to_string());
-    say("the machine powers off in 10 seconds");
+    end("powers off", RebootCommand::PowerOff)
+}
+
+/// Ends with something done, and has the machine start again after a while.
+pub(crate) fn restart(done: &str) -> ! {
+    say(done);
+    end("starts again", RebootCommand::Restart)
+}
+
+fn end(how: &str, command: RebootCommand) -> ! {
+    say(&format!("the machine {how} in 10 seconds"));
     sleep(READING_TIME);
     rustix::fs::sync();
     loop {
         // Where it fails, staying here is all that is left: init must not end.
-        let _ = reboot(RebootCommand::PowerOff);
+        let _ = reboot(command);
         sleep(READING_TIME);
     }
 }

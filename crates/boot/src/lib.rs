@@ -40,6 +40,7 @@ mod pack;
 mod plan;
 mod refusal;
 mod release;
+mod repair;
 mod report;
 mod root;
 mod state;
@@ -85,9 +86,14 @@ pub fn run_for_another() {
     }
 }
 
-/// Boots the machine. To be called by the program that is PID 1 in an initramfs, and by no other:
+/// Boots the machine, or repairs its store where the initramfs is for that. To be called by the program that is PID 1 in an initramfs, and by no other:
 /// it mounts over `/dev`, and powers the machine off where it refuses.
 pub fn run() -> ! {
     console::stop_on_panic();
-    console::stop(&boot::boot())
+    let refusal = if repair::is_meant() {
+        repair::repair()
+    } else {
+        boot::boot()
+    };
+    console::stop(&refusal)
 }

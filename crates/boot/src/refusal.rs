@@ -58,6 +58,8 @@ pub enum Code {
     Init,
     /// The TPM that the policy names does not take what is booted.
     Measure,
+    /// There was nothing to repair, or something that nothing on the disk can replace.
+    Repair,
     /// The boot program itself failed.
     Internal,
 }
@@ -89,6 +91,7 @@ impl Code {
         Self::State,
         Self::Init,
         Self::Measure,
+        Self::Repair,
         Self::Internal,
     ];
 
@@ -119,6 +122,7 @@ impl Code {
             Self::State => "state",
             Self::Init => "init",
             Self::Measure => "measure",
+            Self::Repair => "repair",
             Self::Internal => "internal",
         }
     }

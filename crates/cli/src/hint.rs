@@ -15,6 +15,7 @@ use sealroot::entry::{EntryError, InitrdError};
 use sealroot::etc::EtcError;
 use sealroot::floor::FloorError;
 use sealroot::import::{ImportError, RefusedStatement};
+use sealroot::initramfs::Error as InitramfsError;
 use sealroot::keyring::KeyringError;
 use sealroot::keys;
 use sealroot::machine::{MachineError, State};
@@ -117,6 +118,7 @@ fn of_activate(error: &ActivateError) -> Option<String> {
         ActivateError::Entry(error) => of_entry(error),
         ActivateError::Initrd(error) => Some(of_initrd(error)),
         ActivateError::Etc(error) => of_etc(error),
+        ActivateError::Image(error) => of_uki(error),
         ActivateError::NoRootDevice { .. } => {
             Some("name it with --root UUID=, PARTUUID= or LABEL=, and without --stage".into())
         }
@@ -391,6 +393,7 @@ fn of_remote(error: &RemoteError) -> Option<String> {
             }
             Fault::Other => return None,
         },
+        RemoteError::Image { source, .. } => return of_uki(source),
         RemoteError::NoImage { .. } => {
             "`publish --uki` offers one; --image takes another; `upgrade --initramfs` boots without one"
         }
@@ -536,6 +539,11 @@ fn of_uki(error: &UkiError) -> Option<String> {
         UkiError::NotSealed { .. } => "all that a key has signed boots wherever that key is \
             trusted; --sign-unsealed signs it all the same"
             .into(),
+        UkiError::Repairs => "`sealroot uki install` puts it on the boot partition".into(),
+        UkiError::Initramfs(InitramfsError::RepairTool { .. }) => {
+            "`cargo xtask dist` in sealroot's sources makes a static one; name it with --repair-tool FILE"
+                .into()
+        }
         UkiError::Signed => "sign the image as `sealroot uki build` made it".into(),
         UkiError::Credential { .. } => {
             "`openssl pkey` and `openssl x509` make PEM of other forms; \

@@ -55,7 +55,10 @@ pub fn signature_head(data: &[u8]) {
     };
     let pieces = head.pieces(None);
     assert_eq!(pieces.len(), head.groups.len());
-    assert!(pieces.iter().all(|piece| piece.is_wanted), "a device has nothing");
+    assert!(
+        pieces.iter().all(|piece| piece.is_wanted),
+        "a device has nothing"
+    );
 }
 
 /// A group of signatures as it is before compression.

@@ -2,7 +2,7 @@
 //! The initramfs builder: what it carries, in which order, and what it refuses.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use sealroot::initramfs::{self, Error, ModuleRequest, Options};
@@ -84,6 +84,7 @@ struct Fixture {
     program: std::path::PathBuf,
     policy: Vec<u8>,
     certificates: Vec<u8>,
+    repair_tool: Option<PathBuf>,
 }
 
 fn fixture() -> Fixture {
@@ -97,6 +98,7 @@ fn fixture() -> Fixture {
         program,
         policy: POLICY.to_vec(),
         certificates: Vec::new(),
+        repair_tool: None,
         _directory: directory,
     }
 }
@@ -119,6 +121,7 @@ impl Fixture {
             policy: &self.policy,
             modules,
             verity_certificates: &self.certificates,
+            repair_tool: self.repair_tool.as_deref(),
         };
         let summary = initramfs::build(&options, &mut archive)?;
         assert_eq!(summary.size_bytes, archive.len() as u64);
@@ -223,6 +226,40 @@ fn only_a_static_program_can_be_init() {
         assert!(error.to_string().contains(expected), "{error}");
         assert_eq!(error.class(), ErrorClass::Usage);
     }
+}
+
+#[test]
+fn only_the_static_command_is_taken_for_repairs() {
+    let mut fixture = fixture();
+    let tool = fixture.program.with_file_name("sealroot");
+    fixture.repair_tool = Some(tool.clone());
+    let mark = initramfs::REPAIR_TOOL_MARK.as_bytes();
+    for (program, expected) in [
+        (
+            [&elf(PT_INTERP), mark].concat(),
+            "one that needs a dynamic loader",
+        ),
+        (elf(PT_LOAD), "another program"),
+    ] {
+        fs::write(&tool, program).expect("a file");
+        let error = fixture.build(&[]).expect_err("it is not the command");
+        assert!(matches!(error, Error::RepairTool { .. }), "{error}");
+        assert!(error.to_string().contains(expected), "{error}");
+        assert_eq!(error.class(), ErrorClass::Usage);
+    }
+    let command = [&elf(PT_LOAD), mark].concat();
+    fs::write(&tool, &command).expect("a file");
+    let (_, archive) = fixture.build(&[]).expect("it builds");
+    let carried = initramfs::scan(&mut &*archive).expect("an initramfs");
+    assert!(carried.repairs && !carried.is_complete(), "{carried:?}");
+    let directory = tempfile::tempdir().expect("a directory");
+    cpio(
+        &["-id", "--quiet", "usr/lib/sealroot/repair"],
+        &archive,
+        directory.path(),
+    );
+    let unpacked = fs::read(directory.path().join("usr/lib/sealroot/repair"));
+    assert_eq!(unpacked.expect("it was unpacked"), command);
 }
 
 #[test]

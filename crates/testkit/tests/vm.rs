@@ -23,6 +23,7 @@ mod vm {
     mod power;
     mod race;
     mod repair;
+    mod repair_image;
     mod sealed_life;
     mod shared;
     mod stolen_key;

@@ -320,6 +320,7 @@ impl Initramfs {
             policy: &policy,
             modules: &modules,
             verity_certificates: &certificates,
+            repair_tool: None,
         };
         let mut summary = None;
         files::replace(&self.output, |out| {

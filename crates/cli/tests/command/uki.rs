@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use sealroot::initramfs::REPAIR_TOOL_MARK;
 use sealroot_format::ErrorClass;
 use sealroot_testkit::efi::{self, UNAME};
 
@@ -349,6 +350,60 @@ fn an_image_becomes_what_boots() {
         let now = fs::read(&image).expect("read");
         assert!(now == right, "{command}");
     }
+}
+
+#[test]
+fn an_image_for_repairs_boots_no_release() {
+    let Some((scratch, commit)) = scratch() else {
+        return;
+    };
+    fs::create_dir_all(scratch.path("esp")).expect("made");
+    let build = format!("{STORE} uki build {commit} {OPTIONS} --repair");
+    // This program needs a dynamic loader, and `boot` is another.
+    for (tool, words) in [
+        ("", "found one that needs a dynamic loader"),
+        ("--repair-tool boot", "found another program"),
+    ] {
+        let line = format!("{build} -o repair.efi {tool}");
+        scratch.refused(ErrorClass::Usage, &line, &[words, "hint: "]);
+    }
+    let mark = REPAIR_TOOL_MARK.as_bytes();
+    scratch.write("tool", [efi::BOOT_PROGRAM, mark].concat());
+    scratch.ok(&format!("{build} -o repair.efi --repair-tool tool"));
+    let shown = scratch.ok("uki show repair.efi").text();
+    assert!(
+        shown.contains("\nREPAIRS the store, boots nothing\n"),
+        "{shown}"
+    );
+    let shown = scratch.ok("--json uki show repair.efi").json();
+    assert_eq!(shown["repairs"], true, "{shown}");
+
+    let publish = format!("{STORE} publish {commit} --to www --key vendor.secret --level 1");
+    for line in [
+        format!("{STORE} deploy {commit} {BOOT} --uki repair.efi"),
+        format!("{publish} --uki repair.efi"),
+    ] {
+        let words = [
+            "the image repairs the store, and boots no release",
+            "hint: ",
+        ];
+        scratch.refused(ErrorClass::Usage, &line, &words);
+    }
+    let install = format!("{STORE} --json uki install");
+    for is_changed in [true, false] {
+        let installed = scratch.ok(&format!("{install} repair.efi {BOOT}")).json();
+        assert_eq!(installed["path"], "EFI/Linux/sealroot-repair.efi");
+        assert_eq!(installed["is_changed"], is_changed, "{installed}");
+    }
+    let image = fs::read(scratch.path("repair.efi")).expect("an image");
+    let installed = fs::read(scratch.path("esp/EFI/Linux/sealroot-repair.efi"));
+    assert!(installed.expect("it is there") == image);
+    scratch.ok(&format!("{STORE} uki build {commit} {OPTIONS} -o os.efi"));
+    scratch.refused(
+        ErrorClass::Usage,
+        &format!("{install} os.efi {BOOT}").replace(" --json", ""),
+        &["os.efi boots a release", "hint: `deploy --uki` installs it"],
+    );
 }
 
 /// A device's store, and the boot partition and records above.

@@ -40,6 +40,10 @@ pub const POLICY_PATH: &str = "etc/sealroot/policy";
 /// Where the keyset is inside the initramfs.
 pub const KEYSET_PATH: &str = "etc/sealroot/keyset";
 
+/// Where an initramfs for repairs has the `sealroot` command. Where it is there, the boot program repairs
+/// the store with it and boots nothing.
+pub const REPAIR_TOOL_PATH: &str = "usr/lib/sealroot/repair";
+
 /// What the boot program says where it is run as a command; and it is known by it.
 pub const BOOT_PROGRAM_NOTICE: &str =
     "sealroot-boot: this runs only in an initramfs: as process 1, or with --sysroot";

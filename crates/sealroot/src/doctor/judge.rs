@@ -169,9 +169,10 @@ fn judge_kernel<B: BootIo>(
         policy: Some(policy),
         keyset: Some(keyset),
         program: Some(_),
+        repairs: false,
     } = carried
     else {
-        let found = "no policy, no keyset or no boot program of sealroot's";
+        let found = "no policy, no keyset, no boot program of sealroot's, or one that repairs";
         return Err(unknown(found.into()));
     };
     let policy = Policy::parse(&policy);

@@ -5,11 +5,12 @@
 use sealroot_format::digest::Sha256Digest;
 
 use super::files::{BootFiles, in_blocks};
+use super::program::is_program;
 use super::read::{Entries, OurEntry, known};
 use super::text::IMAGE;
 use super::{Boot, BootIo, EntryError};
 use crate::monitor::Monitor;
-use crate::store::{StorePath, again};
+use crate::store::again;
 
 /// Where firmware looks (UEFI specification 2.10, 3.5.1.1), by the machine's architecture.
 const DIRECTORY: &str = "EFI/BOOT";
@@ -18,10 +19,6 @@ const NAMES: [(&str, &str); 3] = [
     ("aarch64", "BOOTAA64.EFI"),
     ("riscv64", "BOOTRISCV64.EFI"),
 ];
-
-/// How a program begins that firmware starts. It is written last: before, the file is nobody's.
-const FIRST_BYTE: u8 = b'M';
-const UNFINISHED: u8 = 0;
 
 /// What is to stay free beside a new fallback, besides once its size for the next update, bytes.
 const SPARE_BYTES: u64 = 1 << 20;
@@ -57,7 +54,7 @@ impl<I: BootIo> Boot<I> {
         };
         let path = format!("{DIRECTORY}/{name}");
         let content = self.file(&path)?;
-        let content = content.filter(|bytes| bytes.first() == Some(&FIRST_BYTE));
+        let content = content.filter(|bytes| is_program(bytes));
         let state = match content {
             None => FallbackState::Missing,
             Some(bytes) => {
@@ -115,10 +112,7 @@ impl<I: BootIo> Boot<I> {
         monitor: &dyn Monitor,
     ) -> Result<(), EntryError> {
         let path = known(path);
-        let Some(image) = self
-            .image(ours)?
-            .filter(|image| image.first() == Some(&FIRST_BYTE))
-        else {
+        let Some(image) = self.image(ours)?.filter(|image| is_program(image)) else {
             return Ok(());
         };
         // What boots by the variables is durable: from here on there may be no fallback for a while.
@@ -137,28 +131,6 @@ impl<I: BootIo> Boot<I> {
             ));
             return Ok(());
         }
-        self.write_program(&path, &image)
-    }
-
-    /// Writes a program so that it is none before it is durable and whole.
-    fn write_program(&self, path: &StorePath, image: &[u8]) -> Result<(), EntryError> {
-        let (upper, directory) = (known("EFI"), known(DIRECTORY));
-        self.make_directory(&upper)?;
-        self.make_directory(&directory)?;
-        let file = again(|| self.io.create(path)).map_err(self.failed("create", path))?;
-        let rest = image.get(1..).unwrap_or_default();
-        for part in [&[UNFINISHED][..], rest] {
-            self.write_all(&file, part)
-                .map_err(self.failed("write", path))?;
-        }
-        again(|| self.io.sync_file(&file)).map_err(self.failed("sync", path))?;
-        for path in [&directory, &upper, &StorePath::root()] {
-            again(|| self.io.sync_directory(path)).map_err(self.failed("sync", path))?;
-        }
-        self.settle()?;
-        let finished = again(|| self.io.overwrite(&file, FIRST_BYTE, 0));
-        finished.map_err(self.failed("write", path))?;
-        again(|| self.io.sync_file(&file)).map_err(self.failed("sync", path))?;
-        self.settle()
+        self.write_program(["EFI", DIRECTORY], &path, &image)
     }
 }

@@ -10,7 +10,7 @@ use super::{Boot, BootIo, EntryError};
 use crate::store::StorePath;
 
 /// Where boot loaders look for images that need no entry, and how those end.
-const BESIDE: &str = "EFI/Linux";
+pub(super) const BESIDE: &str = "EFI/Linux";
 const ENDING: &[u8] = b".efi";
 
 impl<I: BootIo> Boot<I> {

@@ -201,6 +201,7 @@ pub fn make_initrd<'r>(
         policy: policy_text.as_bytes(),
         modules: &modules,
         verity_certificates: &[],
+        repair_tool: None,
     };
     let mut content = Vec::new();
     let made = initramfs::build(&options, &mut content).map_err(|source| InitrdError::Make {

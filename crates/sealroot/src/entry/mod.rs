@@ -35,7 +35,9 @@ mod io;
 mod kernel;
 mod name;
 mod order;
+mod program;
 mod read;
+mod repair_image;
 mod search;
 mod text;
 mod version;
@@ -54,6 +56,7 @@ pub use kernel::{KernelBootFile, KernelBootIo};
 pub use name::{EntryId, Generation, Tries};
 pub use order::Loader;
 pub use read::{Entries, Entry, EntryOption, OurEntry, Owner, Unreadable};
+pub use repair_image::RepairImage;
 pub use text::{EntryText, Starts};
 
 use crate::boot_manager::BootManager;

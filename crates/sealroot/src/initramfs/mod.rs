@@ -15,7 +15,7 @@ use sealroot_format::ErrorClass;
 use sealroot_format::codec::Cursor;
 use sealroot_format::policy::{
     self, BOOT_PROGRAM_NOTICE, CertificatesError, KEYSET_PATH, POLICY_PATH, Policy,
-    VERITY_CERTIFICATES_PATH, split_certificates,
+    REPAIR_TOOL_PATH, VERITY_CERTIFICATES_PATH, split_certificates,
 };
 use sealroot_format::sign::{self, Keyset, Unverified};
 
@@ -23,11 +23,14 @@ use crate::input;
 use cpio::{Archive, Entry};
 use modules::KernelModules;
 
-/// More than any boot program takes, which is below 2 MiB.
-const MAX_BOOT_PROGRAM_BYTES: usize = 64 << 20;
+/// More than any program of ours takes.
+const MAX_PROGRAM_BYTES: usize = 64 << 20;
 
 /// The name of the boot program's file.
 pub const BOOT_PROGRAM: &str = "sealroot-boot";
+
+/// What the `sealroot` command is known by: what it says where it is asked for help.
+pub const REPAIR_TOOL_MARK: &str = "sealroot repair --dry-run --full";
 
 pub(crate) use cpio::files;
 pub use modules::{ModuleFiles, ModuleRequest, default_modules};
@@ -50,6 +53,8 @@ pub struct Options<'a> {
     /// The certificates for the kernel's keyring of fs-verity, in DER, one after another; see
     /// [`crate::keyring::read_certificates`]. No file is made where there are none.
     pub verity_certificates: &'a [u8],
+    /// The static command `sealroot`, in an initramfs that repairs the store and boots nothing.
+    pub repair_tool: Option<&'a Path>,
 }
 
 impl std::fmt::Debug for Options<'_> {
@@ -58,6 +63,7 @@ impl std::fmt::Debug for Options<'_> {
             .field("kernel_modules", &self.kernel_modules.location())
             .field("boot_program", &self.boot_program)
             .field("modules", &self.modules)
+            .field("repair_tool", &self.repair_tool)
             .finish_non_exhaustive()
     }
 }
@@ -137,6 +143,14 @@ pub enum Error {
         /// What it is.
         found: &'static str,
     },
+    /// It is not the command for repairs, or could not run where there is nothing but itself.
+    #[error("command for repairs {}: expected sealroot's own, a static 64-bit ELF program, found {found}", path.display())]
+    RepairTool {
+        /// The program.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
+    },
 }
 
 impl Error {
@@ -154,7 +168,9 @@ impl Error {
             Self::BadList { .. } => ErrorClass::Corrupt,
             Self::Policy { source } => source.class(),
             Self::Keyset { source } => source.class(),
-            Self::Certificates { .. } | Self::BootProgram { .. } => ErrorClass::Usage,
+            Self::Certificates { .. } | Self::BootProgram { .. } | Self::RepairTool { .. } => {
+                ErrorClass::Usage
+            }
         }
     }
 }
@@ -182,12 +198,8 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
         split_certificates(options.verity_certificates)
             .map_err(|source| Error::Certificates { source })?;
     }
-    let program = input::read(options.boot_program, MAX_BOOT_PROGRAM_BYTES);
-    let program = program.map_err(|source| Error::Read {
-        path: options.boot_program.to_owned(),
-        source,
-    })?;
-    check_program(&program).map_err(|found| Error::BootProgram {
+    let program = read_program(options.boot_program)?;
+    check_program(&program, BOOT_PROGRAM_NOTICE).map_err(|found| Error::BootProgram {
         path: options.boot_program.to_owned(),
         found,
     })?;
@@ -211,6 +223,14 @@ pub fn build(options: &Options<'_>, out: &mut dyn Write) -> Result<Summary, Erro
         let certificates = options.verity_certificates.to_vec();
         archive.insert(VERITY_CERTIFICATES_PATH, file(0o444, certificates));
     }
+    if let Some(path) = options.repair_tool {
+        let tool = read_program(path)?;
+        check_program(&tool, REPAIR_TOOL_MARK).map_err(|found| Error::RepairTool {
+            path: path.to_owned(),
+            found,
+        })?;
+        archive.insert(REPAIR_TOOL_PATH, file(0o755, tool));
+    }
     let mut modules = Vec::new();
     for (position, path) in load_order.into_iter().enumerate() {
         let (name, content) = kernel.read(position, path)?;
@@ -233,13 +253,20 @@ fn file(mode: u16, content: Vec<u8>) -> Entry {
     Entry::File { mode, content }
 }
 
-/// That it is the boot program, which says so if it is run as a command.
-fn check_program(program: &[u8]) -> Result<(), &'static str> {
+fn read_program(path: &Path) -> Result<Vec<u8>, Error> {
+    input::read(path, MAX_PROGRAM_BYTES).map_err(|source| Error::Read {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// That it is the program that has this text in it.
+fn check_program(program: &[u8], mark: &str) -> Result<(), &'static str> {
     check_static(program)?;
-    let notice = BOOT_PROGRAM_NOTICE.as_bytes();
-    let mut windows = program.windows(notice.len());
-    match windows.any(|window| window == notice) {
-        _ if program.len() > MAX_BOOT_PROGRAM_BYTES => Err("one that is too large"),
+    let mark = mark.as_bytes();
+    let mut windows = program.windows(mark.len());
+    match windows.any(|window| window == mark) {
+        _ if program.len() > MAX_PROGRAM_BYTES => Err("one that is too large"),
         true => Ok(()),
         false => Err("another program"),
     }

@@ -14,7 +14,7 @@ use sealroot_format::limits::{
     MAX_INITRAMFS_BYTES, MAX_INITRAMFS_MEMBERS, MAX_INITRAMFS_WINDOW_BYTES, MAX_KEYSET_BYTES,
     MAX_PATH_BYTES, MAX_POLICY_BYTES,
 };
-use sealroot_format::policy::{KEYSET_PATH, POLICY_PATH};
+use sealroot_format::policy::{KEYSET_PATH, POLICY_PATH, REPAIR_TOOL_PATH};
 
 /// Where the boot program is in an initramfs of systemd.
 pub const PROGRAM_PATH: &str = "usr/lib/sealroot/sealroot-boot";
@@ -37,12 +37,15 @@ pub struct Carried {
     pub policy: Option<Vec<u8>>,
     /// The keyset file.
     pub keyset: Option<Vec<u8>>,
+    /// Whether it has something with which the boot program would repair instead.
+    pub repairs: bool,
 }
 
 impl Carried {
-    /// Whether all is there that it takes to boot a release.
+    /// Whether all is there that it takes to boot a release, and a release is what is booted.
     pub const fn is_complete(&self) -> bool {
-        self.program.is_some() && self.policy.is_some() && self.keyset.is_some()
+        let has_orders = self.policy.is_some() && self.keyset.is_some();
+        self.program.is_some() && has_orders && !self.repairs
     }
 }
 
@@ -225,6 +228,7 @@ impl Scan {
         match path {
             POLICY_PATH => self.found.policy = is_whole.then_some(content),
             KEYSET_PATH => self.found.keyset = is_whole.then_some(content),
+            REPAIR_TOOL_PATH => self.found.repairs = true,
             PROGRAM_PATH | INIT_PATH => {
                 let is_program = is_regular && content == ELF_MAGIC;
                 match &self.found.program {

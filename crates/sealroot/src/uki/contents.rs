@@ -51,6 +51,8 @@ pub struct Contents<'d> {
     pub policy: Policy,
     /// The keyset in the initramfs.
     pub keyset: Verified<Keyset>,
+    /// Whether it repairs the store and boots nothing.
+    pub repairs: bool,
     /// The length of the kernel.
     pub linux_bytes: usize,
     /// The length of the initramfs.
@@ -77,7 +79,11 @@ impl<'d> Contents<'d> {
         parameters::check(&cmdline)?;
         let uname = text(UNAME, usize::MAX)?;
         check_kernel(linux, uname, image.machine())?;
-        let (policy, keyset) = orders_of(initrd)?;
+        let Orders {
+            policy,
+            keyset,
+            repairs,
+        } = orders_of(initrd)?;
         if policy.secure_boot.command_line() != Some(&cmdline) {
             let found = policy.secure_boot.command_line();
             let found = found.map_or("any".to_owned(), ToString::to_string);
@@ -96,6 +102,7 @@ impl<'d> Contents<'d> {
             sbat: sbat::parse(sbat).map_err(in_image)?,
             policy,
             keyset,
+            repairs,
             linux_bytes: linux.len(),
             initrd_bytes: initrd.len(),
         })
@@ -106,12 +113,15 @@ impl<'d> Contents<'d> {
     ///
     /// # Errors
     ///
-    /// [`UkiError::Statement`], [`UkiError::OtherRelease`].
+    /// [`UkiError::Repairs`], [`UkiError::Statement`], [`UkiError::OtherRelease`].
     pub fn check_release(
         &self,
         statement: &Verified<Statement>,
         document: &Unverified<Statement>,
     ) -> Result<Option<DeploymentName>, UkiError> {
+        if self.repairs {
+            return Err(UkiError::Repairs);
+        }
         let other = |source| UkiError::OtherRelease { source };
         let cmdline = self.cmdline.as_str().as_bytes();
         let named = self.policy.check_cmdline(cmdline).map_err(other)?;
@@ -209,8 +219,15 @@ pub(super) fn release_of(linux: &[u8]) -> Option<&[u8]> {
         .filter(|release| at != 0 && !release.is_empty())
 }
 
-/// The policy and the keyset of an initramfs that has the boot program as its init.
-fn orders_of(initrd: &[u8]) -> Result<(Policy, Verified<Keyset>), UkiError> {
+/// What decides at boot.
+struct Orders {
+    policy: Policy,
+    keyset: Verified<Keyset>,
+    repairs: bool,
+}
+
+/// The orders in an initramfs that has the boot program as its init.
+fn orders_of(initrd: &[u8]) -> Result<Orders, UkiError> {
     let carried = initramfs::scan(&mut &*initrd).map_err(|source| UkiError::Scan { source })?;
     let has = |what| {
         in_image(Fault::new(
@@ -226,10 +243,11 @@ fn orders_of(initrd: &[u8]) -> Result<(Policy, Verified<Keyset>), UkiError> {
         Some(initramfs::INIT_PATH) => {
             let policy = Policy::parse(&policy).map_err(|source| UkiError::Policy { source })?;
             let keyset = Keyset::parse_trusted(&keyset);
-            Ok((
+            Ok(Orders {
                 policy,
-                keyset.map_err(|source| UkiError::Keyset { source })?,
-            ))
+                keyset: keyset.map_err(|source| UkiError::Keyset { source })?,
+                repairs: carried.repairs,
+            })
         }
         Some(_) => Err(has("another init")),
         None => Err(has("none")),

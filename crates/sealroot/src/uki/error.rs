@@ -105,6 +105,9 @@ pub enum UkiError {
         /// What differs.
         source: policy::Error,
     },
+    /// An image for repairs boots no release.
+    #[error("the image repairs the store, and boots no release")]
+    Repairs,
     /// There is a private key in what would be for everybody to read.
     #[error("{place}, byte {offset_bytes}: expected no secrets, found {what}")]
     Secret {
@@ -163,6 +166,7 @@ impl UkiError {
             | Self::CommandLine { .. }
             | Self::Secret { .. }
             | Self::NotSealed { .. }
+            | Self::Repairs
             | Self::Signed
             | Self::Credential { .. } => ErrorClass::Usage,
             Self::Signer(error) => error.class(),

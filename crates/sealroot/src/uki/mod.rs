@@ -28,6 +28,7 @@ mod secrets;
 mod signing;
 
 use sealroot_format::limits::MAX_BOOT_FILE_BYTES;
+use sealroot_format::sign::Statement;
 
 use crate::initramfs;
 use contents::{CMDLINE, INITRD, KERNEL, LINUX, OS_RELEASE, SBAT, UNAME, in_image};
@@ -60,7 +61,7 @@ pub struct Parts<'p> {
     pub linux: &'p [u8],
     /// The kernel's release, as `uname -r` has it.
     pub uname: &'p str,
-    /// The `os-release` file.
+    /// The `os-release` file; see [`repair_description`].
     pub os_release: &'p [u8],
     /// Lines for `.sbat` besides those of stub and kernel; see [`sbat_lines_of`].
     pub sbat: &'p str,
@@ -138,6 +139,16 @@ pub fn build(parts: &Parts<'_>, initramfs: &initramfs::Options<'_>) -> Result<Ma
         bytes,
         initramfs: summary,
     })
+}
+
+/// The `os-release` of an image for repairs. Boot loaders sort images by its `ID`: behind the entries that
+/// boot releases (docs/format/entries.md, E2).
+pub fn repair_description(statement: &Statement) -> String {
+    let Statement { os, index, .. } = statement;
+    format!(
+        "ID=sealroot-repair\nNAME=\"sealroot repair\"\nPRETTY_NAME=\"Repair {os} (release {index})\"\n\
+         VERSION_ID={index}\n"
+    )
 }
 
 fn sbat_of(parts: &Parts<'_>, stub: &Image<'_>) -> Result<String, UkiError> {

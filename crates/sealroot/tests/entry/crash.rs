@@ -17,6 +17,9 @@ use crate::support::{Wanted, all, boot, bootable, deployment, look};
 /// journal does; odd ones any subset, as FAT does.
 const ARBITRARY_ORDERS: u64 = 16;
 
+const REPAIR_IMAGE: [u8; 9000] = [b'M'; 9000];
+const OLDER_REPAIR_IMAGE: &[u8] = b"MZ, an older one";
+
 type Change = fn(&Boot<MemoryIo>) -> Result<(), EntryError>;
 
 struct Scenario {
@@ -93,6 +96,11 @@ fn remove_newest(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
     }
 }
 
+/// An image for repairs in the place of an older one: nothing that boots a release changes.
+fn put_repair_image(boot: &Boot<MemoryIo>) -> Result<(), EntryError> {
+    boot.put_repair_image(&REPAIR_IMAGE).map(drop)
+}
+
 /// What is left of the time before, besides: somebody's entry with a kernel that is there, and OSTree's
 /// kernels.
 fn time_before(disk: &MemoryDisk) {
@@ -155,6 +163,9 @@ impl Scenario {
         let image = two(MemoryDisk::new(false));
         add_image(&look(&image)).expect("added");
         let shown = two(MemoryDisk::new(false));
+        let with_older = two(MemoryDisk::new(false));
+        let older = look(&with_older).put_repair_image(OLDER_REPAIR_IMAGE);
+        older.expect("there is room");
         let before = two(MemoryDisk::new(false));
         time_before(&before);
         let before = before.crash(WriteBack::Everything);
@@ -175,6 +186,7 @@ impl Scenario {
             Self::new("bless", counted, bless),
             Self::new("remove", shown, remove_newest),
             Self::new("clear out", before, clear_out),
+            Self::new("a repair image", with_older, put_repair_image),
         ]
     }
 
@@ -189,6 +201,13 @@ impl Scenario {
                 );
             }
             None => assert!(self.old.is_empty(), "{when}: nothing boots"),
+        }
+        // Without its first byte it is no program.
+        if let Some(image) = disk.files().get("/EFI/Linux/sealroot-repair.efi")
+            && image.first() == Some(&b'M')
+        {
+            let is_whole = [OLDER_REPAIR_IMAGE, &REPAIR_IMAGE].contains(&&**image);
+            assert!(is_whole, "{when}: {} bytes", image.len());
         }
     }
 

@@ -9,6 +9,7 @@ mod firmware;
 mod firmware_crash;
 mod initrd;
 mod order;
+mod repair_image;
 mod rules;
 mod scan;
 mod support;

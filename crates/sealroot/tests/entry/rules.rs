@@ -14,7 +14,7 @@ const NAME: &str = "sealroot-00000007-abababababab.0.conf";
 const GOLDEN: &str =
     include_str!("../../../../testdata/v1/entry/sealroot-00000007-abababababab.0.conf");
 
-const SOURCES: [&str; 10] = [
+const SOURCES: [&str; 11] = [
     include_str!("arguments.rs"),
     include_str!("change.rs"),
     include_str!("crash.rs"),
@@ -24,6 +24,7 @@ const SOURCES: [&str; 10] = [
     include_str!("firmware_crash.rs"),
     include_str!("initrd.rs"),
     include_str!("order.rs"),
+    include_str!("repair_image.rs"),
     include_str!("scan.rs"),
 ];
 

@@ -37,6 +37,7 @@ fn found(program: &str) -> Carried {
         program: Some(program.to_owned()),
         policy: Some(POLICY.to_vec()),
         keyset: Some(KEYSET.to_vec()),
+        repairs: false,
     }
 }
 

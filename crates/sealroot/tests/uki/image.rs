@@ -50,6 +50,26 @@ fn all_parts_are_there_as_they_were_given() {
     assert!(at(&linux()) && at(STUB_SBAT.as_bytes()));
 }
 
+// Rules: U20
+#[test]
+fn an_image_for_repairs_is_for_no_release() {
+    let mut bench = Bench::new();
+    let (statement, document) = Bench::release();
+    let boots = bench.image();
+    let boots = uki::read(&boots).unwrap();
+    assert!(!boots.repairs);
+    boots.check_release(&statement, &document).unwrap();
+    bench.repairs();
+    bench.os_release = uki::repair_description(&statement).into_bytes();
+    let repairs = bench.image();
+    let repairs = uki::read(&repairs).unwrap();
+    assert!(repairs.repairs);
+    assert_eq!(repairs.policy, boots.policy);
+    assert!(repairs.os_release.starts_with("ID=sealroot-repair\n"));
+    let refused = repairs.check_release(&statement, &document);
+    assert!(matches!(refused, Err(UkiError::Repairs)), "{refused:?}");
+}
+
 #[test]
 fn the_sbat_table_of_the_kernel_is_taken_over() {
     let mut bench = Bench::new();

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 
 use sealroot::initramfs::{self, ModuleRequest};
 use sealroot::uki::{self, Made, Parts, UkiError};
-use sealroot_format::sign::{Keyset, RoleKeys, Unverified, secret::SecretKey};
+use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest};
+use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified, Verified, secret::SecretKey};
 use sealroot_testkit::efi::{self, UNAME};
 use tempfile::TempDir;
 
@@ -33,6 +34,7 @@ pub(crate) struct Bench {
     pub(crate) policy: String,
     modules: PathBuf,
     program: PathBuf,
+    repair_tool: Option<PathBuf>,
 }
 
 impl Bench {
@@ -63,6 +65,7 @@ impl Bench {
             ),
             modules,
             program,
+            repair_tool: None,
             directory,
         }
     }
@@ -86,8 +89,47 @@ impl Bench {
             policy: self.policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
             verity_certificates: &[],
+            repair_tool: self.repair_tool.as_deref(),
         };
         uki::build(&parts, &initramfs)
+    }
+
+    /// From now on images are for repairs.
+    pub(crate) fn repairs(&mut self) {
+        let tool = self.directory.path().join("sealroot");
+        let mark = initramfs::REPAIR_TOOL_MARK.as_bytes();
+        fs::write(&tool, [efi::BOOT_PROGRAM, mark].concat()).unwrap();
+        self.repair_tool = Some(tool);
+    }
+
+    /// The statement of the release that the image boots.
+    pub(crate) fn release() -> (Verified<Statement>, Unverified<Statement>) {
+        let statement = Statement {
+            os: "test".parse().unwrap(),
+            variant: None,
+            stream: "stable".parse().unwrap(),
+            arch: "x86_64".parse().unwrap(),
+            version: None,
+            index: 1,
+            epoch: 0,
+            commit: CommitId::from_bytes([1; 32]),
+            tree_digest: TreeDigest::from_bytes([2; 32]),
+            pack_format: 1,
+            pack_digest: VerityDigest::from_bytes([0xab; 32]),
+            pack_size_bytes: 4096,
+            entries: 1,
+            objects: 0,
+            object_bytes: 0,
+            threshold_bytes: 4096,
+            kernel: None,
+            created: 0,
+        };
+        let secret = SecretKey::from_seed(&[1; 32]).unwrap();
+        let mut document = Unverified::unsigned(&statement).unwrap();
+        let signature = secret.sign(document.message());
+        document.add(secret.public(), signature).unwrap();
+        let keyset = Keyset::parse_trusted(&keyset()).unwrap();
+        (document.verify(&keyset).unwrap(), document)
     }
 
     pub(crate) fn image(&self) -> Vec<u8> {

@@ -17,7 +17,7 @@ use crate::release::{Layer, Release};
 pub(super) const BLOCK_BYTES: u64 = 4096;
 
 /// ext4's flag of inodes that have extents, without the one of fs-verity.
-pub(super) const EXTENTS_ONLY: &str = "0x80000";
+pub const EXTENTS_ONLY: &str = "0x80000";
 
 /// The mutator of attacks on the disk of a machine that runs.
 pub(super) const RUNNING_DISK: &str = "running disk";

@@ -34,6 +34,7 @@ use crate::kernel::Series;
 use crate::release::{Layer, Release};
 use hostile::Hostile;
 
+pub use content::EXTENTS_ONLY;
 pub use integrity::integrity_catalogue;
 pub use judge::{Verdict, judge};
 pub use pairs::pairs;

@@ -292,7 +292,7 @@ impl Release {
     }
 
     /// The keyset by which it is verified.
-    pub(crate) fn keyset_path(&self) -> PathBuf {
+    pub fn keyset_path(&self) -> PathBuf {
         self.directory.path().join("test.keyset")
     }
 

@@ -135,6 +135,29 @@ impl Release {
         let keyset = fs::read(self.keyset_path())?;
         image(&self.statement, &keyset, kernel, stub, parameters, change)
     }
+
+    /// The image for repairs of this release, not signed.
+    pub fn repair_uki(
+        &self,
+        kernel: &GuestKernel,
+        stub: &[u8],
+        parameters: &str,
+    ) -> Result<Vec<u8>> {
+        let keyset = fs::read(self.keyset_path())?;
+        let policy = sealing_policy(&self.statement, parameters)?;
+        let tool = Program::Sealroot.build()?;
+        let description = uki::repair_description(&self.statement);
+        Image {
+            statement: &self.statement,
+            keyset: &keyset,
+            kernel,
+            stub,
+            policy: &policy,
+            os_release: &description,
+            repair_tool: Some(&tool),
+        }
+        .build()
+    }
 }
 
 /// A unified kernel image that boots the release of a statement alone, not signed, with the policy that
@@ -147,6 +170,21 @@ pub fn image(
     parameters: &str,
     change: impl FnOnce(String) -> String,
 ) -> Result<Vec<u8>> {
+    let policy = change(sealing_policy(statement, parameters)?);
+    Image {
+        statement,
+        keyset,
+        kernel,
+        stub,
+        policy: &policy,
+        os_release: "ID=sealroot-test\n",
+        repair_tool: None,
+    }
+    .build()
+}
+
+/// The policy that seals, for the release of a statement alone.
+fn sealing_policy(statement: &Statement, parameters: &str) -> Result<String> {
     let line = uki::command_line(parameters, None)?;
     let Statement {
         pack_digest,
@@ -156,27 +194,43 @@ pub fn image(
     } = statement;
     let pack =
         format!("pack sha256:4096:{pack_digest}\nrelease-index {index}\nrelease-epoch {epoch}");
-    let policy = policy(Mode::Sealed, Layer::Erofs)
+    Ok(policy(Mode::Sealed, Layer::Erofs)
         .replace("pack -\nrelease-index -\nrelease-epoch -", &pack)
         .replace("allow-insecure-boot yes", "allow-insecure-boot no")
-        .replace("cmdline -", &format!("cmdline {line}"));
-    let policy = change(policy);
-    let parts = uki::Parts {
-        stub,
-        linux: &fs::read(kernel.packed())?,
-        uname: kernel.release(),
-        os_release: b"ID=sealroot-test\n",
-        sbat: &uki::sbat_lines_of(statement),
-    };
-    let initramfs = sealroot::initramfs::Options {
-        kernel_modules: &kernel.modules_directory(),
-        boot_program: &Program::Boot.build()?,
-        keyset,
-        policy: policy.as_bytes(),
-        modules: &sealroot::initramfs::default_modules(),
-        verity_certificates: &[],
-    };
-    Ok(uki::build(&parts, &initramfs)?.bytes)
+        .replace("cmdline -", &format!("cmdline {line}")))
+}
+
+/// What an image is made of.
+struct Image<'i> {
+    statement: &'i Statement,
+    keyset: &'i [u8],
+    kernel: &'i GuestKernel,
+    stub: &'i [u8],
+    policy: &'i str,
+    os_release: &'i str,
+    repair_tool: Option<&'i Path>,
+}
+
+impl Image<'_> {
+    fn build(&self) -> Result<Vec<u8>> {
+        let parts = uki::Parts {
+            stub: self.stub,
+            linux: &fs::read(self.kernel.packed())?,
+            uname: self.kernel.release(),
+            os_release: self.os_release.as_bytes(),
+            sbat: &uki::sbat_lines_of(self.statement),
+        };
+        let initramfs = sealroot::initramfs::Options {
+            kernel_modules: &self.kernel.modules_directory(),
+            boot_program: &Program::Boot.build()?,
+            keyset: self.keyset,
+            policy: self.policy.as_bytes(),
+            modules: &sealroot::initramfs::default_modules(),
+            verity_certificates: &[],
+            repair_tool: self.repair_tool,
+        };
+        Ok(uki::build(&parts, &initramfs)?.bytes)
+    }
 }
 
 /// A key and a keyset with this one key in all roles, as files for the command.
@@ -254,6 +308,7 @@ fn build_initramfs_with(
         policy: policy.as_bytes(),
         modules: &modules,
         verity_certificates,
+        repair_tool: None,
     };
     let partial = path.with_extension("partial");
     let mut file = fs::File::create(&partial)?;

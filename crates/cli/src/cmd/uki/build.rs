@@ -41,7 +41,9 @@ Examples:
       --root PARTUUID=4f68bce3-e8cd-4db1-96e7-fbcaf984b709 --stateroot exampleos \\
       --cmdline 'console=ttyS0' --key db.key --certificate db.pem
   sealroot --store ./store --keyset vendor.keyset uki build COMMIT -o unsigned.efi \\
-      --root LABEL=root --by-keyset";
+      --root LABEL=root --by-keyset
+  sealroot --store ./store --keyset vendor.keyset uki build COMMIT -o repair.efi --repair \\
+      --root LABEL=root --key db.key --certificate db.pem";
 
 #[derive(Debug, Args)]
 pub(crate) struct Build {
@@ -73,7 +75,37 @@ pub(crate) struct Build {
     parts: PartChoices,
 
     #[command(flatten)]
+    repair: RepairChoices,
+
+    #[command(flatten)]
     signer: ImageSignerOptions,
+}
+
+#[derive(Debug, Args)]
+struct RepairChoices {
+    /// Make an image that repairs the store instead of booting the release.
+    ///
+    /// It has kernel, policy and keyset of the release, and the command `sealroot` in its initramfs, which looks
+    /// through the whole store, replaces what is damaged from what else the disk has, and starts the machine
+    /// again. `uki install` puts it on the boot partition.
+    #[arg(long)]
+    repair: bool,
+
+    /// The static command sealroot for it [default: this program].
+    #[arg(long, value_name = "FILE", requires = "repair")]
+    repair_tool: Option<PathBuf>,
+}
+
+impl RepairChoices {
+    fn tool(&self) -> anyhow::Result<Option<PathBuf>> {
+        match &self.repair_tool {
+            None if self.repair => {
+                let this = std::env::current_exe().context("where is this program?")?;
+                Ok(Some(this))
+            }
+            named => Ok(named.clone()),
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -306,6 +338,7 @@ impl Build {
         let stub = self.parts.stub()?;
         let certificates = read_certificates(&self.parts.verity_certificates)?;
         let boot_program = find_boot_program(self.parts.boot_program.as_deref())?;
+        let repair_tool = self.repair.tool()?;
         let store = common.open_store()?;
         let commit = self.commit.find(&store)?;
         let keyset = common.trusted_keyset()?;
@@ -325,7 +358,10 @@ impl Build {
         let pack = Pack::open(&bytes as &dyn ReadAt)?;
         let files = ReleaseFiles::new(&store, &pack);
         let kernel = self.parts.kernel(&files, &statement)?;
-        let os_release = self.parts.os_release(&files)?;
+        let os_release = match &repair_tool {
+            Some(_) => uki::repair_description(&statement).into_bytes(),
+            None => self.parts.os_release(&files)?,
+        };
         let modules = requested_modules(&self.parts.extra_modules);
         let initramfs = initramfs::Options {
             kernel_modules: &*kernel.modules,
@@ -334,6 +370,7 @@ impl Build {
             policy: &policy,
             modules: &modules,
             verity_certificates: &certificates,
+            repair_tool: repair_tool.as_deref(),
         };
         let parts = Parts {
             stub: &stub,

@@ -2,6 +2,7 @@
 //! `sealroot uki`
 
 mod build;
+mod install;
 mod show;
 mod sign;
 
@@ -40,6 +41,12 @@ pub(crate) enum Uki {
     /// stubs, no add-ons.
     #[command(after_long_help = sign::EXAMPLES)]
     Sign(sign::Sign),
+    /// Put an image for repairs on the boot partition.
+    ///
+    /// systemd-boot shows it behind all that boots a release, and starts it by itself only when nothing else is left.
+    /// There is one at most: another takes its place.
+    #[command(after_long_help = install::EXAMPLES)]
+    Install(install::Install),
     /// Show what is in an image, and who signed it.
     #[command(after_long_help = show::EXAMPLES)]
     Show(show::Show),
@@ -50,6 +57,7 @@ impl Uki {
         match self {
             Self::Build(build) => build.run(common, output),
             Self::Sign(sign) => sign.run(output),
+            Self::Install(install) => install.run(common, output),
             Self::Show(show) => show.run(output),
         }
     }

@@ -38,6 +38,8 @@ pub(super) struct Shown {
     digest: String,
     uname: String,
     cmdline: String,
+    /// Whether it repairs the store and boots nothing.
+    repairs: bool,
     pack: Option<String>,
     policy: String,
     unsealed: Option<String>,
@@ -71,6 +73,7 @@ impl Shown {
             digest: hex::encode(&uki::digest(image)?),
             uname: contents.uname.to_owned(),
             cmdline: contents.cmdline.to_string(),
+            repairs: contents.repairs,
             pack: contents
                 .policy
                 .pinned
@@ -119,6 +122,9 @@ impl Report for Shown {
         self.write_signatures(out)?;
         if let Some(found) = &self.unsealed {
             writeln!(out, "NOT SEALED: the policy has {found}")?;
+        }
+        if self.repairs {
+            writeln!(out, "REPAIRS the store, boots nothing")?;
         }
         writeln!(out, "digest for firmware: sha256 {}", self.digest)?;
         writeln!(out, "kernel {}", printable(&self.uname))?;

@@ -211,8 +211,15 @@ impl Bench {
         signed(&image?, &self.db)
     }
 
+    /// The image that repairs the machine's store, signed with the key that the firmware trusts.
+    pub fn repair_image(&self) -> Result<Vec<u8>> {
+        let stub = fs::read(&self.stub)?;
+        let image = self.release.repair_uki(&self.kernel, &stub, PARAMETERS);
+        signed(&image?, &self.db)
+    }
+
     /// The image that boots the release, signed with the key that the firmware trusts.
-    pub(super) fn genuine(&self, variant: Variant) -> Result<Arc<Vec<u8>>> {
+    pub fn genuine(&self, variant: Variant) -> Result<Arc<Vec<u8>>> {
         self.cached(&format!("genuine {variant:?}"), || {
             signed(&self.image(variant)?, &self.db)
         })
@@ -239,7 +246,7 @@ impl Bench {
     }
 
     /// systemd's boot loader, signed with the key that the firmware trusts.
-    pub(super) fn loader(&self) -> Result<Arc<Vec<u8>>> {
+    pub fn loader(&self) -> Result<Arc<Vec<u8>>> {
         self.cached("loader", || self.sign_anything(&self.loader, &self.db))
     }
 
