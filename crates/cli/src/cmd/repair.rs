@@ -18,6 +18,7 @@ use sealroot_format::ErrorClass;
 use sealroot_format::policy::DeploymentName;
 use sealroot_remote::fetch::Fetcher;
 use sealroot_remote::pull::RemoteSource;
+use sealroot_remote::source;
 use sealroot_remote::state::Remote;
 use serde::Serialize;
 
@@ -59,6 +60,10 @@ pub(crate) struct Repair {
     #[arg(long, value_name = "ADDRESS")]
     from: Vec<String>,
 
+    /// Ask no remote: take it from the store itself, from OSTree, or from the directories that --from names.
+    #[arg(long)]
+    offline: bool,
+
     #[command(flatten)]
     repository: RepositoryArgs,
 
@@ -72,6 +77,7 @@ Examples:
   sealroot repair --full                          # and replace it
   sealroot repair COMMIT --from /media/stick/os   # from a copy of what the server has
   sealroot repair --from /mnt/ostree/verity       # from another store
+  sealroot repair --offline                       # from what is on this machine
 
 The exit code is that of `corrupt` if something is left.";
 
@@ -197,6 +203,7 @@ impl Report for RepairReport {
 
 impl Repair {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
+        self.expect_no_server()?;
         let store = common.open_store()?;
         let keyset = common.trusted_keyset().ok();
         let request = Request {
@@ -215,6 +222,21 @@ impl Repair {
         let sources: Vec<&dyn Source> = sources.iter().map(|source| &**source).collect();
         let report = repair::repair(&store, &request, &sources, &*progress)?;
         self.conclude(&store, &report, output)
+    }
+
+    /// With --offline nothing may be named that is not at hand.
+    fn expect_no_server(&self) -> anyhow::Result<()> {
+        let mut servers = self
+            .from
+            .iter()
+            .filter(|address| source::is_server(address));
+        let Some(server) = servers.next().filter(|_| self.offline) else {
+            return Ok(());
+        };
+        let message = format!("--from {server} is a server, and --offline asks none");
+        Err(Failure::new(ErrorClass::Usage, message)
+            .hint("name a directory with a copy of what it has, or leave --offline out")
+            .into())
     }
 
     fn chosen(&self, store: &Store) -> anyhow::Result<BTreeSet<Chosen>> {
@@ -251,6 +273,9 @@ impl Repair {
         );
         let hint = if self.dry_run {
             "the same without --dry-run replaces it"
+        } else if self.offline {
+            "without --offline the remotes are asked; or name a copy with --from: a directory with what the vendor \
+             publishes, or another store that has the release"
         } else {
             "name a copy with --from: what the vendor publishes, or another store that has the release; or \
              deploy another release and prune this one"
@@ -289,10 +314,15 @@ impl Sources {
         let (stores, addresses): (Vec<&String>, Vec<&String>) =
             (repair.from.iter()).partition(|address| Path::new(address).join(CONFIG_NAME).exists());
         let stores = stores.into_iter().map(|path| Store::open(Path::new(path)));
+        let remotes = if repair.offline && addresses.is_empty() {
+            Vec::new()
+        } else {
+            open_remotes(store, &addresses, progress, output)?
+        };
         Ok(Self {
             repository: repair.repository.find(common, output)?,
             stores: stores.collect::<Result<_, _>>()?,
-            remotes: open_remotes(store, &addresses, progress, output)?,
+            remotes,
         })
     }
 

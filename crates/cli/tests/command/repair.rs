@@ -185,6 +185,26 @@ fn a_copy_of_the_server_and_another_store_will_do() {
 }
 
 #[test]
+fn offline_no_remote_is_asked() {
+    let (scratch, commit) = device(20);
+    damage_all(&scratch, "device");
+    let left = scratch.run(&format!("{DEVICE} repair --full --offline"));
+    assert_eq!(left.code, i32::from(ErrorClass::Corrupt.exit_code()));
+    assert!(left.text().contains("0 repaired"), "{}", left.text());
+    assert!(left.err.contains("without --offline"), "{}", left.err);
+    let server = format!("{DEVICE} repair --offline --from http://example.org");
+    scratch.refused(ErrorClass::Usage, &server, &["--offline", "hint: "]);
+
+    // What is at hand is taken: a copy in a directory, and another link of the same object.
+    let copy = format!("{DEVICE} --json repair --full --offline --from www");
+    assert_eq!(scratch.ok(&copy).json()["repaired"], 21);
+    damage(&files_below(&scratch, "device/objects")[0], 5);
+    let link = format!("{DEVICE} --json repair --full --offline");
+    assert_eq!(scratch.ok(&link).json()["repaired"], 1);
+    assert_whole(&scratch, DEVICE, &commit);
+}
+
+#[test]
 fn a_statement_comes_back_signed() {
     let (scratch, commit) = device(2);
     let path = scratch.only("device/pack", ".sign");

@@ -80,10 +80,15 @@ impl SourceError {
     }
 }
 
+/// Whether it is the address of a server.
+pub fn is_server(address: &str) -> bool {
+    let is_http = ["http://", "https://"].map(|scheme| address.starts_with(scheme));
+    is_http.contains(&true)
+}
+
 /// The source at an address: `http:` or `https:`, or a directory, `file:` before it or not.
 pub fn open(address: &str) -> Result<Box<dyn Source>, SourceError> {
-    let is_http = ["http://", "https://"].map(|scheme| address.starts_with(scheme));
-    if is_http.contains(&true) {
+    if is_server(address) {
         return Ok(Box::new(HttpSource::new(address, Timeouts::default())));
     }
     let path = address.strip_prefix("file://").unwrap_or(address);
