@@ -28,6 +28,7 @@ use sealroot::uki::UkiError;
 use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
+use sealroot_remote::source::{self, Obstacle};
 use sealroot_remote::{Fault, RemoteError};
 use sealroot_sys::verity::EnableVerityError;
 
@@ -371,6 +372,10 @@ fn of_release(error: &ReleaseError) -> Option<String> {
 fn of_remote(error: &RemoteError) -> Option<String> {
     let hint = match error {
         RemoteError::NoSpace { .. } => MAKE_ROOM,
+        RemoteError::Source {
+            source: source::SourceError::Unreachable { obstacle, .. },
+            ..
+        } => of_obstacle(*obstacle),
         RemoteError::Document { .. } => {
             "what is there is not what the keyset's keys have signed: see that the address and the \
              keyset are the right ones, or take another mirror with --from"
@@ -404,6 +409,29 @@ fn of_remote(error: &RemoteError) -> Option<String> {
         _ => return None,
     };
     Some(hint.into())
+}
+
+const fn of_obstacle(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::Name => {
+            "see that the name in the address is right, and that this machine has a network and finds \
+             names (`getent hosts NAME`); --from takes another address"
+        }
+        Obstacle::Nobody => {
+            "see that the server runs, and that address and port are right; --from takes another address"
+        }
+        Obstacle::Tls => {
+            "see that the address begins as it should: https:// is for servers that speak TLS on that port"
+        }
+        Obstacle::Certificate => {
+            "see that the clock is right (`date`), and that this machine trusts who has signed the server's \
+             certificate; --from takes another address"
+        }
+        Obstacle::Redirection => {
+            "see where the server leads (`curl -IL ADDRESS`), and name where the files are; from https:// it \
+             may lead to https:// only"
+        }
+    }
 }
 
 fn of_repair(error: &RepairError) -> Option<String> {
