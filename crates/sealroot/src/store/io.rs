@@ -226,4 +226,7 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// Locks the file at `path`, which is made if missing; `None` if somebody else holds it.
     fn try_lock(&self, path: &StorePath, kind: LockKind) -> io::Result<Option<Self::Lock>>;
+
+    /// The process that holds a lock of the file at `path`, for people, if that is known.
+    fn lock_holder(&self, path: &StorePath) -> Option<u32>;
 }

@@ -236,6 +236,10 @@ impl StoreIo for MemoryIo {
         Ok(())
     }
 
+    fn lock_holder(&self, _path: &StorePath) -> Option<u32> {
+        None
+    }
+
     fn try_lock(&self, path: &StorePath, kind: LockKind) -> io::Result<Option<MemoryLock>> {
         let mut disk = self.step("try_lock", Effect::Changes)?;
         if disk.resolve(path) == Err(Errno::NOENT) {
