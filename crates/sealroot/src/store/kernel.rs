@@ -25,7 +25,8 @@ use sealroot_sys::verity::{
 
 use super::attributes;
 use super::io::{
-    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, Usage,
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIdentity, StoreIo,
+    Usage,
 };
 use super::lock::holder_in;
 use super::path::{StoreDir, StorePath};
@@ -442,6 +443,14 @@ impl StoreIo for KernelIo {
         );
         let locks = std::fs::read_to_string(LOCKS).ok()?;
         holder_in(&locks, (major, minor, stat.st_ino))
+    }
+
+    fn identity(&self) -> io::Result<StoreIdentity> {
+        let stat = rustix::fs::fstat(&self.root)?;
+        Ok(StoreIdentity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
     }
 }
 

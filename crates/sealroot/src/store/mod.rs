@@ -50,7 +50,10 @@ pub use error::StoreError;
 pub(crate) use files::{again, failed, full_path, measure, read_small_on, write_all};
 pub(crate) use foreign::MAX_LINKS_TO_TAKE;
 pub use foreign::{Taken, Untakable};
-pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, Usage};
+pub use io::{
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIdentity, StoreIo,
+    Usage,
+};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
 pub use path::{
     CONFIG_NAME, ImageName, LOCK_NAME, StoreDir, StorePath, deployment_path, image_path,
