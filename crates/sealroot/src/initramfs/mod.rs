@@ -2,6 +2,7 @@
 //! The initramfs: the boot program as `/init`, its policy and keyset, and the kernel modules it
 //! loads, in an archive that is a pure function of these (`docs/design/boot.md`).
 
+mod certificates;
 mod cpio;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -29,6 +30,8 @@ const MAX_BOOT_PROGRAM_BYTES: usize = 64 << 20;
 /// The name of the boot program's file.
 pub const BOOT_PROGRAM: &str = "sealroot-boot";
 
+pub use certificates::CertificateName;
+pub(crate) use certificates::certificate_names;
 pub(crate) use cpio::files;
 pub use modules::{ModuleFiles, ModuleRequest, default_modules};
 pub(crate) use scan::INIT_PATH;

@@ -4,12 +4,14 @@
 
 use sealroot_format::codec::Cursor;
 use sealroot_format::limits::MAX_OS_RELEASE_BYTES;
-use sealroot_format::policy::{CommandLine, DeploymentName, EtcMode, Mode, Policy, SecureBoot};
+use sealroot_format::policy::{
+    CommandLine, DeploymentName, EtcMode, Mode, Policy, SecureBoot, VERITY_CERTIFICATES_PATH,
+};
 use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
 
 use super::image::{Image, SectionName, shown};
 use super::{Fault, UkiError, parameters, sbat, secrets};
-use crate::initramfs;
+use crate::initramfs::{self, CertificateName, certificate_names};
 
 pub(super) const LINUX: SectionName = *b".linux\0\0";
 pub(super) const INITRD: SectionName = *b".initrd\0";
@@ -51,6 +53,8 @@ pub struct Contents<'d> {
     pub policy: Policy,
     /// The keyset in the initramfs.
     pub keyset: Verified<Keyset>,
+    /// The certificates for the kernel's keyring of fs-verity in the initramfs.
+    pub verity_certificates: Vec<CertificateName>,
     /// The length of the kernel.
     pub linux_bytes: usize,
     /// The length of the initramfs.
@@ -77,7 +81,11 @@ impl<'d> Contents<'d> {
         parameters::check(&cmdline)?;
         let uname = text(UNAME, usize::MAX)?;
         check_kernel(linux, uname, image.machine())?;
-        let (policy, keyset) = orders_of(initrd)?;
+        let Orders {
+            policy,
+            keyset,
+            verity_certificates,
+        } = Orders::of(initrd)?;
         if policy.secure_boot.command_line() != Some(&cmdline) {
             let found = policy.secure_boot.command_line();
             let found = found.map_or("any".to_owned(), ToString::to_string);
@@ -96,6 +104,7 @@ impl<'d> Contents<'d> {
             sbat: sbat::parse(sbat).map_err(in_image)?,
             policy,
             keyset,
+            verity_certificates,
             linux_bytes: linux.len(),
             initrd_bytes: initrd.len(),
         })
@@ -209,29 +218,42 @@ pub(super) fn release_of(linux: &[u8]) -> Option<&[u8]> {
         .filter(|release| at != 0 && !release.is_empty())
 }
 
-/// The policy and the keyset of an initramfs that has the boot program as its init.
-fn orders_of(initrd: &[u8]) -> Result<(Policy, Verified<Keyset>), UkiError> {
-    let carried = initramfs::scan(&mut &*initrd).map_err(|source| UkiError::Scan { source })?;
-    let has = |what| {
-        in_image(Fault::new(
-            ".initrd",
-            "sealroot's boot program as its init",
-            what,
-        ))
-    };
-    let (Some(policy), Some(keyset)) = (carried.policy, carried.keyset) else {
-        return Err(has("no policy or no keyset"));
-    };
-    match carried.program.as_deref() {
-        Some(initramfs::INIT_PATH) => {
-            let policy = Policy::parse(&policy).map_err(|source| UkiError::Policy { source })?;
-            let keyset = Keyset::parse_trusted(&keyset);
-            Ok((
-                policy,
-                keyset.map_err(|source| UkiError::Keyset { source })?,
+/// What an initramfs tells the boot program.
+struct Orders {
+    policy: Policy,
+    keyset: Verified<Keyset>,
+    verity_certificates: Vec<CertificateName>,
+}
+
+impl Orders {
+    /// Of an initramfs that has the boot program as its init.
+    fn of(initrd: &[u8]) -> Result<Self, UkiError> {
+        let carried = initramfs::scan(&mut &*initrd).map_err(|source| UkiError::Scan { source })?;
+        let has = |what| {
+            in_image(Fault::new(
+                ".initrd",
+                "sealroot's boot program as its init",
+                what,
             ))
+        };
+        let (Some(policy), Some(keyset)) = (carried.policy, carried.keyset) else {
+            return Err(has("no policy or no keyset"));
+        };
+        match carried.program.as_deref() {
+            Some(initramfs::INIT_PATH) => {}
+            Some(_) => return Err(has("another init")),
+            None => return Err(has("none")),
         }
-        Some(_) => Err(has("another init")),
-        None => Err(has("none")),
+        let certificates = carried.verity_certificates.as_deref();
+        let certificates = certificates.map(certificate_names).transpose();
+        let certificates = certificates.map_err(|found| {
+            let expected = "certificates in DER, one after another";
+            in_image(Fault::new(VERITY_CERTIFICATES_PATH, expected, found))
+        })?;
+        Ok(Self {
+            policy: Policy::parse(&policy).map_err(|source| UkiError::Policy { source })?,
+            keyset: Keyset::parse_trusted(&keyset).map_err(|source| UkiError::Keyset { source })?,
+            verity_certificates: certificates.unwrap_or_default(),
+        })
     }
 }

@@ -31,6 +31,7 @@ pub(crate) struct Bench {
     pub(crate) os_release: Vec<u8>,
     pub(crate) sbat: String,
     pub(crate) policy: String,
+    pub(crate) certificates: Vec<u8>,
     modules: PathBuf,
     program: PathBuf,
 }
@@ -61,6 +62,7 @@ impl Bench {
                  cmdline {line}\n",
                 "ab".repeat(32)
             ),
+            certificates: Vec::new(),
             modules,
             program,
             directory,
@@ -85,7 +87,7 @@ impl Bench {
             keyset: &keyset(),
             policy: self.policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
-            verity_certificates: &[],
+            verity_certificates: &self.certificates,
         };
         uki::build(&parts, &initramfs)
     }
