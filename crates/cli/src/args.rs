@@ -2,7 +2,7 @@
 //! The command line: what every command shares, and the list of commands.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand};
 use sealroot::keys::KeysetFile;
@@ -15,6 +15,8 @@ use sealroot_remote::state;
 use crate::cmd;
 use crate::failure::Failure;
 use crate::files;
+use crate::output::Output;
+use crate::progress::Progress;
 
 /// Sign an OS tree once; boot it verified everywhere.
 ///
@@ -60,7 +62,8 @@ are for people: names in them are shown, not told exactly.
 What takes long is told there too, one stage after the other: {\"progress\": \"start\", \"stage\": TEXT,
 \"unit\": \"bytes\" or \"items\", \"done\": 0, \"total\": NUMBER or null}, then the same with \"advance\" at
 most four times a second, then with \"end\", also of what failed. Stages are for people. More is done
-than the total where something has to be fetched again.
+than the total where something has to be fetched again. {\"progress\": \"wait\", \"stage\": TEXT} says
+that nothing goes on for now, and why.
 
 Files:
   <sysroot>/ostree/verity          the store
@@ -118,10 +121,16 @@ impl Common {
 
     /// Opens the store.
     pub(crate) fn open_store(&self) -> Result<Store, StoreError> {
-        match &self.store {
+        let store = match &self.store {
             Some(location) => Store::open(location),
             None => Store::open_in_sysroot(&self.physical_root()),
-        }
+        }?;
+        Ok(self.telling(store))
+    }
+
+    /// The same store, at whose lock nobody waits without a word.
+    fn telling(&self, store: Store) -> Store {
+        store.telling(Arc::new(Progress::new(Output::new(self.json))))
     }
 
     /// Opens the store to change it: where the sysroot is mounted read-only, as on a booted machine,
@@ -143,10 +152,11 @@ impl Common {
     /// Opens the store, making it first if there is none.
     pub(crate) fn open_or_create_store(&self) -> anyhow::Result<Store> {
         self.make_writable()?;
-        Ok(match &self.store {
+        let store = match &self.store {
             Some(location) => Store::open_or_create(location),
             None => Store::open_or_create_in_sysroot(&self.physical_root()),
-        }?)
+        }?;
+        Ok(self.telling(store))
     }
 
     /// Where the store is, or will be.

@@ -29,6 +29,7 @@ use sealroot::uki::UkiError;
 use sealroot::unpack::UnpackError;
 use sealroot_format::sign::Role;
 use sealroot_format::{ErrorClass, sign};
+use sealroot_remote::source::{self, Obstacle};
 use sealroot_remote::{Fault, RemoteError};
 use sealroot_sys::verity::EnableVerityError;
 
@@ -37,6 +38,9 @@ use crate::failure::Failure;
 /// How to get back what is missing.
 const BUILD_AGAIN: &str = "build or fetch the release again, or `sealroot import` it where OSTree \
                            has it";
+
+/// How a release that was only built gives its number back.
+const GIVE_BACK: &str = "`sealroot prune --releases` removes all releases that were never deployed";
 
 /// Most files that a hint names.
 const MAX_NAMED: usize = 5;
@@ -217,8 +221,16 @@ fn of_build(error: &BuildError) -> Option<String> {
             "give it another --stream; or, if nothing deployed needs those signatures, remove \
              pack/{commit}.{stream}.sign in the store first"
         )),
-        BuildError::Index { highest, .. } => Some(match highest.checked_add(1) {
-            Some(next) => format!("--index {next}; or another --stream, which has its own numbers"),
+        BuildError::Index {
+            highest,
+            commit,
+            stream,
+            ..
+        } => Some(match highest.checked_add(1) {
+            Some(next) => format!(
+                "--index {next}; or another --stream, which has its own numbers. If that release was built for nothing, \
+                 {GIVE_BACK}; for that one alone, remove pack/{commit}.{stream}.sign in the store first"
+            ),
             None => "another --stream, which has its own numbers".into(),
         }),
         _ => None,
@@ -285,8 +297,29 @@ fn of_keys(error: &keys::Error) -> Option<String> {
         keys::Error::Exists { .. } => Some(
             "choose another name: what was signed with a lost key cannot be signed again".into(),
         ),
+        keys::Error::OtherKind { expected, .. } => Some(of_kind(*expected).into()),
         keys::Error::Sign(error) => of_sign(error),
         _ => None,
+    }
+}
+
+const fn of_kind(wanted: keys::Kind) -> &'static str {
+    match wanted {
+        keys::Kind::SecretKey => {
+            "name the file with the secret key, which `sealroot keys new NAME` calls NAME.secret; or sign \
+             with --signer COMMAND"
+        }
+        keys::Kind::PublicKeys => {
+            "name the file with the public key, which `sealroot keys new NAME` calls NAME.public"
+        }
+        keys::Kind::Keyset => {
+            "name the keyset, which `sealroot keys new NAME` calls NAME.keyset; `sealroot keys keyset` makes \
+             one of public keys"
+        }
+        keys::Kind::Statement => {
+            "name the file with the statement: pack/COMMIT.STREAM.sign in the store, or what `sealroot image` \
+             has written"
+        }
     }
 }
 
@@ -320,9 +353,12 @@ fn of_machine(error: &MachineError) -> Option<String> {
             "see what {} is; move it away if nothing boots with it",
             path.display()
         )),
-        MachineError::NothingRuns | MachineError::NoRollback => {
-            Some("`sealroot deploy COMMIT` makes a boot entry".into())
-        }
+        MachineError::NothingRuns => Some("`sealroot deploy COMMIT` makes a boot entry".into()),
+        MachineError::NoRollback => Some(
+            "`sealroot status` lists the releases that are here, `sealroot deploy COMMIT` of another one makes \
+             a boot entry for it; `sealroot pull --index NUMBER` fetches an older one"
+                .into(),
+        ),
         MachineError::NoDefault { .. } => Some(
             "`sealroot deploy COMMIT` makes a boot entry; where another stays the default, remove or \
              rename that one"
@@ -373,6 +409,10 @@ fn of_release(error: &ReleaseError) -> Option<String> {
 fn of_remote(error: &RemoteError) -> Option<String> {
     let hint = match error {
         RemoteError::NoSpace { .. } => MAKE_ROOM,
+        RemoteError::Source {
+            source: source::SourceError::Unreachable { obstacle, .. },
+            ..
+        } => of_obstacle(*obstacle),
         RemoteError::Document { .. } => {
             "what is there is not what the keyset's keys have signed: see that the address and the \
              keyset are the right ones, or take another mirror with --from"
@@ -397,6 +437,24 @@ fn of_remote(error: &RemoteError) -> Option<String> {
         RemoteError::NoImage { .. } => {
             "`publish --uki` offers one; --image takes another; `upgrade --initramfs` boots without one"
         }
+        RemoteError::NoRemote { .. } => {
+            "`sealroot remote list` shows those there are, `sealroot remote add` makes one"
+        }
+        RemoteError::NotAChannelKey { .. } => {
+            "sign with a key that `sealroot keys show` lists for the role channel; a keyset in which this one \
+             has it follows the old one: `sealroot keys keyset NEW --after OLD`"
+        }
+        RemoteError::Index { newest, .. } => {
+            return Some(format!(
+                "build it with a higher number: `sealroot build --index {}`. A release keeps the number that it was \
+                 built with; where that is in the way, {GIVE_BACK}",
+                newest.saturating_add(1)
+            ));
+        }
+        RemoteError::NothingPublished { .. } => {
+            "see that it is the right place; `sealroot publish COMMIT --to PLACE` makes a repository there with \
+             the first release"
+        }
         RemoteError::NoChannel { .. } => {
             "`publish COMMIT` begins a channel; its name is OS/VARIANT/STREAM/ARCH, with - for no \
              variant"
@@ -407,6 +465,29 @@ fn of_remote(error: &RemoteError) -> Option<String> {
         _ => return None,
     };
     Some(hint.into())
+}
+
+const fn of_obstacle(obstacle: Obstacle) -> &'static str {
+    match obstacle {
+        Obstacle::Name => {
+            "see that the name in the address is right, and that this machine has a network and finds \
+             names (`getent hosts NAME`); --from takes another address"
+        }
+        Obstacle::Nobody => {
+            "see that the server runs, and that address and port are right; --from takes another address"
+        }
+        Obstacle::Tls => {
+            "see that the address begins as it should: https:// is for servers that speak TLS on that port"
+        }
+        Obstacle::Certificate => {
+            "see that the clock is right (`date`), and that this machine trusts who has signed the server's \
+             certificate; --from takes another address"
+        }
+        Obstacle::Redirection => {
+            "see where the server leads (`curl -IL ADDRESS`), and name where the files are; from https:// it \
+             may lead to https:// only"
+        }
+    }
 }
 
 fn of_repair(error: &RepairError) -> Option<String> {

@@ -9,6 +9,7 @@
 
 mod args;
 mod boot_entry;
+mod certificate;
 mod cmd;
 mod commit;
 mod failure;

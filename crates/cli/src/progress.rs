@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 use sealroot::monitor::{Monitor, Unit};
 use serde::Serialize;
+use serde_json::json;
 
 use crate::output::{Output, tell};
 
@@ -93,6 +94,14 @@ impl Monitor for Progress {
 
     fn note(&self, message: String) {
         self.print(|| self.output.note(&message));
+    }
+
+    fn wait(&self, what: String) {
+        let stage = format!("waiting: {what}");
+        if self.output.is_json() {
+            return tell(&json!({ "progress": "wait", "stage": stage }));
+        }
+        self.print(|| self.output.note(&stage));
     }
 }
 

@@ -13,7 +13,7 @@ use sealroot::uki::UkiError;
 use sealroot_delta::PatchError;
 use sealroot_format::ErrorClass;
 use sealroot_format::pack::PackError;
-use sealroot_format::sign::{self, Name};
+use sealroot_format::sign::{self, KeyId, Name};
 
 use crate::source::SourceError;
 use crate::trust::Distrust;
@@ -181,10 +181,24 @@ pub enum RemoteError {
         name: String,
     },
     /// Where releases should have been published there is no channel.
-    #[error("there is no channel in {location}: nothing was published there, or it lies deeper")]
+    #[error("there is no repository in {location}: nothing was published there, or it lies deeper")]
     NothingPublished {
         /// Where.
         location: String,
+    },
+    /// Who signs may not sign channels.
+    #[error("cannot publish: {key} is no channel key of the keyset")]
+    NotAChannelKey {
+        /// Who signs.
+        key: KeyId,
+    },
+    /// The number of a release does not follow on those that are published.
+    #[error("cannot publish: {reason}")]
+    Index {
+        /// Why not.
+        reason: String,
+        /// The highest that is published.
+        newest: u64,
     },
     /// What is to be published does not fit what is there.
     #[error("cannot publish: {reason}")]
@@ -293,7 +307,9 @@ impl RemoteError {
             | Self::NoRemote { .. }
             | Self::NoChannel { .. }
             | Self::NothingPublished { .. } => ErrorClass::NotFound,
-            Self::Publish { .. } => ErrorClass::Usage,
+            Self::Publish { .. } | Self::NotAChannelKey { .. } | Self::Index { .. } => {
+                ErrorClass::Usage
+            }
             Self::Conflict { .. } => ErrorClass::Busy,
             Self::Image { source, .. } => source.class(),
             Self::Adopt(error) => error.class(),

@@ -301,8 +301,10 @@ struct Failures<'f> {
     fetcher: &'f Fetcher,
     source: usize,
     fruitless: u32,
-    /// How many sources have said for good that they will not give it.
-    denied: usize,
+    /// How often each source was asked in vain.
+    asked: Vec<u32>,
+    /// Which sources are not asked again.
+    given_up: Vec<bool>,
     pause: Duration,
 }
 
@@ -312,7 +314,8 @@ impl<'f> Failures<'f> {
             fetcher,
             source: fetcher.first.load(Ordering::Relaxed) % fetcher.sources.len(),
             fruitless: 0,
-            denied: 0,
+            asked: vec![0; fetcher.sources.len()],
+            given_up: vec![false; fetcher.sources.len()],
             pause: fetcher.patience.pause,
         }
     }
@@ -332,22 +335,33 @@ impl<'f> Failures<'f> {
         };
     }
 
-    /// Goes on to the next source; an error if that was enough. When all were asked, it waits.
+    /// Goes on to the next source that may do better; an error if that was enough. When all were asked, it
+    /// waits.
     fn add(&mut self, failure: SourceError) -> Result<(), RemoteError> {
         let Fetcher {
             sources, patience, ..
         } = self.fetcher;
         self.fruitless += 1;
-        let is_final = failure.is_final() || !sources[self.source].may_change();
-        self.denied += usize::from(is_final);
-        if self.denied >= sources.len() || self.fruitless >= patience.attempts {
+        self.asked[self.source] += 1;
+        let most = match failure.attempts() {
+            _ if !sources[self.source].may_change() => 1,
+            most => most.unwrap_or(u32::MAX),
+        };
+        self.given_up[self.source] = self.asked[self.source] >= most;
+        let next = (1..=sources.len())
+            .map(|step| (self.source + step) % sources.len())
+            .find(|next| !self.given_up[*next])
+            .filter(|_| self.fruitless < patience.attempts);
+        let Some(next) = next else {
             return Err(RemoteError::Source {
                 location: sources[self.source].location(),
                 source: failure,
             });
-        }
-        self.source = (self.source + 1) % sources.len();
-        if (self.fruitless as usize).is_multiple_of(sources.len()) {
+        };
+        // All that are left were asked as often.
+        let is_round_over = self.asked[next] >= self.asked[self.source];
+        self.source = next;
+        if is_round_over {
             self.fetcher.pause(self.pause, &failure);
             self.pause = (self.pause * 2).min(patience.longest_pause);
         }
@@ -375,6 +389,7 @@ mod tests {
     use sealroot::monitor::Warnings;
 
     use super::*;
+    use crate::source::Obstacle;
 
     /// A server that is down the first times.
     struct Down(AtomicU64);
@@ -435,6 +450,66 @@ mod tests {
                 reason: "the server answers 403 Forbidden".into(),
             })
         }
+    }
+
+    /// Cannot be reached, in that way; then it can, by somebody else who has mended it.
+    struct Behind(Obstacle, AtomicU64);
+
+    impl Source for Behind {
+        fn location(&self) -> String {
+            "http://example.org".into()
+        }
+
+        fn open(&self, path: &str, _: u64, _: u64) -> Result<Box<dyn Read + Send>, SourceError> {
+            if self.1.fetch_sub(1, Ordering::Relaxed) > 1 {
+                return Err(SourceError::Unreachable {
+                    path: path.into(),
+                    obstacle: self.0,
+                    reason: "nobody answers".into(),
+                });
+            }
+            Ok(Box::new(io::empty()))
+        }
+    }
+
+    fn quick() -> Patience {
+        Patience {
+            pause: Duration::from_millis(1),
+            ..Patience::default()
+        }
+    }
+
+    #[test]
+    fn what_lasts_is_not_waited_for() {
+        for (obstacle, requests) in [
+            (Obstacle::Nobody, 4),
+            (Obstacle::Name, 2),
+            (Obstacle::Tls, 2),
+            (Obstacle::Certificate, 1),
+            (Obstacle::Redirection, 1),
+        ] {
+            let behind = || -> Box<dyn Source> { Box::new(Behind(obstacle, u64::MAX.into())) };
+            let fetcher = Fetcher::new(vec![behind()], quick(), None);
+            fetcher.small("os", 10).expect_err("unreachable");
+            assert_eq!(fetcher.traffic().requests, requests, "{obstacle:?}");
+
+            // A mirror that lasts too is not asked more often for it, and one that comes back is waited for.
+            let both = Fetcher::new(vec![behind(), behind()], quick(), None);
+            both.small("os", 10).expect_err("unreachable");
+            assert_eq!(both.traffic().requests, requests * 2, "{obstacle:?}");
+            let down = || -> Box<dyn Source> { Box::new(Down(4.into())) };
+            let mirror = Fetcher::new(vec![behind(), down()], quick(), None);
+            mirror.small("os", 10).expect("the mirror has it");
+            let most = requests.min(4) + 4;
+            assert!(mirror.traffic().requests <= most, "{obstacle:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_starts_anew_is_waited_for() {
+        let starting: Box<dyn Source> = Box::new(Behind(Obstacle::Nobody, 4.into()));
+        let fetcher = Fetcher::new(vec![starting], quick(), None);
+        fetcher.small("os", 10).expect("it comes back");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! is overwritten is lost.
 
 use std::{
+    fmt,
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::OpenOptionsExt,
@@ -49,7 +50,8 @@ pub fn read_secret_key(path: &Path) -> Result<SecretKey, Error> {
         }
     });
     let filled = read.map_err(|source| Error::io("read", path, source))?;
-    SecretKey::parse(&buffer[..filled]).map_err(|source| Error::format(path, source))
+    let bytes = &buffer[..filled];
+    SecretKey::parse(bytes).map_err(|source| Error::format(path, bytes, Kind::SecretKey, source))
 }
 
 /// Writes a new secret key file that only its owner can read.
@@ -59,8 +61,10 @@ pub fn write_secret_key(path: &Path, key: &SecretKey) -> Result<(), Error> {
 
 /// Reads a file of public keys.
 pub fn read_public_keys(path: &Path) -> Result<Vec<PublicKey>, Error> {
-    let bytes = read(path, limits::MAX_KEY_FILE_BYTES)?;
-    parse_public_keys(&bytes).map_err(|source| Error::format(path, source))
+    // It may be a secret one by mistake.
+    let bytes = Zeroizing::new(read(path, limits::MAX_KEY_FILE_BYTES)?);
+    parse_public_keys(&bytes)
+        .map_err(|source| Error::format(path, &bytes, Kind::PublicKeys, source))
 }
 
 /// Reads a file that must hold just one public key.
@@ -172,12 +176,16 @@ impl KeysetFile {
             .and_then(|_| Unverified::parse(&self.bytes))
             // keyset.md K9.
             .and_then(|document| document.verify_first())
-            .map_err(|source| Error::format(&self.path, source))
+            .map_err(|source| self.error(source))
     }
 
     /// The keyset, of which nothing is known yet.
     pub fn document(&self) -> Result<Unverified<Keyset>, Error> {
-        Unverified::parse(&self.bytes).map_err(|source| Error::format(&self.path, source))
+        Unverified::parse(&self.bytes).map_err(|source| self.error(source))
+    }
+
+    fn error(&self, source: sign::Error) -> Error {
+        Error::format(&self.path, &self.bytes, Kind::Keyset, source)
     }
 }
 
@@ -194,7 +202,7 @@ pub fn read_keyset(path: &Path) -> Result<Unverified<Keyset>, Error> {
 /// Reads a release statement with its signatures.
 pub fn read_statement(path: &Path) -> Result<Unverified<Statement>, Error> {
     let bytes = read(path, limits::MAX_SIGN_FILE_BYTES)?;
-    Unverified::parse(&bytes).map_err(|source| Error::format(path, source))
+    Unverified::parse(&bytes).map_err(|source| Error::format(path, &bytes, Kind::Statement, source))
 }
 
 /// Writes a document and its signatures, in place of the file if there is one: readers see the
@@ -241,6 +249,47 @@ fn create(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
         })
 }
 
+/// What the files of those who sign hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A secret key.
+    SecretKey,
+    /// Public keys.
+    PublicKeys,
+    /// A keyset.
+    Keyset,
+    /// A release statement.
+    Statement,
+}
+
+impl Kind {
+    /// What some bytes are, as far as that is known.
+    fn of(bytes: &[u8]) -> Option<Self> {
+        let is_document = |first: &str| bytes.starts_with(first.as_bytes());
+        if SecretKey::parse(bytes).is_ok() {
+            return Some(Self::SecretKey);
+        }
+        if parse_public_keys(bytes).is_ok_and(|keys| !keys.is_empty()) {
+            return Some(Self::PublicKeys);
+        }
+        if is_document("sealroot keyset ") {
+            return Some(Self::Keyset);
+        }
+        is_document("sealroot release ").then_some(Self::Statement)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::SecretKey => "a secret key",
+            Self::PublicKeys => "public keys",
+            Self::Keyset => "a keyset",
+            Self::Statement => "a release statement",
+        })
+    }
+}
+
 /// Why a key, a keyset or a document could not be made, read or written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -272,6 +321,16 @@ pub enum Error {
         /// Why.
         source: sign::Error,
     },
+    /// A file is whole, and not what is wanted.
+    #[error("{}: expected {expected}, found {found}", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What is wanted.
+        expected: Kind,
+        /// What it holds.
+        found: Kind,
+    },
     /// A file holds no key, or several, where one is wanted.
     #[error("{}: expected one public key, found {found}", path.display())]
     KeyCount {
@@ -300,10 +359,16 @@ impl Error {
         }
     }
 
-    fn format(path: &Path, source: sign::Error) -> Self {
-        Self::Format {
-            path: path.to_owned(),
-            source,
+    /// Of a file with these bytes, which cannot be used as what was expected.
+    fn format(path: &Path, bytes: &[u8], expected: Kind, source: sign::Error) -> Self {
+        let path = path.to_owned();
+        match Kind::of(bytes) {
+            Some(found) if found != expected => Self::OtherKind {
+                path,
+                expected,
+                found,
+            },
+            _ => Self::Format { path, source },
         }
     }
 
@@ -317,9 +382,10 @@ impl Error {
                 ErrorClass::Usage
             }
             Self::Io { .. } | Self::Random(_) => ErrorClass::Io,
-            Self::Exists { .. } | Self::KeyCount { .. } | Self::RepeatedKey { .. } => {
-                ErrorClass::Usage
-            }
+            Self::Exists { .. }
+            | Self::OtherKind { .. }
+            | Self::KeyCount { .. }
+            | Self::RepeatedKey { .. } => ErrorClass::Usage,
             Self::Format { source, .. } | Self::Sign(source) => source.class(),
         }
     }

@@ -17,6 +17,9 @@ pub trait Monitor: Sync {
 
     /// Something of what was done that its result does not tell.
     fn note(&self, message: String);
+
+    /// Nothing goes on before this has come to pass.
+    fn wait(&self, what: String);
 }
 
 /// What a phase counts.
@@ -37,6 +40,7 @@ impl Monitor for Silent {
     fn advance(&self, _units: u64) {}
     fn warn(&self, _message: String) {}
     fn note(&self, _message: String) {}
+    fn wait(&self, _what: String) {}
 }
 
 /// Keeps warnings, for tests and for callers that print them later.
@@ -66,4 +70,5 @@ impl Monitor for Warnings {
     }
 
     fn note(&self, _message: String) {}
+    fn wait(&self, _what: String) {}
 }

@@ -25,7 +25,8 @@ use sealroot_sys::overlay::{self, Layers, Verity};
 use crate::deploy::LAYER_NAME;
 use crate::machine::{self, MachineError, MountRecord, Runtime};
 use crate::store::{
-    LockKind, Store, StoreDir, StoreError, StorePath, VeritySupport, deployment_path, full_path,
+    LockKind, Store, StoreDir, StoreError, StoreIo as _, StorePath, VeritySupport, again,
+    deployment_path, failed, full_path,
 };
 
 /// Why a pack could not be mounted. Nothing stays mounted.
@@ -150,7 +151,10 @@ pub fn mount(
         .map_err(io_error("unmount from", place))?;
     let overlay = overlay.map_err(kernel("the overlay of pack and objects"))?;
     let stat = rustix::fs::fstat(&overlay).map_err(io_error("look at", place))?;
+    let identity = again(|| store.io().identity());
+    let identity = identity.map_err(failed(store.io(), "look at", &StorePath::root()))?;
     let record = MountRecord {
+        store: Some(identity),
         device: stat.st_dev,
         pack: source.digest,
         deployment,

@@ -222,7 +222,7 @@ fn explain_absence(store: &Store, output: Output) -> Option<VerityAbsence> {
     let absence = store.verity_absence();
     if store.is_new() {
         output.note(&format!(
-            "the new store {} has no fs-verity: {absence}. Only the mode integrity can be \
+            "the new store in {} has no fs-verity: {absence}. Only the mode integrity can be \
              deployed from it, which hashes every object at each boot",
             store.location().display()
         ));

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use anyhow::Context as _;
 use clap::Args;
 use sealroot::delta::{self, Costs};
 use sealroot::diff::{self, Diff as Changes, Group};
@@ -16,8 +17,9 @@ use crate::progress::Progress;
 
 /// Show what an update changes and what that costs, by groups of paths.
 ///
-/// The cost is what devices fetch with a delta: each group compressed by itself, which is a little more
-/// than its part of the delta of all.
+/// The cost is what devices fetch with a delta. That of a group is an estimate: it is compressed by itself,
+/// which makes a little more than its part of the delta of all. What names, metadata and small files cost is
+/// what they take there, as `delta` says too.
 #[derive(Debug, Args)]
 #[command(after_long_help = EXAMPLES)]
 pub(crate) struct Diff {
@@ -39,6 +41,9 @@ struct DiffReport {
     groups: Vec<GroupReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pack_cost_bytes: Option<u64>,
+    /// Files that have not changed, and lie beside the pack now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged_cost_bytes: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -101,18 +106,14 @@ impl Report for DiffReport {
             )?;
         }
         if let Some(bytes) = self.pack_cost_bytes {
-            let all: u64 = self
-                .groups
-                .iter()
-                .filter_map(|group| group.cost_bytes)
-                .sum();
+            let groups = self.groups.iter().filter_map(|group| group.cost_bytes);
+            let unchanged = self.unchanged_cost_bytes.unwrap_or_default();
+            if unchanged > 0 {
+                writeln!(out, "{unchanged} for unchanged files that become objects")?;
+            }
             let small = "names, metadata and small files";
-            writeln!(
-                out,
-                "{} more for {small}; {} in all",
-                bytes,
-                counted(all + bytes, "byte")
-            )?;
+            let all = counted(groups.sum::<u64>() + unchanged + bytes, "byte");
+            writeln!(out, "{bytes} more for {small}; about {all} in all")?;
         }
         Ok(())
     }
@@ -135,6 +136,7 @@ impl Diff {
                 .map(|(place, group)| GroupReport::new(group, cost_of(place)))
                 .collect(),
             pack_cost_bytes: costs.as_ref().map(|costs| costs.pack_bytes),
+            unchanged_cost_bytes: costs.as_ref().map(|costs| costs.other_bytes),
         })
     }
 }
@@ -150,5 +152,8 @@ fn costs(
     let kind_of = |digest: &_| changes.objects.get(digest).copied();
     let (from, to) = (from.release(store), to.release(store));
     let kinds = changes.groups.len();
-    Ok(delta::costs(&from, &to, kinds, &kind_of, &progress)?)
+    let scratch = tempfile::tempfile().context("cannot make a temporary file")?;
+    Ok(delta::costs(
+        &from, &to, kinds, &kind_of, scratch, &progress,
+    )?)
 }

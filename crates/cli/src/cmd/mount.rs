@@ -74,7 +74,7 @@ impl Mount {
         let is_verified = store.verity() == VeritySupport::Kernel;
         if !is_verified {
             output.warn(&format!(
-                "the store {} has no fs-verity: nothing verifies what is read here",
+                "the store in {} has no fs-verity: nothing verifies what is read here",
                 store.location().display()
             ));
         }

@@ -2,7 +2,7 @@
 //! `sealroot publish`
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, value_parser};
@@ -193,11 +193,12 @@ impl FromStr for NamedImage {
                 name,
                 path: path.into(),
             }),
-            // No name, but a part of the path.
-            Err(_) => Ok(Self {
+            // No name, but a part of the path, if there is such a file.
+            Err(_) if Path::new(text).exists() => Ok(Self {
                 name: USUAL_IMAGE.parse().expect("a name"),
                 path: text.into(),
             }),
+            Err(error) => Err(format!("{name:?} cannot be the name of an image: {error}")),
         }
     }
 }

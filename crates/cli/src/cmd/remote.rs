@@ -300,7 +300,9 @@ impl Remove {
             return Ok(());
         }
         let message = format!("there is no remote {}", self.name);
-        Err(Failure::new(ErrorClass::NotFound, message).into())
+        Err(Failure::new(ErrorClass::NotFound, message)
+            .hint("`sealroot remote list` shows those there are")
+            .into())
     }
 }
 
@@ -310,7 +312,9 @@ impl Prune {
             && !directory.is_dir()
         {
             let message = format!("there is no directory {}", directory.display());
-            return Err(Failure::new(ErrorClass::NotFound, message).into());
+            return Err(Failure::new(ErrorClass::NotFound, message)
+                .hint("name the place that `sealroot publish --to` was told")
+                .into());
         }
         let mut destination = publish::open(&self.place)?;
         if self.dry_run {

@@ -2,9 +2,13 @@
 //! Two at one store.
 
 use std::fs::File;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 use sealroot_format::ErrorClass;
+use serde_json::json;
 
 use crate::support::{STORE, Scratch, check_refusal, finished};
 
@@ -24,10 +28,9 @@ fn a_store_in_use_is_left_alone() {
     ];
     let children = lines.each_ref().map(|line| {
         let mut command = scratch.command(line);
-        let piped = std::process::Stdio::piped;
         command
-            .stdout(piped())
-            .stderr(piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("it starts")
     });
@@ -45,20 +48,42 @@ fn a_store_in_use_is_left_alone() {
     scratch.ok(&lines[2]);
 }
 
-#[test]
-fn who_is_late_waits() {
+/// What a deployment says while somebody else holds the lock for so long.
+fn deploy_late(options: &str, held: Duration) -> String {
     let scratch = Scratch::new();
     let commit = scratch.signed();
     let lock = File::open(scratch.path("store/lock")).expect("the lock");
     flock(&lock, FlockOperation::LockExclusive).expect("locked");
-    let mut deploy = scratch.command(&format!("{STORE} deploy {commit} --mode integrity"));
-    let child = deploy.stdout(std::process::Stdio::null()).spawn();
+    let line = format!("{STORE} {options} deploy {commit} --mode integrity");
+    let mut deploy = scratch.command(&line);
+    let child = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.expect("it starts");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    thread::sleep(held);
     assert!(
         child.try_wait().expect("asked").is_none(),
         "it does not wait"
     );
     drop(lock);
-    assert!(child.wait().expect("it ends").success());
+    let ran = finished(child.wait_with_output().expect("it ends"));
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    ran.err
+}
+
+#[test]
+fn who_is_late_waits() {
+    let said = deploy_late("", Duration::from_millis(300));
+    assert!(!said.contains("waiting"), "{said}");
+}
+
+#[test]
+fn who_waits_long_says_for_whom() {
+    let held = Duration::from_millis(1800);
+    let holder = std::process::id();
+    let waiting =
+        format!("waiting: another sealroot command (process {holder}) holds the lock store/lock");
+    let said = deploy_late("", held);
+    assert!(said.contains(&format!("note: {waiting}\n")), "{said}");
+    let said = deploy_late("--json", held);
+    let event = json!({ "progress": "wait", "stage": waiting }).to_string();
+    assert_eq!(said.lines().filter(|line| *line == event).count(), 1);
 }

@@ -116,7 +116,7 @@ fn results_have_the_keys_that_are_promised() {
     );
     assert_eq!(
         keys(&status["deployments"][0]),
-        "deployed etc index is_booted kernel_arguments mode name origin os pack problem signatures \
+        "deployed etc index is_booted kernel_arguments load_option mode name origin os pack problem signatures \
          signers stateroot states stream version"
     );
     assert_eq!(

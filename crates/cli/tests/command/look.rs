@@ -108,7 +108,7 @@ fn unpacked_and_mounted_trees_are_the_same() {
         assert!(
             mounted
                 .err
-                .contains("warning: the store store has no fs-verity"),
+                .contains("warning: the store in store has no fs-verity"),
             "{}",
             mounted.err
         );

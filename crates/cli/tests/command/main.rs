@@ -14,6 +14,7 @@ mod etc;
 mod floor;
 mod guard;
 mod help;
+mod hints;
 mod json;
 mod keyset;
 mod look;

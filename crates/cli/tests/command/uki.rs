@@ -7,7 +7,7 @@ use sealroot::initramfs::REPAIR_TOOL_MARK;
 use sealroot_format::ErrorClass;
 use sealroot_testkit::efi::{self, UNAME};
 
-use crate::support::{STORE, Scratch};
+use crate::support::{STORE, Scratch, finished};
 
 pub(crate) const OPTIONS: &str =
     "--stub stub --boot-program boot --root LABEL=root --stateroot exampleos";
@@ -403,6 +403,44 @@ fn an_image_for_repairs_boots_no_release() {
         ErrorClass::Usage,
         &format!("{install} os.efi {BOOT}").replace(" --json", ""),
         &["os.efi boots a release", "hint: `deploy --uki` installs it"],
+    );
+}
+
+#[test]
+fn certificates_for_fs_verity_are_shown() {
+    let Some((scratch, commit)) = scratch() else {
+        return;
+    };
+    let build = format!("{STORE} --json uki build {commit} {OPTIONS} --mode integrity");
+    let without = scratch.ok(&format!("{build} -o without.efi")).json();
+    assert_eq!(without["verity_certificates"], serde_json::json!([]));
+    scratch.ok(&format!("{build} -o os.efi --verity-certificate db.pem"));
+    let shown = scratch.ok("uki show os.efi").text();
+    let line = "\ncertificate for fs-verity: CN=db,O=sealroot tests, sha256 ";
+    let (_, fingerprint) = shown.split_once(line).expect("a certificate");
+    let shown = scratch.ok("--json uki show os.efi").json();
+    let certificate = &shown["verity_certificates"][0];
+    let told = certificate["fingerprint"].as_str().expect("text");
+    assert!(fingerprint.starts_with(told), "{fingerprint}");
+    let by_openssl = scratch
+        .command_of("openssl", "x509 -in db.pem -noout -fingerprint -sha256")
+        .output();
+    let by_openssl = finished(by_openssl.expect("openssl starts")).text();
+    assert!(
+        by_openssl.to_lowercase().replace(':', "").contains(told),
+        "{by_openssl}"
+    );
+
+    fs::create_dir_all(scratch.path("esp")).expect("made");
+    scratch.ok(&format!("{STORE} deploy {commit} {BOOT} --uki os.efi"));
+    let line = format!("doctor {BOOT}");
+    let examined = scratch.run(&format!("{STORE} {line}")).text();
+    let words = format!(".conf: certificate for fs-verity: CN=db,O=sealroot tests, sha256 {told}");
+    assert!(examined.contains(&words), "{examined}");
+    let examined = scratch.run(&format!("{STORE} --json {line}")).json();
+    assert_eq!(
+        examined["entries"][0]["verity_certificates"][0],
+        *certificate
     );
 }
 

@@ -29,6 +29,13 @@ pub struct Listed {
     pub modified: SystemTime,
 }
 
+impl Listed {
+    /// Whether it is a channel, by its name.
+    pub(super) fn is_channel(&self) -> bool {
+        self.path.ends_with(".channel")
+    }
+}
+
 /// Takes published files. A name appears when its content is complete and durable.
 pub trait Destination: Debug {
     /// Where it is, for people.
@@ -213,6 +220,9 @@ impl Destination for DirectoryDestination {
 
     fn list(&self) -> Result<Vec<Listed>, RemoteError> {
         let mut all = Vec::new();
+        if !self.root.is_dir() {
+            return Ok(all);
+        }
         let listed = self.list_in(&self.root, &mut all);
         listed.map_err(RemoteError::io(format!("list {}", self.root.display())))?;
         all.sort_by(|one, other| one.path.cmp(&other.path));

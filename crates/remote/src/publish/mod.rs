@@ -197,12 +197,7 @@ fn put_channel(
     let mut channel = match (&last, release) {
         (Some(last), _) => last.clone(),
         (None, Some(_)) => empty(name),
-        (None, None) => {
-            return Err(RemoteError::NoChannel {
-                location: destination.location(),
-                name: name.to_string(),
-            });
-        }
+        (None, None) => return Err(no_channel(destination, name)),
     };
     if channel.keyset > keyset.version() {
         return Err(publish_error(format!(
@@ -243,6 +238,20 @@ fn put_channel(
     Ok(Published { channel, put })
 }
 
+/// There is no such channel, and perhaps no other.
+fn no_channel(destination: &dyn Destination, name: &ChannelName) -> RemoteError {
+    let location = destination.location();
+    match destination.list() {
+        Ok(listed) if !listed.iter().any(Listed::is_channel) => {
+            RemoteError::NothingPublished { location }
+        }
+        _ => RemoteError::NoChannel {
+            location,
+            name: name.to_string(),
+        },
+    }
+}
+
 fn empty(name: &ChannelName) -> Channel {
     let ChannelName {
         os,
@@ -280,13 +289,34 @@ fn keep_newest(channel: &mut Channel, keep: Option<usize>) {
     (channel.signatures).retain(|signatures| is_there(signatures.index));
 }
 
+/// That devices would go on to a release.
+fn check_index(channel: &Channel, statement: &Statement) -> Result<(), RemoteError> {
+    let index = statement.index;
+    let newest = channel.newest().map_or(0, |newest| newest.index);
+    let reason = match channel.release(index) {
+        Some(known) if known.pack != statement.pack_digest => {
+            format!("another release with the index {index} was published")
+        }
+        None if index <= newest => {
+            format!(
+                "its index is {index}, and {newest} was published: devices go on to higher ones only"
+            )
+        }
+        None if !channel.releases.is_empty() && index - newest > limits::MAX_CHANNEL_STEP => {
+            format!(
+                "its index is {index}, and the newest published one {newest}: devices refuse such a leap"
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(RemoteError::Index { reason, newest })
+}
+
 fn check_signer(keyset: &Keyset, signer: &Signer) -> Result<(), RemoteError> {
     let role = keyset.role(Role::Channel);
-    let id = signer.public().id();
-    if !role.ids().contains(&id) {
-        return Err(publish_error(format!(
-            "{id} is no channel key of the keyset"
-        )));
+    let key = signer.public().id();
+    if !role.ids().contains(&key) {
+        return Err(RemoteError::NotAChannelKey { key });
     }
     if role.threshold() > 1 {
         let threshold = role.threshold();
@@ -370,24 +400,7 @@ impl Publishing<'_> {
             size_bytes,
         };
         let known = channel.release(index).copied();
-        let newest = channel.newest().map_or(0, |newest| newest.index);
-        match known {
-            Some(known) if known.pack != statement.pack_digest => {
-                let reason = format!("another release with the index {index} was published");
-                return Err(publish_error(reason));
-            }
-            None if index <= newest => {
-                return Err(publish_error(format!(
-                    "its index is {index}, and {newest} was published: devices go on to higher ones only"
-                )));
-            }
-            None if !channel.releases.is_empty() && index - newest > limits::MAX_CHANNEL_STEP => {
-                return Err(publish_error(format!(
-                    "its index is {index}, and the newest published one {newest}: devices refuse such a leap"
-                )));
-            }
-            _ => {}
-        }
+        check_index(channel, statement)?;
         // The pack is read in full here, and its grammar checked.
         let tree = release::check_pack(store, statement)?;
         let to = bundle::Release {

@@ -35,9 +35,7 @@ pub fn prune(
 ) -> Result<Pruned, RemoteError> {
     let listed = destination.list()?;
     let mut live = BTreeSet::new();
-    let channels: Vec<_> = (listed.iter())
-        .filter(|file| file.path.ends_with(".channel"))
-        .collect();
+    let channels: Vec<_> = (listed.iter()).filter(|file| file.is_channel()).collect();
     if channels.is_empty() {
         let location = destination.location();
         return Err(RemoteError::NothingPublished { location });

@@ -218,8 +218,11 @@ pub(super) fn is_fault_of_delta(error: &RemoteError) -> bool {
             )
         }
         RemoteError::Mismatch { .. } => true,
-        // Of one that is only late, the rest is worth waiting for.
-        RemoteError::Source { source, .. } => !matches!(source, SourceError::Unavailable { .. }),
+        // Of one that is only late, the rest is worth waiting for; who cannot be reached has no bundles either.
+        RemoteError::Source { source, .. } => !matches!(
+            source,
+            SourceError::Unavailable { .. } | SourceError::Unreachable { .. }
+        ),
         _ => false,
     }
 }

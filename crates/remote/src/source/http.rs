@@ -10,7 +10,7 @@ use ureq::http::StatusCode;
 use ureq::http::header::{CONTENT_RANGE, RANGE};
 use ureq::tls::{RootCerts, TlsConfig};
 
-use super::{Source, SourceError};
+use super::{Obstacle, Source, SourceError};
 
 /// How long a server may take.
 #[derive(Clone, Copy, Debug)]
@@ -83,9 +83,14 @@ impl Source for HttpSource {
         let end = start.saturating_add(len).saturating_sub(1);
         let request = self.agent.get(&url);
         let request = request.header(RANGE, format!("bytes={start}-{end}"));
-        let answer = request
-            .call()
-            .map_err(|error| unavailable(error.to_string()))?;
+        let answer = request.call().map_err(|error| match obstacle(&error) {
+            Some(obstacle) => SourceError::Unreachable {
+                path: url.clone(),
+                obstacle,
+                reason: error.to_string(),
+            },
+            None => unavailable(error.to_string()),
+        })?;
         let status = answer.status();
         let skipped = match status {
             StatusCode::PARTIAL_CONTENT => {
@@ -119,6 +124,46 @@ impl Source for HttpSource {
         let skip = io::copy(&mut content.by_ref().take(skipped), &mut io::sink());
         skip.map_err(|error| unavailable(error.to_string()))?;
         Ok(Box::new(content))
+    }
+}
+
+/// How the standard library begins what it says of a name that it finds no address for.
+const UNKNOWN_NAME: &str = "failed to lookup address information";
+
+/// What an error has met, if it seldom goes away by itself.
+fn obstacle(error: &ureq::Error) -> Option<Obstacle> {
+    match error {
+        ureq::Error::HostNotFound => Some(Obstacle::Name),
+        ureq::Error::TooManyRedirects
+        | ureq::Error::RedirectFailed
+        | ureq::Error::BadUri(_)
+        | ureq::Error::RequireHttpsOnly(_) => Some(Obstacle::Redirection),
+        ureq::Error::Tls(_) => Some(Obstacle::Tls),
+        ureq::Error::Rustls(error) => Some(obstacle_of_tls(error)),
+        ureq::Error::Io(error) => match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            Some(error) => Some(obstacle_of_tls(error)),
+            None => obstacle_of_connection(error),
+        },
+        _ => None,
+    }
+}
+
+const fn obstacle_of_tls(error: &rustls::Error) -> Obstacle {
+    match error {
+        rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented => {
+            Obstacle::Certificate
+        }
+        _ => Obstacle::Tls,
+    }
+}
+
+fn obstacle_of_connection(error: &io::Error) -> Option<Obstacle> {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused
+        | io::ErrorKind::HostUnreachable
+        | io::ErrorKind::NetworkUnreachable
+        | io::ErrorKind::NetworkDown => Some(Obstacle::Nobody),
+        _ => (error.to_string().starts_with(UNKNOWN_NAME)).then_some(Obstacle::Name),
     }
 }
 

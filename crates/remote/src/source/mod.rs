@@ -46,6 +46,16 @@ pub enum SourceError {
         /// Why not.
         reason: String,
     },
+    /// It cannot be reached, by something that seldom goes away by itself.
+    #[error("cannot get {path}: {reason}")]
+    Unreachable {
+        /// What was asked for.
+        path: String,
+        /// What is in the way.
+        obstacle: Obstacle,
+        /// What was found.
+        reason: String,
+    },
     /// It may give it later.
     #[error("cannot get {path}: {reason}")]
     Unavailable {
@@ -64,19 +74,52 @@ pub enum SourceError {
     },
 }
 
+/// What is between us and a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// Its name is not known.
+    Name,
+    /// Nobody listens at its address, or no way leads there.
+    Nobody,
+    /// What listens there does not speak TLS as we do.
+    Tls,
+    /// Its certificate is not trusted.
+    Certificate,
+    /// It leads in a circle, or to where nobody may be led.
+    Redirection,
+}
+
+impl Obstacle {
+    /// How often in a row it may be met: a server that starts anew takes seconds, and what somebody has
+    /// to put right takes longer than we wait.
+    pub(crate) const fn attempts(self) -> u32 {
+        match self {
+            Self::Nobody => 4,
+            Self::Name | Self::Tls => 2,
+            Self::Certificate | Self::Redirection => 1,
+        }
+    }
+}
+
 impl SourceError {
     /// What kind of failure this is.
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotFound { .. } => ErrorClass::NotFound,
-            Self::Unavailable { .. } | Self::Denied { .. } => ErrorClass::Io,
+            Self::Unavailable { .. } | Self::Unreachable { .. } | Self::Denied { .. } => {
+                ErrorClass::Io
+            }
             Self::Refused { .. } => ErrorClass::Usage,
         }
     }
 
-    /// Whether asking again is in vain.
-    pub(crate) fn is_final(&self) -> bool {
-        matches!(self, Self::NotFound { .. } | Self::Denied { .. })
+    /// How often in a row a source may fail in this way until asking it again is in vain, if that is known.
+    pub(crate) const fn attempts(&self) -> Option<u32> {
+        match self {
+            Self::NotFound { .. } | Self::Denied { .. } => Some(1),
+            Self::Unreachable { obstacle, .. } => Some(obstacle.attempts()),
+            Self::Unavailable { .. } | Self::Refused { .. } => None,
+        }
     }
 }
 

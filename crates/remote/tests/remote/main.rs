@@ -13,6 +13,7 @@ mod publish;
 mod pull;
 mod signatures;
 mod support;
+mod unreachable;
 
 use std::collections::BTreeSet;
 

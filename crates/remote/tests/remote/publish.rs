@@ -220,12 +220,20 @@ fn a_channel_is_renewed_without_a_release() {
         (
             ErrorClass::NotFound,
             format!(
-                "there is no channel exampleos/-/stable/x86_64 in {}",
+                "there is no repository in {}: nothing was published there, or it lies deeper",
                 place.www().display()
             )
         )
     );
     let place = Place::with_releases(3, 2);
+    fs::rename(place.channel_path(), place.www().join("other.channel")).expect("moved");
+    let error = place.renew(&Place::terms(0)).expect_err("another channel");
+    let words = format!(
+        "there is no channel exampleos/-/stable/x86_64 in {}",
+        place.www().display()
+    );
+    assert_eq!(error.to_string(), words);
+    fs::rename(place.www().join("other.channel"), place.channel_path()).expect("moved");
     let before = place.channel();
     let there = files(&place);
     let mut device = place.device_with(3);
@@ -272,7 +280,10 @@ fn what_devices_would_refuse_is_not_published() {
         let error = elsewhere
             .try_publish(index, &terms, &Silent)
             .expect_err("refused");
-        assert!(matches!(error, RemoteError::Publish { .. }), "{error:?}");
+        assert!(
+            matches!(error, RemoteError::Index { newest: 3, .. }),
+            "{error:?}"
+        );
     }
     assert_eq!(place.channel().version, 3);
 }
@@ -348,5 +359,8 @@ fn only_what_no_channel_leads_to_is_pruned() {
     // Without a channel nothing is known of what is needed.
     fs::remove_file(place.channel_path()).expect("removed");
     let error = prune(&destination, SystemTime::now() + 2 * day, day).expect_err("refused");
-    assert!(error.to_string().contains("there is no channel"), "{error}");
+    assert!(
+        error.to_string().contains("there is no repository"),
+        "{error}"
+    );
 }

@@ -80,24 +80,26 @@ pub fn make<I: StoreIo>(
     })
 }
 
-/// What the pack, and the new objects of each kind, would take in a delta of their own, bytes: about
-/// what they take in the delta of all. `kind_of` says of what kind an object is, below `kinds`; one of
-/// no kind counts with the pack.
+/// What the pack takes in a delta, and what the new objects of each kind would take in one of their own,
+/// bytes: about what they take in the delta of all. `kind_of` says of what kind an object is, below `kinds`.
+/// `scratch` is an empty file to read and write.
 pub fn costs<I: StoreIo>(
     from: &Release<'_, I>,
     to: &Release<'_, I>,
     kinds: usize,
     kind_of: &dyn Fn(&VerityDigest) -> Option<usize>,
+    scratch: File,
     monitor: &dyn Monitor,
 ) -> Result<Costs, DeltaError> {
-    let mut pack = GroupWriter::new();
+    let mut pack = Groups::new(scratch);
     let mut objects = vec![GroupWriter::new(); kinds];
+    let mut others = GroupWriter::new();
     Releases::new(from, to, monitor).compare(&mut |part, compared| {
-        let kind = match part {
-            Compares::Renumbering | Compares::Text | Compares::Small => None,
-            Compares::Object(pair) => kind_of(&pair.new.0),
+        let Compares::Object(pair) = &part else {
+            return pack.add(None, part.base_number(compared), compared);
         };
-        let group = kind.map_or(&mut pack, |kind| &mut objects[kind]);
+        let kind = kind_of(&pair.new.0);
+        let group = kind.map_or(&mut others, |kind| &mut objects[kind]);
         if let Some(moves) = &compared.moves {
             group.push(&[], moves, &[]);
         }
@@ -118,20 +120,24 @@ pub fn costs<I: StoreIo>(
         let (entry, _) = file::compress(&group.finish()).map_err(&compress)?;
         Ok::<_, DeltaError>(entry.encoded_bytes())
     };
+    let (pack, _) = pack.finish()?;
     Ok(Costs {
-        pack_bytes: compressed_bytes(pack)?,
+        pack_bytes: pack.iter().map(GroupEntry::encoded_bytes).sum(),
         object_bytes: objects
             .into_iter()
             .map(compressed_bytes)
             .collect::<Result<_, _>>()?,
+        other_bytes: compressed_bytes(others)?,
     })
 }
 
 /// What an update costs, and for what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Costs {
-    /// Names, metadata and the files in the pack, bytes.
+    /// Names, metadata and the files in the pack, bytes: [`Made::pack_bytes`].
     pub pack_bytes: u64,
     /// The new objects of each kind, bytes.
     pub object_bytes: Vec<u64>,
+    /// The new objects of no kind, bytes.
+    pub other_bytes: u64,
 }

@@ -18,7 +18,7 @@ pub enum DeployError {
     Store(#[from] StoreError),
     /// The mode needs fs-verity and the store has none.
     #[error(
-        "the store {} was made without fs-verity, which the modes sealed and verity need: \
+        "the store in {} was made without fs-verity, which the modes sealed and verity need: \
          {absence}",
         location.display()
     )]

@@ -39,8 +39,10 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
             match &entry.owner {
                 Owner::Sealroot(ours) => {
                     let name = ours.text.deployment;
+                    let mut verity_certificates = Vec::new();
                     let verdict = match self.judge(boot, entry, ours) {
                         Ok(orders) => {
+                            verity_certificates.clone_from(&orders.verity_certificates);
                             given_up(boot, entry, ours, report);
                             let verdict = self.held(&orders, whole.contains(&name));
                             judged.entry(name).or_insert(orders);
@@ -53,6 +55,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
                         deployment: name,
                         is_default,
                         verdict,
+                        verity_certificates,
                     });
                 }
                 Owner::Changed { reason, .. } => report.warn(

@@ -12,7 +12,7 @@ use super::Seen;
 use crate::check::explain;
 use crate::deploy;
 use crate::entry::{Boot, BootIo, Entry, EntryError, OurEntry, Starts};
-use crate::initramfs::{self, Carried};
+use crate::initramfs::{self, Carried, CertificateName, certificate_names};
 use crate::store::{StoreIo, VeritySupport};
 use crate::{etc, release, uki};
 
@@ -24,6 +24,7 @@ const KERNEL_HEAD_BYTES: u64 = 128 * 1024;
 pub(super) struct Orders {
     pub(super) policy: Policy,
     pub(super) keyset: Verified<Keyset>,
+    pub(super) verity_certificates: Vec<CertificateName>,
     /// What the release's statement names.
     pack: VerityDigest,
     /// What is held against the floors.
@@ -117,6 +118,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
             pack: statement.pack_digest,
             policy: contents.policy,
             keyset: contents.keyset,
+            verity_certificates: contents.verity_certificates,
         })
     }
 
@@ -170,6 +172,7 @@ fn judge_kernel<B: BootIo>(
         keyset: Some(keyset),
         program: Some(_),
         repairs: false,
+        verity_certificates,
     } = carried
     else {
         let found = "no policy, no keyset, no boot program of sealroot's, or one that repairs";
@@ -179,6 +182,16 @@ fn judge_kernel<B: BootIo>(
     let policy = policy.map_err(|error| refused("a policy in the initramfs", explain(&error)))?;
     let keyset = Keyset::parse_trusted(&keyset);
     let keyset = keyset.map_err(|error| refused("a keyset in the initramfs", explain(&error)))?;
+    let certificates = verity_certificates
+        .as_deref()
+        .map(certificate_names)
+        .transpose();
+    let certificates = certificates.map_err(|error| {
+        refused(
+            "certificates for fs-verity in the initramfs",
+            explain(&error),
+        )
+    })?;
     let line = entry.options.as_deref().unwrap_or_default();
     let named = policy.check_cmdline(line.as_bytes());
     let named = named
@@ -202,6 +215,7 @@ fn judge_kernel<B: BootIo>(
         pack: statement.pack_digest,
         policy,
         keyset,
+        verity_certificates: certificates.unwrap_or_default(),
     })
 }
 

@@ -7,6 +7,7 @@ use sealroot_format::digest::CommitId;
 use sealroot_format::policy::DeploymentName;
 
 use crate::entry::Room;
+use crate::initramfs::CertificateName;
 
 /// What is examined. The words never change their meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -159,6 +160,8 @@ pub struct EntryVerdict {
     pub is_default: bool,
     /// Whether it boots what it names.
     pub verdict: Verdict,
+    /// The certificates that it puts into the kernel's keyring for fs-verity.
+    pub verity_certificates: Vec<CertificateName>,
 }
 
 /// What was looked at and found.

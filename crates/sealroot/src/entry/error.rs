@@ -42,7 +42,7 @@ pub enum EntryError {
         freeable_bytes: u64,
     },
     /// There is no boot partition.
-    #[error("no boot loader was found below {}: looked in efi, boot/efi and boot", sysroot.display())]
+    #[error("no boot loader below {}: looked in efi, boot/efi and boot", sysroot.display())]
     NoBootLoader {
         /// The sysroot.
         sysroot: PathBuf,

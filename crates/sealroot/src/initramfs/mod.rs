@@ -2,6 +2,7 @@
 //! The initramfs: the boot program as `/init`, its policy and keyset, and the kernel modules it
 //! loads, in an archive that is a pure function of these (`docs/design/boot.md`).
 
+mod certificates;
 mod cpio;
 #[cfg(feature = "fuzz")]
 pub mod fuzz;
@@ -28,6 +29,9 @@ const MAX_PROGRAM_BYTES: usize = 64 << 20;
 
 /// The name of the boot program's file.
 pub const BOOT_PROGRAM: &str = "sealroot-boot";
+
+pub use certificates::CertificateName;
+pub(crate) use certificates::certificate_names;
 
 /// What the `sealroot` command is known by: what it says where it is asked for help.
 pub const REPAIR_TOOL_MARK: &str = "sealroot repair --dry-run --full";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! What an initramfs that others made carries of ours: the boot program, its policy, its keyset.
+//! What an initramfs that others made carries of ours: the boot program, its policy, its keyset, its certificates.
 //!
 //! An initramfs is a row of cpio archives, each as it is or compressed, with zeros in between; the
 //! first often holds microcode and nothing else. A later file replaces an earlier one of its name.
@@ -12,9 +12,11 @@ use ruzstd::decoding::{FrameDecoder, StreamingDecoder};
 use sealroot_format::ErrorClass;
 use sealroot_format::limits::{
     MAX_INITRAMFS_BYTES, MAX_INITRAMFS_MEMBERS, MAX_INITRAMFS_WINDOW_BYTES, MAX_KEYSET_BYTES,
-    MAX_PATH_BYTES, MAX_POLICY_BYTES,
+    MAX_PATH_BYTES, MAX_POLICY_BYTES, MAX_VERITY_CERTIFICATES_BYTES,
 };
-use sealroot_format::policy::{KEYSET_PATH, POLICY_PATH, REPAIR_TOOL_PATH};
+use sealroot_format::policy::{
+    KEYSET_PATH, POLICY_PATH, REPAIR_TOOL_PATH, VERITY_CERTIFICATES_PATH,
+};
 
 /// Where the boot program is in an initramfs of systemd.
 pub const PROGRAM_PATH: &str = "usr/lib/sealroot/sealroot-boot";
@@ -39,6 +41,9 @@ pub struct Carried {
     pub keyset: Option<Vec<u8>>,
     /// Whether it has something with which the boot program would repair instead.
     pub repairs: bool,
+    /// The certificates for the kernel's keyring of fs-verity; of a file that is too long, no more than
+    /// shows that.
+    pub verity_certificates: Option<Vec<u8>>,
 }
 
 impl Carried {
@@ -216,6 +221,7 @@ impl Scan {
         let max_bytes = match path {
             POLICY_PATH => MAX_POLICY_BYTES,
             KEYSET_PATH => MAX_KEYSET_BYTES,
+            VERITY_CERTIFICATES_PATH => MAX_VERITY_CERTIFICATES_BYTES.saturating_add(1),
             PROGRAM_PATH | INIT_PATH => ELF_MAGIC.len(),
             _ => 0,
         };
@@ -229,6 +235,9 @@ impl Scan {
             POLICY_PATH => self.found.policy = is_whole.then_some(content),
             KEYSET_PATH => self.found.keyset = is_whole.then_some(content),
             REPAIR_TOOL_PATH => self.found.repairs = true,
+            VERITY_CERTIFICATES_PATH => {
+                self.found.verity_certificates = is_regular.then_some(content);
+            }
             PROGRAM_PATH | INIT_PATH => {
                 let is_program = is_regular && content == ELF_MAGIC;
                 match &self.found.program {

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::MachineError;
 use super::runtime::{Runtime, read_bounded, replace};
+use crate::store::StoreIdentity;
 
 /// The version of the record this code reads and writes.
 const MOUNT_RECORD_VERSION: u32 = 1;
@@ -24,6 +25,8 @@ const MOUNT_RECORD_VERSION: u32 = 1;
 /// A pack that was mounted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountRecord {
+    /// The store with the objects; `None` where older versions did not say.
+    pub store: Option<StoreIdentity>,
     /// The number of the overlay filesystem, as `stat` gives it for a directory of it.
     pub device: u64,
     /// The pack; `None` for a file that is not in the store.
@@ -48,6 +51,8 @@ pub struct LiveMount {
 #[derive(Serialize, Deserialize)]
 struct Raw {
     version: u32,
+    /// Device and inode of its directory, with a colon between them.
+    store: Option<String>,
     device: u64,
     pack: Option<String>,
     deployment: Option<String>,
@@ -59,6 +64,9 @@ struct Raw {
 pub fn record_mount(runtime: &Runtime, record: &MountRecord) -> Result<(), MachineError> {
     let raw = Raw {
         version: MOUNT_RECORD_VERSION,
+        store: record
+            .store
+            .map(|store| format!("{}:{}", store.device, store.inode)),
         device: record.device,
         pack: record.pack.map(VerityDigest::to_hex),
         deployment: record.deployment.map(|name| name.to_string()),
@@ -74,7 +82,7 @@ pub fn record_mount(runtime: &Runtime, record: &MountRecord) -> Result<(), Machi
     })
 }
 
-/// What the records say that is not known to be gone, and the records of what is.
+/// What the records say that is not known to be gone or of another store, and the records of what is gone.
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
     pub(super) live: Vec<LiveMount>,
@@ -82,8 +90,8 @@ pub(super) struct Mounts {
 }
 
 impl Mounts {
-    /// Looks at all records.
-    pub(super) fn read(runtime: &Runtime) -> Result<Self, MachineError> {
+    /// Looks at all records for what uses this store.
+    pub(super) fn read(runtime: &Runtime, store: StoreIdentity) -> Result<Self, MachineError> {
         let directory = runtime.mounts_path();
         let failed = |source| MachineError::Runtime {
             operation: "list",
@@ -104,14 +112,14 @@ impl Mounts {
                 .extension()
                 .is_some_and(|extension| extension == "toml");
             if is_record {
-                mounts.add(path);
+                mounts.add(path, store);
             }
         }
         mounts.live.sort_by(|a, b| a.place.cmp(&b.place));
         Ok(mounts)
     }
 
-    fn add(&mut self, path: PathBuf) {
+    fn add(&mut self, path: PathBuf, store: StoreIdentity) {
         let record = match read_record(&path) {
             Ok(Some(record)) => record,
             Ok(None) => return,
@@ -127,7 +135,7 @@ impl Mounts {
         };
         if is_filesystem_gone(record.device) {
             self.gone.push(path);
-        } else {
+        } else if record.store.is_none_or(|of| of == store) {
             self.live.push(LiveMount {
                 pack: record.pack,
                 deployment: record.deployment,
@@ -159,6 +167,7 @@ fn read_record(path: &Path) -> Result<Option<MountRecord>, String> {
     if raw.version != MOUNT_RECORD_VERSION {
         return Err(format!("version {}", raw.version));
     }
+    let store = raw.store.map(|text| parse_store(&text).ok_or("store"));
     let pack = raw
         .pack
         .map(|hex| VerityDigest::from_hex(&hex).ok_or("pack"));
@@ -166,9 +175,18 @@ fn read_record(path: &Path) -> Result<Option<MountRecord>, String> {
         .deployment
         .map(|name| name.parse().map_err(|_| "deployment"));
     Ok(Some(MountRecord {
+        store: store.transpose()?,
         device: raw.device,
         pack: pack.transpose()?,
         deployment: deployment.transpose()?,
         place: raw.place.into(),
     }))
+}
+
+fn parse_store(text: &str) -> Option<StoreIdentity> {
+    let (device, inode) = text.split_once(':')?;
+    Some(StoreIdentity {
+        device: device.parse().ok()?,
+        inode: inode.parse().ok()?,
+    })
 }

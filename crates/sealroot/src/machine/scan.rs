@@ -11,7 +11,7 @@ use super::mounts::Mounts;
 use super::{LiveMount, MachineError, Runtime};
 use crate::deploy::{self, DeployError, Flag, Record};
 use crate::entry::Unreadable;
-use crate::store::{Store, StoreIo};
+use crate::store::{Store, StoreIo, StorePath, again, failed};
 
 /// Something that uses a deployment: as long as there is one, it is never collected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -100,7 +100,9 @@ pub fn scan<I: StoreIo>(
 ) -> Result<Scan, MachineError> {
     let booted = Booted::read(runtime);
     let running = booted.as_ref().ok().and_then(Option::as_ref);
-    let mut mount_records = Mounts::read(runtime)?;
+    let io = store.io();
+    let identity = again(|| io.identity()).map_err(failed(io, "look at", &StorePath::root()))?;
+    let mut mount_records = Mounts::read(runtime, identity)?;
     let mounts = std::mem::take(&mut mount_records.live);
     let mut deployments = Vec::new();
     for found in deploy::deployments(store)? {

@@ -14,7 +14,7 @@ use super::io::{LockKind, StoreIo};
 use super::path::{CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, known};
 use super::staged::{enable_patiently, give_up_writing, unnamed_file};
 use super::transaction::marker_path;
-use super::{DEFAULT_LOCK_WAIT, Store, lock_on};
+use super::{Store, Waiting, lock_on};
 
 /// What the probe for fs-verity is made of.
 const PROBE: &[u8] = b"Does this filesystem have fs-verity?\n";
@@ -42,7 +42,7 @@ impl<I: StoreIo> Store<I> {
             let verity = read_config(&io)?.ok_or(error)?;
             return Ok(Self::with(io, verity, false));
         }
-        let lock = lock_on(&io, LockKind::Exclusive, DEFAULT_LOCK_WAIT)?;
+        let lock = lock_on(&io, LockKind::Exclusive, &Waiting::default())?;
         let (verity, is_new) = match read_config(&io)? {
             // Somebody else was first.
             Some(verity) => (verity, false),
@@ -57,7 +57,7 @@ impl<I: StoreIo> Store<I> {
             io,
             verity,
             is_new,
-            lock_wait: DEFAULT_LOCK_WAIT,
+            waiting: Waiting::default(),
         }
     }
 }

@@ -101,6 +101,15 @@ pub enum OnTaken {
     Exchange,
 }
 
+/// Which directory a store is: until the system goes down, by whatever path it is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct StoreIdentity {
+    /// The number of its filesystem.
+    pub device: u64,
+    /// Its inode there.
+    pub inode: u64,
+}
+
 /// The operations of a store on its filesystem.
 ///
 /// Paths are resolved from the store's directory without ever following a symbolic link or
@@ -226,4 +235,10 @@ pub trait StoreIo: Debug + Send + Sync {
 
     /// Locks the file at `path`, which is made if missing; `None` if somebody else holds it.
     fn try_lock(&self, path: &StorePath, kind: LockKind) -> io::Result<Option<Self::Lock>>;
+
+    /// The process that holds a lock of the file at `path`, for people, if that is known.
+    fn lock_holder(&self, path: &StorePath) -> Option<u32>;
+
+    /// What tells the store's directory from all others that are there at this time.
+    fn identity(&self) -> io::Result<StoreIdentity>;
 }

@@ -25,8 +25,10 @@ use sealroot_sys::verity::{
 
 use super::attributes;
 use super::io::{
-    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, Usage,
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIdentity, StoreIo,
+    Usage,
 };
+use super::lock::holder_in;
 use super::path::{StoreDir, StorePath};
 
 /// How every path below the store's directory is resolved.
@@ -54,6 +56,9 @@ const DIRECT_BLOCK_BYTES: usize = 4096;
 
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o755);
 const STORE_MODE: Mode = Mode::from_raw_mode(0o700);
+
+/// Where the kernel lists who has locked what.
+const LOCKS: &str = "/proc/locks";
 
 /// What `st_blocks` counts in, whatever the block size of the filesystem.
 const STAT_BLOCK_BYTES: u64 = 512;
@@ -427,6 +432,25 @@ impl StoreIo for KernelIo {
             Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
+    }
+
+    fn lock_holder(&self, path: &StorePath) -> Option<u32> {
+        let file = self.openat2(path.as_bytes(), OFlags::PATH, Mode::empty());
+        let stat = rustix::fs::fstat(file.ok()?).ok()?;
+        let (major, minor) = (
+            rustix::fs::major(stat.st_dev),
+            rustix::fs::minor(stat.st_dev),
+        );
+        let locks = std::fs::read_to_string(LOCKS).ok()?;
+        holder_in(&locks, (major, minor, stat.st_ino))
+    }
+
+    fn identity(&self) -> io::Result<StoreIdentity> {
+        let stat = rustix::fs::fstat(&self.root)?;
+        Ok(StoreIdentity {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+        })
     }
 }
 

@@ -24,6 +24,7 @@ mod foreign;
 pub mod fuzz;
 mod io;
 mod kernel;
+mod lock;
 mod pack;
 mod path;
 mod place;
@@ -36,9 +37,11 @@ mod trash;
 mod unswept;
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::monitor::Monitor;
+use lock::{Waiting, lock_on};
 
 pub use absence::VerityAbsence;
 pub use config::{STORE_VERSION, VeritySupport};
@@ -47,7 +50,10 @@ pub use error::StoreError;
 pub(crate) use files::{again, failed, full_path, measure, read_small_on, write_all};
 pub(crate) use foreign::MAX_LINKS_TO_TAKE;
 pub use foreign::{Taken, Untakable};
-pub use io::{DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, Usage};
+pub use io::{
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIdentity, StoreIo,
+    Usage,
+};
 pub use kernel::{KernelFile, KernelIo, KernelLock};
 pub use path::{
     CONFIG_NAME, ImageName, LOCK_NAME, StoreDir, StorePath, deployment_path, image_path,
@@ -64,19 +70,13 @@ pub use transaction::{Transaction, TransactionSummary};
 pub use trash::Emptied;
 pub use unswept::UNSWEPT_NAME;
 
-/// How long an operation waits for the lock unless told otherwise.
-const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);
-
-/// How often a lock that somebody else holds is tried again.
-const LOCK_POLL: Duration = Duration::from_millis(20);
-
 /// An open store.
 #[derive(Debug)]
 pub struct Store<I: StoreIo = KernelIo> {
     io: I,
     verity: VeritySupport,
     is_new: bool,
-    lock_wait: Duration,
+    waiting: Waiting,
 }
 
 impl Store<KernelIo> {
@@ -128,7 +128,14 @@ impl<I: StoreIo> Store<I> {
     /// The same store, with another bound on how long it waits for the lock.
     #[must_use]
     pub fn with_lock_wait(mut self, wait: Duration) -> Self {
-        self.lock_wait = wait;
+        self.waiting.most = wait;
+        self
+    }
+
+    /// The same store; who waits for its lock tells this one.
+    #[must_use]
+    pub fn telling(mut self, monitor: Arc<dyn Monitor + Send>) -> Self {
+        self.waiting.monitor = monitor;
         self
     }
 
@@ -143,27 +150,7 @@ impl<I: StoreIo> Store<I> {
 
     /// Takes the lock, waiting a bounded time for whoever holds it.
     pub(crate) fn lock(&self, kind: LockKind) -> Result<I::Lock, StoreError> {
-        lock_on(&self.io, kind, self.lock_wait)
-    }
-}
-
-/// See [`Store::lock`].
-fn lock_on<I: StoreIo>(io: &I, kind: LockKind, wait: Duration) -> Result<I::Lock, StoreError> {
-    let path = path::known(LOCK_NAME);
-    let since = Instant::now();
-    loop {
-        let attempt = files::again(|| io.try_lock(&path, kind));
-        if let Some(lock) = attempt.map_err(files::failed(io, "lock", &path))? {
-            return Ok(lock);
-        }
-        let waited = since.elapsed();
-        if waited >= wait {
-            return Err(StoreError::Busy {
-                lock: io.location().join(LOCK_NAME),
-                waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-            });
-        }
-        std::thread::sleep(LOCK_POLL.min(wait.saturating_sub(waited)));
+        lock_on(&self.io, kind, &self.waiting)
     }
 }
 

@@ -4,12 +4,14 @@
 
 use sealroot_format::codec::Cursor;
 use sealroot_format::limits::MAX_OS_RELEASE_BYTES;
-use sealroot_format::policy::{CommandLine, DeploymentName, EtcMode, Mode, Policy, SecureBoot};
+use sealroot_format::policy::{
+    CommandLine, DeploymentName, EtcMode, Mode, Policy, SecureBoot, VERITY_CERTIFICATES_PATH,
+};
 use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
 
 use super::image::{Image, SectionName, shown};
 use super::{Fault, UkiError, parameters, sbat, secrets};
-use crate::initramfs;
+use crate::initramfs::{self, CertificateName, certificate_names};
 
 pub(super) const LINUX: SectionName = *b".linux\0\0";
 pub(super) const INITRD: SectionName = *b".initrd\0";
@@ -53,6 +55,8 @@ pub struct Contents<'d> {
     pub keyset: Verified<Keyset>,
     /// Whether it repairs the store and boots nothing.
     pub repairs: bool,
+    /// The certificates for the kernel's keyring of fs-verity in the initramfs.
+    pub verity_certificates: Vec<CertificateName>,
     /// The length of the kernel.
     pub linux_bytes: usize,
     /// The length of the initramfs.
@@ -83,7 +87,8 @@ impl<'d> Contents<'d> {
             policy,
             keyset,
             repairs,
-        } = orders_of(initrd)?;
+            verity_certificates,
+        } = Orders::of(initrd)?;
         if policy.secure_boot.command_line() != Some(&cmdline) {
             let found = policy.secure_boot.command_line();
             let found = found.map_or("any".to_owned(), ToString::to_string);
@@ -103,6 +108,7 @@ impl<'d> Contents<'d> {
             policy,
             keyset,
             repairs,
+            verity_certificates,
             linux_bytes: linux.len(),
             initrd_bytes: initrd.len(),
         })
@@ -219,37 +225,44 @@ pub(super) fn release_of(linux: &[u8]) -> Option<&[u8]> {
         .filter(|release| at != 0 && !release.is_empty())
 }
 
-/// What decides at boot.
+/// What an initramfs tells the boot program.
 struct Orders {
     policy: Policy,
     keyset: Verified<Keyset>,
     repairs: bool,
+    verity_certificates: Vec<CertificateName>,
 }
 
-/// The orders in an initramfs that has the boot program as its init.
-fn orders_of(initrd: &[u8]) -> Result<Orders, UkiError> {
-    let carried = initramfs::scan(&mut &*initrd).map_err(|source| UkiError::Scan { source })?;
-    let has = |what| {
-        in_image(Fault::new(
-            ".initrd",
-            "sealroot's boot program as its init",
-            what,
-        ))
-    };
-    let (Some(policy), Some(keyset)) = (carried.policy, carried.keyset) else {
-        return Err(has("no policy or no keyset"));
-    };
-    match carried.program.as_deref() {
-        Some(initramfs::INIT_PATH) => {
-            let policy = Policy::parse(&policy).map_err(|source| UkiError::Policy { source })?;
-            let keyset = Keyset::parse_trusted(&keyset);
-            Ok(Orders {
-                policy,
-                keyset: keyset.map_err(|source| UkiError::Keyset { source })?,
-                repairs: carried.repairs,
-            })
+impl Orders {
+    /// Of an initramfs that has the boot program as its init.
+    fn of(initrd: &[u8]) -> Result<Self, UkiError> {
+        let carried = initramfs::scan(&mut &*initrd).map_err(|source| UkiError::Scan { source })?;
+        let has = |what| {
+            in_image(Fault::new(
+                ".initrd",
+                "sealroot's boot program as its init",
+                what,
+            ))
+        };
+        let (Some(policy), Some(keyset)) = (carried.policy, carried.keyset) else {
+            return Err(has("no policy or no keyset"));
+        };
+        match carried.program.as_deref() {
+            Some(initramfs::INIT_PATH) => {}
+            Some(_) => return Err(has("another init")),
+            None => return Err(has("none")),
         }
-        Some(_) => Err(has("another init")),
-        None => Err(has("none")),
+        let certificates = carried.verity_certificates.as_deref();
+        let certificates = certificates.map(certificate_names).transpose();
+        let certificates = certificates.map_err(|found| {
+            let expected = "certificates in DER, one after another";
+            in_image(Fault::new(VERITY_CERTIFICATES_PATH, expected, found))
+        })?;
+        Ok(Self {
+            policy: Policy::parse(&policy).map_err(|source| UkiError::Policy { source })?,
+            keyset: Keyset::parse_trusted(&keyset).map_err(|source| UkiError::Keyset { source })?,
+            repairs: carried.repairs,
+            verity_certificates: certificates.unwrap_or_default(),
+        })
     }
 }

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use sealroot::initramfs::{Carried, PROGRAM_PATH, ScanError, scan};
 use sealroot_format::ErrorClass;
+use sealroot_format::limits::MAX_VERITY_CERTIFICATES_BYTES;
+use sealroot_format::policy::VERITY_CERTIFICATES_PATH;
 use sealroot_testkit::cpio::Archive;
 use sealroot_testkit::need;
 
@@ -38,6 +40,7 @@ fn found(program: &str) -> Carried {
         policy: Some(POLICY.to_vec()),
         keyset: Some(KEYSET.to_vec()),
         repairs: false,
+        verity_certificates: None,
     }
 }
 
@@ -113,6 +116,19 @@ fn a_later_archive_replaces_an_earlier_one() {
     let row = [complete("init"), archive.finish()].concat();
     let carried = scan(&mut &row[..]).expect("scanned");
     assert_eq!(carried.policy.as_deref(), Some(&b"another"[..]));
+}
+
+#[test]
+fn certificates_are_found_however_many_there_are() {
+    for length in [0, 100, MAX_VERITY_CERTIFICATES_BYTES, 1 << 20] {
+        let mut archive = Archive::new();
+        archive.file(VERITY_CERTIFICATES_PATH, 0o444, &vec![7; length]);
+        let row = [complete("init"), archive.finish()].concat();
+        let carried = scan(&mut &row[..]).expect("scanned");
+        // Of what no initramfs may have, enough to see that.
+        let found = carried.verity_certificates.map(|found| found.len());
+        assert_eq!(found, Some(length.min(MAX_VERITY_CERTIFICATES_BYTES + 1)));
+    }
 }
 
 #[test]

@@ -14,6 +14,7 @@ use sealroot::machine::{
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StoreIo as _, StorePath, object_path, pack_path};
 use sealroot_format::ErrorClass;
+use sealroot_format::digest::VerityDigest;
 use sealroot_testkit::memory_io::{MemoryDisk, Trouble};
 
 use crate::store_support::{Scratch, content};
@@ -110,6 +111,7 @@ fn nothing_that_is_used_is_collected_whatever_uses_it() {
         }),
         ("mounted", &|machine| {
             let record = MountRecord {
+                store: None,
                 device,
                 pack: Some(machine.releases[0].pack.1),
                 deployment: Some(machine.names[0]),
@@ -141,6 +143,7 @@ fn nothing_that_is_used_is_collected_whatever_uses_it() {
 fn a_pack_that_is_mounted_without_its_deployment_keeps_its_objects() {
     let machine = Machine::new(true);
     let record = MountRecord {
+        store: None,
         device: fs::metadata("/").expect("a root").dev(),
         pack: Some(machine.releases[0].pack.1),
         deployment: None,
@@ -155,6 +158,7 @@ fn a_pack_that_is_mounted_without_its_deployment_keeps_its_objects() {
     // The number of a filesystem that there is not.
     fs::remove_dir_all(machine.runtime().mounts_path()).expect("removed");
     let gone = MountRecord {
+        store: None,
         device: rustix::fs::makedev(0, 0xf_fffe),
         ..record
     };
@@ -164,6 +168,35 @@ fn a_pack_that_is_mounted_without_its_deployment_keeps_its_objects() {
         assert_eq!((pruned.packs.len(), pruned.objects), (1, 1));
         let records = fs::read_dir(machine.runtime().mounts_path()).expect("listed");
         assert_eq!(records.count(), 0);
+    }
+}
+
+// Rules: G2
+#[test]
+fn what_is_mounted_of_another_store_keeps_nothing() {
+    let device = fs::metadata("/").expect("a root").dev();
+    for is_own in [true, false] {
+        let machine = Machine::new(true);
+        let mut store = machine.open().io().identity().expect("a directory");
+        store.inode += u64::from(!is_own);
+        let record = |pack: Option<VerityDigest>| MountRecord {
+            store: Some(store),
+            device,
+            pack,
+            deployment: None,
+            place: "/mnt".into(),
+        };
+        let pack = Some(machine.releases[0].pack.1);
+        record_mount(&machine.runtime(), &record(pack)).expect("written");
+        let pruned = machine.prune(&[2, 1], NOTHING).expect("pruned");
+        assert_eq!(pruned.packs.len(), usize::from(!is_own));
+
+        // Of a pack that is in no store it is not known what it needs.
+        record_mount(&machine.runtime(), &record(None)).expect("written");
+        let pruned = machine.prune(&[2], NOTHING);
+        assert_eq!(pruned.is_err(), is_own, "{pruned:?}");
+        let records = fs::read_dir(machine.runtime().mounts_path()).expect("listed");
+        assert_eq!(records.count(), 1, "they are not this store's to remove");
     }
 }
 
@@ -303,6 +336,7 @@ fn what_a_live_pack_needs_must_be_known() {
         }),
         ("is mounted on", &|machine| {
             let record = MountRecord {
+                store: None,
                 device: fs::metadata("/").expect("a root").dev(),
                 pack: None,
                 deployment: None,

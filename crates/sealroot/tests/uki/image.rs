@@ -3,10 +3,13 @@
 
 use std::fs;
 
+use sealroot::initramfs::CertificateName;
+use sealroot::keyring;
 use sealroot::uki::{self, UkiError};
 use sealroot_format::policy::{Mode, SecureBoot};
 use sealroot_testkit::efi::{ARM, STUB_SBAT, UNAME, X86, application, linux, stub};
 use sealroot_testkit::need;
+use sha2::{Digest as _, Sha256};
 
 use crate::support::Bench;
 
@@ -204,6 +207,38 @@ fn policies_without_a_safe_command_line_are_refused() {
     assert!(refusal(&bench).contains("kernel parameter init=/bin/sh: another program"));
     bench.policy = safe.replace("root LABEL=root", "root LABEL=");
     assert!(matches!(bench.build(), Err(UkiError::Policy { .. })));
+}
+
+#[test]
+fn certificates_are_named_whatever_is_in_them() {
+    let mut bench = Bench::new();
+    assert_eq!(uki::read(&bench.image()).unwrap().verity_certificates, []);
+    let Some((_, certificate)) = bench.certificate("db", &["rsa:2048"]) else {
+        return;
+    };
+    let known = keyring::read_certificates(&[certificate]).unwrap();
+    // A SEQUENCE of DER that is no certificate.
+    let strange = [0x30, 1, 7];
+    bench.certificates = [&known[..], &strange].concat();
+    let image = bench.image();
+    let found = uki::read(&image).unwrap().verity_certificates;
+    let named = |subject: Option<&str>, der: &[u8]| CertificateName {
+        subject: subject.map(str::to_owned),
+        fingerprint: Sha256::digest(der).into(),
+    };
+    let expected = [
+        named(Some("CN=db,O=sealroot tests"), &known),
+        named(None, &strange),
+    ];
+    assert_eq!(found, expected);
+
+    // A file that boot would not take: its last certificate says that it is longer.
+    let at = image.windows(known.len()).position(|bytes| bytes == known);
+    let mut damaged = image.clone();
+    damaged[at.expect("it is in the image") + known.len() + 1] = 9;
+    let error = uki::read(&damaged).unwrap_err().to_string();
+    let words = "etc/sealroot/verity-certificates: expected certificates in DER";
+    assert!(error.contains(words), "{error}");
 }
 
 #[test]

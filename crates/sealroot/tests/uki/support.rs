@@ -32,6 +32,7 @@ pub(crate) struct Bench {
     pub(crate) os_release: Vec<u8>,
     pub(crate) sbat: String,
     pub(crate) policy: String,
+    pub(crate) certificates: Vec<u8>,
     modules: PathBuf,
     program: PathBuf,
     repair_tool: Option<PathBuf>,
@@ -63,6 +64,7 @@ impl Bench {
                  cmdline {line}\n",
                 "ab".repeat(32)
             ),
+            certificates: Vec::new(),
             modules,
             program,
             repair_tool: None,
@@ -88,7 +90,7 @@ impl Bench {
             keyset: &keyset(),
             policy: self.policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
-            verity_certificates: &[],
+            verity_certificates: &self.certificates,
             repair_tool: self.repair_tool.as_deref(),
         };
         uki::build(&parts, &initramfs)

@@ -7,7 +7,8 @@ use std::path::Path;
 
 use rustix::io::Errno;
 use sealroot::store::{
-    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIo, StorePath, Usage,
+    DirEntry, FileKind, FileStat, LockKind, OnTaken, SignatureKeyring, StoreIdentity, StoreIo,
+    StorePath, Usage,
 };
 use sealroot_format::digest::VerityDigest;
 use sealroot_format::tree::Metadata;
@@ -234,6 +235,17 @@ impl StoreIo for MemoryIo {
     fn sync_filesystem(&self) -> io::Result<()> {
         self.step("sync_filesystem", Effect::Changes)?.sync_all();
         Ok(())
+    }
+
+    fn lock_holder(&self, _path: &StorePath) -> Option<u32> {
+        None
+    }
+
+    fn identity(&self) -> io::Result<StoreIdentity> {
+        Ok(StoreIdentity {
+            device: 0,
+            inode: 0,
+        })
     }
 
     fn try_lock(&self, path: &StorePath, kind: LockKind) -> io::Result<Option<MemoryLock>> {

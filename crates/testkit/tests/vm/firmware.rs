@@ -160,14 +160,14 @@ impl Scene {
     }
 }
 
-/// What `doctor` says of the boot manager.
-fn doctor(report: &JobReport) -> Result<String> {
-    let is_doctor = |words: &[String]| words.iter().any(|word| word == "doctor");
+/// What a command said, as it first ran.
+fn said_by(name: &str, report: &JobReport) -> Result<String> {
+    let has_name = |words: &[String]| words.iter().any(|word| word == name);
     let command = report
         .commands
         .iter()
-        .find(|command| is_doctor(&command.command));
-    let command = command.context("no doctor was asked")?;
+        .find(|command| has_name(&command.command));
+    let command = command.with_context(|| format!("no {name} was run"))?;
     Ok(format!("{}{}", command.output, command.errors))
 }
 
@@ -188,10 +188,16 @@ fn firmware_starts_signed_images_without_a_boot_loader() -> Result<()> {
         &deploy(2),
         "SEALROOT bless BOOT",
         "SEALROOT doctor BOOT",
+        "SEALROOT status BOOT",
         &slip_in,
     ])?;
-    let said = doctor(&report)?;
+    let said = said_by("doctor", &report)?;
     ensure!(!said.contains("boot option"), "{said}");
+    let said = said_by("status", &report)?;
+    let is_told = |line: &str| {
+        line.contains(" firmware: Boot") && line.ends_with(", place 1 of the boot order")
+    };
+    ensure!(said.lines().any(is_told), "{said}");
     // It stays, and what root has slipped in changes nothing: Secure Boot is on.
     scene.assert_starts(&scene.place(2)?)?;
     // Where it is off, the stub takes it for the command line: that is why we give none.
@@ -206,7 +212,7 @@ fn firmware_starts_signed_images_without_a_boot_loader() -> Result<()> {
     // It is told, and so is it when the firmware has lost its variables.
     let doctor_fails = "/init refused SEALROOT doctor BOOT";
     let report = scene.as_root(&[doctor_fails, "/init lose-load-options", doctor_fails])?;
-    let said = doctor(&report)?;
+    let said = said_by("doctor", &report)?;
     ensure!(said.contains("1 failure of this machine"), "{said}");
     // All the same it boots, by the fallback that was written when the first was blessed.
     let outcome = scene.start(&scene.firmware)?;

@@ -11,6 +11,7 @@ use sealroot_format::sign::Keyset;
 use serde::Serialize;
 
 use crate::args::Common;
+use crate::certificate::CertificateReport;
 use crate::machine::NAME_THE_BOOT_PARTITION;
 use crate::output::{Report, counted, printable};
 
@@ -60,6 +61,8 @@ struct EntryReport {
     is_default: bool,
     /// `boots`, `unknown` or `refused`.
     verdict: &'static str,
+    /// Those that the kernel's keyring for fs-verity gets.
+    verity_certificates: Vec<CertificateReport>,
 }
 
 #[derive(Serialize)]
@@ -125,6 +128,9 @@ impl EntryReport {
             deployment: entry.deployment.to_string(),
             is_default: entry.is_default,
             verdict: entry.verdict.as_str(),
+            verity_certificates: (entry.verity_certificates.iter())
+                .map(CertificateReport::new)
+                .collect(),
         }
     }
 }
@@ -172,6 +178,12 @@ impl Report for DoctorReport {
                     out,
                     "{severity} {check}: {place}: expected {expected}; found {found}\n  mend: {mend}"
                 )?;
+            }
+        }
+        for entry in &self.entries {
+            for certificate in &entry.verity_certificates {
+                let name = printable(&entry.entry);
+                writeln!(out, "{name}: certificate for fs-verity: {certificate}")?;
             }
         }
         Ok(())

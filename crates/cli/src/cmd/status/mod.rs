@@ -24,7 +24,7 @@ use crate::output::{Output, counted};
 use crate::sealing::SealingArgs;
 
 use floor::FloorStatus;
-use report::{BootReport, DeploymentReport, ReleaseReport, StatusReport};
+use report::{BootReport, DeploymentReport, LoadOptionReport, ReleaseReport, StatusReport};
 
 /// Show releases and deployments, and whether this system is sealed.
 ///
@@ -90,7 +90,7 @@ impl Status {
                 none_is_ours: (entries.as_ref()).is_some_and(|entries| !has_ours(entries)),
             },
             keyset: keyset.map(|_| common.keyset_path().display().to_string()),
-            deployments: deployments(&scan, &releases),
+            deployments: deployments(&scan, &releases, entries.as_ref()),
             releases,
         })
     }
@@ -148,7 +148,11 @@ fn releases(
 }
 
 /// What there is, in the order in which it matters: what boots first, then the newest.
-fn deployments(scan: &Scan, releases: &[ReleaseReport]) -> Vec<DeploymentReport> {
+fn deployments(
+    scan: &Scan,
+    releases: &[ReleaseReport],
+    entries: Option<&Entries>,
+) -> Vec<DeploymentReport> {
     let mut found: Vec<&Found> = scan.deployments.iter().collect();
     let deployed = |found: &Found| found.record.as_ref().map_or(0, |record| record.deployed);
     let rank = |found: &Found| {
@@ -161,11 +165,18 @@ fn deployments(scan: &Scan, releases: &[ReleaseReport]) -> Vec<DeploymentReport>
     found.sort_by_key(|found| (rank(found), Reverse(deployed(found)), Reverse(found.name)));
     found
         .into_iter()
-        .map(|found| deployment(found, releases))
+        .map(|found| {
+            let entry = entries.and_then(|entries| entries.of(&found.name));
+            deployment(found, releases, entry)
+        })
         .collect()
 }
 
-fn deployment(found: &Found, releases: &[ReleaseReport]) -> DeploymentReport {
+fn deployment(
+    found: &Found,
+    releases: &[ReleaseReport],
+    entry: Option<&Entry>,
+) -> DeploymentReport {
     let record = found.record.as_ref();
     let of = |value: fn(&Record) -> String| record.ok().map(value);
     let maybe = |value: fn(&Record) -> Option<String>| record.ok().and_then(value);
@@ -187,6 +198,7 @@ fn deployment(found: &Found, releases: &[ReleaseReport]) -> DeploymentReport {
         is_booted: found.states.contains(&State::Booted),
         states: found.states.iter().map(|state| state.as_str()).collect(),
         kernel_arguments: found.arguments.clone(),
+        load_option: (entry.and_then(|entry| entry.option)).map(LoadOptionReport::new),
         signatures: release.map(|release| release.state),
         signers: release.map_or_else(Vec::new, |release| release.signers.clone()),
         problem: record.err().map(|error| with_causes(error)),

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! What `sealroot status` prints.
 
+use std::fmt;
 use std::io::{self, Write};
 
+use sealroot::entry::EntryOption;
 use serde::Serialize;
 
 use super::floor::FloorStatus;
@@ -71,12 +73,49 @@ pub(super) struct DeploymentReport {
     /// `booted`, `default`, `rollback`, `entry`, `pinned`, `staged`, `mounted`.
     pub(super) states: Vec<&'static str>,
     pub(super) kernel_arguments: Option<String>,
+    /// Null where no firmware starts it by itself.
+    pub(super) load_option: Option<LoadOptionReport>,
     /// As of its release.
     pub(super) signatures: Option<&'static str>,
     /// Key ids, if its release is signed.
     pub(super) signers: Vec<String>,
     /// Why the record cannot be read.
     pub(super) problem: Option<String>,
+}
+
+/// The load option by which firmware starts a deployment.
+#[derive(Serialize)]
+pub(super) struct LoadOptionReport {
+    /// `Boot####`.
+    name: String,
+    /// Whether it is started the next time, and only then.
+    is_next: bool,
+    /// Its place in `BootOrder`, from 0.
+    position: Option<usize>,
+}
+
+impl LoadOptionReport {
+    pub(super) fn new(option: EntryOption) -> Self {
+        Self {
+            name: format!("Boot{:04X}", option.number),
+            is_next: option.is_next,
+            position: option.position,
+        }
+    }
+}
+
+impl fmt::Display for LoadOptionReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.name)?;
+        match self.position {
+            Some(position) => write!(f, ", place {} of the boot order", position + 1)?,
+            None => write!(f, ", not in the boot order")?,
+        }
+        if self.is_next {
+            write!(f, ", once the next time")?;
+        }
+        Ok(())
+    }
 }
 
 /// Digits of a commit that people see in the table.
@@ -175,6 +214,9 @@ impl Report for StatusReport {
             if let Some(arguments) = &deployment.kernel_arguments {
                 writeln!(out, "  {name} kernel arguments: {}", printable(arguments))?;
             }
+            if let Some(option) = &deployment.load_option {
+                writeln!(out, "  {name} firmware: {option}")?;
+            }
             if let Some(problem) = &deployment.problem {
                 writeln!(out, "  {name} DAMAGED: {problem}")?;
             }
@@ -223,4 +265,27 @@ impl StatusReport {
 
 const fn none_if(is_empty: bool) -> &'static str {
     if is_empty { " none" } else { "" }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_option_says_when_it_is_started() {
+        let shown = |is_next, position| {
+            let number = 0x2a;
+            let option = EntryOption {
+                number,
+                is_next,
+                position,
+            };
+            LoadOptionReport::new(option).to_string()
+        };
+        assert_eq!(shown(false, Some(0)), "Boot002A, place 1 of the boot order");
+        assert_eq!(
+            shown(true, None),
+            "Boot002A, not in the boot order, once the next time"
+        );
+    }
 }

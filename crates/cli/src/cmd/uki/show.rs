@@ -9,6 +9,7 @@ use sealroot::uki;
 use sealroot_format::hex;
 use serde::Serialize;
 
+use crate::certificate::CertificateReport;
 use crate::name::AnyName;
 use crate::output::{Output, Report, counted, printable};
 
@@ -43,6 +44,8 @@ pub(super) struct Shown {
     pack: Option<String>,
     policy: String,
     unsealed: Option<String>,
+    /// Those that the kernel's keyring for fs-verity gets.
+    verity_certificates: Vec<CertificateReport>,
     os_release: String,
     sbat: String,
     sections: Vec<SectionReport>,
@@ -81,6 +84,9 @@ impl Shown {
                 .map(|pack| pack.digest.to_hex()),
             policy: contents.policy.to_string(),
             unsealed: contents.unsealed(),
+            verity_certificates: (contents.verity_certificates.iter())
+                .map(CertificateReport::new)
+                .collect(),
             os_release: contents.os_release.to_owned(),
             sbat: contents.sbat.to_owned(),
             sections: sections
@@ -129,6 +135,9 @@ impl Report for Shown {
         writeln!(out, "digest for firmware: sha256 {}", self.digest)?;
         writeln!(out, "kernel {}", printable(&self.uname))?;
         writeln!(out, "command line: {}", self.cmdline)?;
+        for certificate in &self.verity_certificates {
+            writeln!(out, "certificate for fs-verity: {certificate}")?;
+        }
         for (what, text) in [
             ("policy", &self.policy),
             ("os-release", &self.os_release),

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The certificates that an initramfs carries for the kernel's keyring of fs-verity, by name.
+
+use der::Decode as _;
+use sealroot_format::policy::{CertificatesError, split_certificates};
+use sha2::{Digest as _, Sha256};
+use x509_cert::certificate::Certificate;
+
+/// A certificate, by what people know it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateName {
+    /// Whom it is of; `None` if it is none that we can read, which the kernel may see differently.
+    pub subject: Option<String>,
+    /// Its SHA-256 digest, in DER.
+    pub fingerprint: [u8; 32],
+}
+
+/// The certificates in the file that an initramfs has of them.
+pub(crate) fn certificate_names(bytes: &[u8]) -> Result<Vec<CertificateName>, CertificatesError> {
+    let name = |der: &[u8]| CertificateName {
+        subject: Certificate::from_der(der)
+            .ok()
+            .map(|certificate| certificate.tbs_certificate().subject().to_string()),
+        fingerprint: Sha256::digest(der).into(),
+    };
+    Ok(split_certificates(bytes)?.into_iter().map(name).collect())
+}
