@@ -13,6 +13,7 @@
 //! All it does to the filesystem goes through [`StoreIo`].
 
 mod absence;
+mod aside;
 mod attributes;
 mod config;
 mod create;
@@ -36,6 +37,7 @@ mod trash;
 mod unswept;
 
 use std::path::Path;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use crate::monitor::Monitor;
@@ -77,6 +79,8 @@ pub struct Store<I: StoreIo = KernelIo> {
     verity: VeritySupport,
     is_new: bool,
     lock_wait: Duration,
+    /// How many names of `tmp/` files have had while fs-verity was enabled on them.
+    asides: AtomicU64,
 }
 
 impl Store<KernelIo> {
