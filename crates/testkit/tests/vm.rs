@@ -16,6 +16,7 @@ mod vm {
     mod foreign;
     mod initramfs_tools;
     mod keyring;
+    mod late_failure;
     mod life;
     mod mkinitcpio;
     mod ostree_machine;

@@ -2,6 +2,7 @@
 //! Making a store, and opening one (docs/format/store.md 3).
 
 use std::io;
+use std::sync::atomic::AtomicU64;
 
 use sealroot_format::digest::compute_verity_digest;
 use sealroot_format::limits::MAX_STORE_CONFIG_BYTES;
@@ -58,6 +59,7 @@ impl<I: StoreIo> Store<I> {
             verity,
             is_new,
             waiting: Waiting::default(),
+            asides: AtomicU64::new(0),
         }
     }
 }
@@ -139,25 +141,41 @@ fn probe_verity<I: StoreIo>(io: &I) -> Result<VeritySupport, StoreError> {
     let path = known("tmp/probe");
     let file = write_unnamed(io, &path, PROBE)?;
     let file = give_up_writing(io, &path, file)?;
-    match enable_patiently(io, &file) {
+    // An interrupted creation may have left its own.
+    match again(|| io.remove_file(&path)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result.map_err(failed(io, "remove", &path))?,
+    }
+    again(|| io.link(&file, &path)).map_err(failed(io, "create", &path))?;
+    let probed = enable_probe(io, &path, &file);
+    again(|| io.remove_file(&path)).map_err(failed(io, "remove", &path))?;
+    probed
+}
+
+fn enable_probe<I: StoreIo>(
+    io: &I,
+    path: &StorePath,
+    file: &I::File,
+) -> Result<VeritySupport, StoreError> {
+    match enable_patiently(io, file) {
         Ok(()) => {}
         Err(error) if error.is_unsupported() => return Ok(VeritySupport::None),
         Err(source) => {
             return Err(StoreError::EnableVerity {
-                path: full_path(io, &path),
+                path: full_path(io, path),
                 source,
             });
         }
     }
     let expected = compute_verity_digest(PROBE);
-    match measure(io, &file) {
+    match measure(io, file) {
         Ok(Some(found)) if found == expected => Ok(VeritySupport::Kernel),
         Ok(found) => Err(StoreError::Damaged {
-            path: full_path(io, &path),
+            path: full_path(io, path),
             reason: format!("the kernel measures {found:?}, expected {expected}"),
         }),
         Err(source) => Err(StoreError::MeasureVerity {
-            path: full_path(io, &path),
+            path: full_path(io, path),
             source,
         }),
     }

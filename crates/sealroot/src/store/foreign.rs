@@ -79,7 +79,12 @@ impl<I: StoreIo> Transaction<'_, I> {
             Ok(file) => file,
             Err(reason) => return Ok(Taken::Left(reason)),
         };
-        self.attempt(|| self.enqueue(Staged { file, target }, &self.linked))?;
+        let staged = Staged {
+            file,
+            aside: None,
+            target,
+        };
+        self.attempt(|| self.enqueue(staged, &self.linked))?;
         Ok(Taken::Linked)
     }
 
@@ -99,7 +104,7 @@ impl<I: StoreIo> Transaction<'_, I> {
             return Ok(true);
         }
         let target = Target::object(*digest, size_bytes);
-        let staged = self.store().stage_shared(new, target, &self.signing);
+        let staged = self.store().complete(new, target, &self.signing);
         let staged = staged.inspect_err(|_| {
             held(self.shard(digest)).remove(digest);
         })?;
@@ -137,7 +142,7 @@ impl<I: StoreIo> Transaction<'_, I> {
                 // Anything else is a fault that enabling, or measuring again, tells.
                 Err(_) => {}
             }
-            match enable_patiently(io, &imported) {
+            match store.enable_foreign(&imported)? {
                 Ok(()) => {}
                 // Somebody else has just done it.
                 Err(EnableVerityError::AlreadyEnabled) => return Ok(None),
@@ -146,7 +151,12 @@ impl<I: StoreIo> Transaction<'_, I> {
             let digest = store.measured(&nameless, &imported)?;
             // From now on it cannot change.
             let Look { size_bytes, .. } = store.look_at_foreign(file, &nameless)?;
-            self.enqueue_new(imported, digest, size_bytes, &self.linked)?;
+            let staged = Staged {
+                file: imported,
+                aside: None,
+                target: Target::object(digest, size_bytes),
+            };
+            self.enqueue_new(staged, &self.linked)?;
             Ok(Some((digest, size_bytes)))
         })
     }
@@ -206,6 +216,13 @@ impl<I: StoreIo> Store<I> {
         Ok(is_ours.then_some(file).ok_or(Untakable::OtherVerity))
     }
 
+    /// Enables fs-verity on a file whose own names may go meanwhile.
+    fn enable_foreign(&self, file: &I::File) -> Result<Result<(), EnableVerityError>, StoreError> {
+        let (enabled, aside) = self.seal_aside(file, || Ok(enable_patiently(self.io(), file)))?;
+        self.drop_aside(&aside)?;
+        Ok(enabled)
+    }
+
     /// Enables fs-verity on a file, unless it has it; whether it is ours then.
     fn seal_foreign(&self, file: &I::File, target: &Target) -> Result<bool, StoreError> {
         match measure(self.io(), file) {
@@ -214,7 +231,7 @@ impl<I: StoreIo> Store<I> {
             // Anything else is a fault that enabling, or measuring again, tells.
             Err(_) => {}
         }
-        let was_first = match enable_patiently(self.io(), file) {
+        let was_first = match self.enable_foreign(file)? {
             Ok(()) => true,
             // Somebody else has just done it.
             Err(EnableVerityError::AlreadyEnabled) => false,

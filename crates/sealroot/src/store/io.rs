@@ -179,7 +179,7 @@ pub trait StoreIo: Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Enables fs-verity on a file nobody has open for writing.
+    /// Enables fs-verity on a file nobody has open for writing. It has a name: see docs/format/store.md L6.
     fn enable_verity(&self, file: &Self::File) -> Result<(), EnableVerityError>;
 
     /// Like [`StoreIo::enable_verity`], with a built-in signature that the kernel verifies by its keyring

@@ -13,6 +13,7 @@
 //! All it does to the filesystem goes through [`StoreIo`].
 
 mod absence;
+mod aside;
 mod attributes;
 mod config;
 mod create;
@@ -38,6 +39,7 @@ mod unswept;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use crate::monitor::Monitor;
@@ -77,6 +79,8 @@ pub struct Store<I: StoreIo = KernelIo> {
     verity: VeritySupport,
     is_new: bool,
     waiting: Waiting,
+    /// How many names of `tmp/` files have had while fs-verity was enabled on them.
+    asides: AtomicU64,
 }
 
 impl Store<KernelIo> {

@@ -65,7 +65,7 @@ impl<I: StoreIo> Transaction<'_, I> {
     ) -> Result<(), StoreError> {
         let store = self.store();
         if files.len() <= FEW {
-            for Staged { file, target } in files {
+            for Staged { file, target, .. } in files {
                 let synced = again(|| store.io().sync_file(file));
                 synced.map_err(failed(store.io(), "sync", &target.path))?;
             }
@@ -78,14 +78,21 @@ impl<I: StoreIo> Transaction<'_, I> {
     /// Gives a durable file its name. Where the name is taken, what has it is looked at: the
     /// right thing stays, anything else goes to the trash (store.md O3, O5, O8).
     fn place(&self, staged: &Staged<I::File>) -> Result<(), StoreError> {
-        let Staged { file, target } = staged;
+        let Staged {
+            file,
+            aside,
+            target,
+        } = staged;
         let path = &target.path;
         if self.is_distrusted(path) {
             self.give_name(file, path, &mut || self.exchange(file, path))?;
             held(&self.distrusted).remove(path);
-            return Ok(());
+        } else {
+            self.give_name(file, path, &mut || self.keep_or_clear(target))?;
         }
-        self.give_name(file, path, &mut || self.keep_or_clear(target))
+        aside
+            .iter()
+            .try_for_each(|aside| self.store().drop_aside(aside))
     }
 
     /// Gives a file a name. Where it is taken, `when_taken` is asked: whether nothing is left to be done.

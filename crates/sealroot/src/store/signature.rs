@@ -14,18 +14,12 @@ use sealroot_sys::verity::EnableVerityError;
 use super::create::write_unnamed;
 use super::durable::FEW;
 use super::error::StoreError;
-use super::files::{again, failed, failed_needing, full_path, write_all};
+use super::files::{again, failed, full_path};
 use super::io::{SignatureKeyring, StoreIo};
-use super::path::{StoreDir, StorePath, known, object_path, object_signature_path};
-use super::staged::{Target, give_up_writing, patiently};
+use super::path::{StorePath, object_path, object_signature_path};
+use super::staged::{Target, patiently};
 use super::{Store, Transaction};
 use crate::monitor::Monitor;
-
-/// How many files with a refused signature of one digest may lie in the trash.
-const MAX_REFUSED: u32 = 1000;
-
-/// How much of a file is copied at a time, bytes.
-const COPY_BUFFER_BYTES: usize = 256 * 1024;
 
 impl<I: StoreIo> Store<I> {
     /// The signature that is kept of an object; `None` if there is none. It is not verified.
@@ -110,49 +104,6 @@ impl<I: StoreIo> Transaction<'_, I> {
     }
 }
 
-/// Puts a file of which a signature was refused into the trash. ext4 up to Linux 6.12 at least leaves the
-/// inode of such a file on its list of orphans: when it is next mounted, whatever has that inode then
-/// loses what is behind its end, fs-verity included. So nothing else may get it before.
-fn put_aside<I: StoreIo>(
-    store: &Store<I>,
-    file: &I::File,
-    digest: &VerityDigest,
-) -> Result<(), StoreError> {
-    let io = store.io();
-    for number in 0..MAX_REFUSED {
-        let path = known(&format!("trash/refused-{digest}.{number}"));
-        match again(|| io.link(file, &path)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            linked => return linked.map_err(failed(io, "create", &path)),
-        }
-    }
-    let path = StoreDir::Trash.path();
-    let full = io::Error::other("too many files with a refused signature; restart and empty it");
-    Err(failed(io, "use", &path)(full))
-}
-
-/// Another file with the same content, open for reading: see [`put_aside`].
-fn copy_anew<I: StoreIo>(
-    store: &Store<I>,
-    file: &I::File,
-    target: &Target,
-) -> Result<I::File, StoreError> {
-    let (io, path) = (store.io(), &target.path);
-    let new = store.unnamed_file(StoreDir::Objects)?;
-    let mut buffer = vec![0; COPY_BUFFER_BYTES];
-    let mut offset_bytes = 0;
-    loop {
-        let read = again(|| io.read_at(file, &mut buffer, offset_bytes));
-        let bytes = &buffer[..read.map_err(failed(io, "read", path))?];
-        if bytes.is_empty() {
-            return give_up_writing(io, path, new);
-        }
-        let written = write_all(bytes, |rest| io.write(&new, rest));
-        written.map_err(failed_needing(io, "write", path, Some(target.size_bytes)))?;
-        offset_bytes += bytes.len() as u64;
-    }
-}
-
 /// How the new objects of a transaction get their signatures.
 pub(super) struct Signing<'m> {
     monitor: &'m dyn Monitor,
@@ -178,28 +129,24 @@ impl<'m> Signing<'m> {
     }
 
     /// Enables fs-verity on a new file, with the signature that is kept of it if it is an object and
-    /// the kernel takes that. Where it does not, the object has none, and a warning says so. Gives the file
-    /// that has it, open for reading.
+    /// the kernel takes that. Where it does not, the object has none, and a warning says so.
     pub(super) fn enable<I: StoreIo>(
         &self,
         store: &Store<I>,
-        mut file: I::File,
+        file: &I::File,
         target: &Target,
-    ) -> Result<I::File, StoreError> {
+    ) -> Result<(), StoreError> {
         let io = store.io();
         let not_enabled = |error| store.not_enabled(&target.path, target.size_bytes, error);
         if let Some(signature) = self.signature_of(store, target)? {
-            match patiently(|| io.enable_signed_verity(&file, &signature)) {
+            match patiently(|| io.enable_signed_verity(file, &signature)) {
                 Err(error) if error.is_about_signature() => {
                     self.warn_of_refusal(store, &target.digest, error);
-                    put_aside(store, &file, &target.digest)?;
-                    file = copy_anew(store, &file, target)?;
                 }
-                enabled => return enabled.map(|()| file).map_err(not_enabled),
+                enabled => return enabled.map_err(not_enabled),
             }
         }
-        patiently(|| io.enable_verity(&file)).map_err(not_enabled)?;
-        Ok(file)
+        patiently(|| io.enable_verity(file)).map_err(not_enabled)
     }
 
     /// The signature that is to be tried. What cannot be one is none; what cannot be read is an

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! New files before they have a name: written, given fs-verity, compared with their digest.
+//! New files before they have their name: written, given fs-verity, compared with their digest.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -46,10 +46,12 @@ impl Target {
     }
 }
 
-/// A complete new file, not durable yet and without a name.
+/// A complete new file that is not durable yet.
 #[derive(Debug)]
 pub(super) struct Staged<F> {
     pub(super) file: F,
+    /// The name that it has until it gets its own.
+    pub(super) aside: Option<StorePath>,
     pub(super) target: Target,
 }
 
@@ -82,14 +84,10 @@ impl<I: StoreIo> Store<I> {
         let mut writer = ContentWriter::new(self, &file, &target.path, size_bytes, hash);
         let result = write(&mut writer);
         let hasher = writer.finish(result)?;
-        let file = match self.verity {
-            VeritySupport::Kernel => self.seal(file, &target, signing)?,
-            VeritySupport::None => file,
-        };
         if let Some(hasher) = hasher {
             self.compare(&target, hasher.finish())?;
         }
-        Ok(Staged { file, target })
+        self.complete(file, target, signing)
     }
 
     /// Writes a new file whose digest shows when it is there: by the kernel's word where the store
@@ -101,63 +99,68 @@ impl<I: StoreIo> Store<I> {
         size_bytes: u64,
         signing: &Signing<'_>,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<(I::File, VerityDigest), StoreError> {
+    ) -> Result<Staged<I::File>, StoreError> {
         let hash = self.verity == VeritySupport::None || signing.is_of_use(self);
         let mut writer = ContentWriter::new(self, &file, path, size_bytes, hash);
         let result = write(&mut writer);
         if let Some(hasher) = writer.finish(result)? {
-            let digest = hasher.finish();
-            let file = match self.verity {
-                VeritySupport::Kernel => {
-                    self.seal(file, &Target::object(digest, size_bytes), signing)?
-                }
-                VeritySupport::None => file,
-            };
-            return Ok((file, digest));
+            let target = Target::object(hasher.finish(), size_bytes);
+            return self.complete(file, target, signing);
         }
         let file = give_up_writing(&self.io, path, file)?;
-        let enabled = enable_patiently(&self.io, &file);
-        enabled.map_err(|error| self.not_enabled(path, size_bytes, error))?;
-        let digest = self.measured(path, &file)?;
-        Ok((file, digest))
+        let (digest, aside) = self.seal_aside(&file, || {
+            let enabled = enable_patiently(&self.io, &file);
+            enabled.map_err(|error| self.not_enabled(path, size_bytes, error))?;
+            self.measured(path, &file)
+        })?;
+        Ok(Staged {
+            file,
+            aside: Some(aside),
+            target: Target::object(digest, size_bytes),
+        })
     }
 
-    /// Makes sure that a new file with the content of another, which was just hashed, is what it was
-    /// announced to be.
-    pub(super) fn stage_shared(
+    /// Makes sure that a written file is what it was announced to be, where the kernel can say so: gives it
+    /// fs-verity.
+    pub(super) fn complete(
         &self,
         file: I::File,
         target: Target,
         signing: &Signing<'_>,
     ) -> Result<Staged<I::File>, StoreError> {
-        let file = match self.verity {
-            VeritySupport::Kernel => self.seal(file, &target, signing)?,
-            VeritySupport::None => file,
+        let (file, aside) = match self.verity {
+            VeritySupport::None => (file, None),
+            VeritySupport::Kernel => {
+                let file = give_up_writing(&self.io, &target.path, file)?;
+                let seal = || self.seal(&file, &target, signing);
+                let ((), aside) = self.seal_aside(&file, seal)?;
+                (file, Some(aside))
+            }
         };
-        Ok(Staged { file, target })
+        Ok(Staged {
+            file,
+            aside,
+            target,
+        })
     }
 
     /// Enables fs-verity on a written file and measures it.
     fn seal(
         &self,
-        file: I::File,
+        file: &I::File,
         target: &Target,
         signing: &Signing<'_>,
-    ) -> Result<I::File, StoreError> {
+    ) -> Result<(), StoreError> {
         let path = &target.path;
-        let file = give_up_writing(&self.io, path, file)?;
-        let file = signing.enable(self, file, target)?;
-        match self.fault_measured(path, &file, &target.digest)? {
-            None => {}
-            Some(Fault::Digest { found, .. }) => self.compare(target, found)?,
-            Some(fault) => {
-                return Err(StoreError::Damaged {
-                    path: full_path(&self.io, path),
-                    reason: fault.to_string(),
-                });
-            }
+        signing.enable(self, file, target)?;
+        match self.fault_measured(path, file, &target.digest)? {
+            None => Ok(()),
+            Some(Fault::Digest { found, .. }) => self.compare(target, found),
+            Some(fault) => Err(StoreError::Damaged {
+                path: full_path(&self.io, path),
+                reason: fault.to_string(),
+            }),
         }
-        Ok(file)
     }
 
     /// Why fs-verity is not on a file of that size that is to have this name.

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! A change of a store: objects, packs and statements that become durable together.
 //!
-//! Objects come from many threads. Each is written into an unnamed file; batches of such files
-//! are made durable with one sync and only then named. What a statement or deployment relies on
+//! Objects come from many threads. Each is written into a file without a name, or in a store with
+//! fs-verity with one in `tmp/`; batches of such files are made durable with one sync and only then get
+//! their own. What a statement or deployment relies on
 //! is durable, names and all, before that itself appears (store.md L4).
 
 use std::collections::{BTreeSet, HashSet};
@@ -280,7 +281,7 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         })
     }
 
-    /// Counts a complete file that has no name yet, and has it wait for its batch.
+    /// Counts a complete file that has not got its name yet, and has it wait for its batch.
     pub(super) fn enqueue(
         &self,
         staged: Staged<I::File>,
@@ -296,16 +297,16 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
     /// Makes a complete file the object that it turned out to be, unless that is there.
     pub(super) fn enqueue_new(
         &self,
-        file: I::File,
-        digest: VerityDigest,
-        size_bytes: u64,
+        staged: Staged<I::File>,
         counter: &Counter,
     ) -> Result<(), StoreError> {
+        let Target {
+            digest, size_bytes, ..
+        } = staged.target;
         if self.has_object(&digest, size_bytes)? || !held(self.shard(&digest)).insert(digest) {
-            return Ok(());
+            return (staged.aside.iter()).try_for_each(|aside| self.store.drop_aside(aside));
         }
-        let target = Target::object(digest, size_bytes);
-        self.enqueue(Staged { file, target }, counter)
+        self.enqueue(staged, counter)
     }
 
     /// Adds an object of which only the size is known, and says which it is. It is written whole by
@@ -318,9 +319,10 @@ impl<'s, I: StoreIo> Transaction<'s, I> {
         self.attempt(|| {
             let nameless = known("objects");
             let file = self.unnamed_file(StoreDir::Objects)?;
-            let (file, digest) =
+            let staged =
                 (self.store).stage_unknown(file, &nameless, size_bytes, &self.signing, write)?;
-            self.enqueue_new(file, digest, size_bytes, &self.added)?;
+            let digest = staged.target.digest;
+            self.enqueue_new(staged, &self.added)?;
             Ok(digest)
         })
     }

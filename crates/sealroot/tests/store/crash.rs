@@ -7,17 +7,21 @@
 //! scenario done again.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex};
 
 use rustix::io::Errno;
 use sealroot::check::{self, Depth, FindingCode, Severity};
 use sealroot::deploy::{self, DeployError};
 use sealroot::monitor::Silent;
-use sealroot::store::{Store, VeritySupport, object_path};
+use sealroot::object::ObjectContent;
+use sealroot::store::{Store, Taken, VeritySupport, object_path};
 use sealroot_format::policy::Mode;
 use sealroot_sys::verity::EnableVerityError;
 use sealroot_testkit::memory_io::{Calls, MemoryDisk, MemoryIo, MemoryKeyring, Trouble, WriteBack};
 
-use crate::support::{Release, content, files_of, stream};
+use crate::support::{Content, Release, content, files_of, stream};
 
 /// Arbitrary write-back orders per crash, where every operation is tried.
 const ARBITRARY_ORDERS: u64 = 24;
@@ -372,6 +376,70 @@ fn assert_says_why(error: &DeployError, trouble: Trouble, when: &str) {
     if errno == Errno::NOSPC && text.contains("cannot write") {
         assert!(text.contains("needed"), "{when}: {text}");
     }
+}
+
+// Rules: L6
+#[test]
+fn what_gets_fs_verity_has_a_name_in_tmp_until_it_has_its_own() {
+    let disk = MemoryDisk::new(true);
+    let sealed = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&sealed);
+    let io = disk.process_watched(move |operation, disk| {
+        if operation == "enable_verity" {
+            seen.lock().expect("whole").push(in_tmp(disk));
+        }
+    });
+    let store = Store::open_or_create_on(io).expect("a store");
+    let had_name = |(bytes, _): &Content| {
+        let sealed = sealed.lock().expect("whole");
+        sealed.last().expect("enabled").contains(bytes)
+    };
+    assert_eq!(
+        sealed
+            .lock()
+            .expect("whole")
+            .pop()
+            .expect("the probe")
+            .len(),
+        1
+    );
+    assert_eq!(in_tmp(&disk), Vec::<Vec<u8>>::new());
+
+    let [object, unknown, pack, foreign, wrong] = [1, 2, 3, 4, 5].map(|seed| content(seed, 5000));
+    let transaction = store.begin(&Silent).expect("begun");
+    let hashed = ObjectContent::Hashed(&object.0);
+    let added = transaction.add_object(&object.1, 5000, hashed);
+    added.expect("added");
+    assert!(had_name(&object));
+    for _ in 0..2 {
+        let added = transaction.add_unknown(5000, |out| out.write_all(&unknown.0));
+        assert_eq!(added.expect("added"), unknown.1);
+        assert!(had_name(&unknown));
+    }
+    let claimed = content(6, 5000).1;
+    let refused = transaction.add_foreign_object(&claimed, 5000, &mut &wrong.0[..]);
+    refused.expect_err("another digest");
+    assert!(had_name(&wrong));
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    file.write_all(&foreign.0).expect("written");
+    let taken = transaction.take_object(&foreign.1, 5000, file.as_file().as_fd());
+    assert_eq!(taken.expect("taken"), Taken::Linked);
+    assert!(had_name(&foreign));
+    // Those that are to get their own names, once each.
+    assert_eq!(in_tmp(&disk), [object.0, unknown.0]);
+    let added = transaction.add_pack(&pack.1, 5000, |out| out.write_all(&pack.0));
+    added.expect("added");
+    assert!(had_name(&pack));
+    transaction.finish().expect("finished");
+    assert_eq!(in_tmp(&disk), Vec::<Vec<u8>>::new());
+}
+
+/// The content of what has a name in `tmp/`.
+fn in_tmp(disk: &MemoryDisk) -> Vec<Vec<u8>> {
+    let files = disk.files().into_iter();
+    files
+        .filter_map(|(path, bytes)| path.starts_with("/tmp/").then_some(bytes))
+        .collect()
 }
 
 #[test]

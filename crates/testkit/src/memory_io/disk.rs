@@ -54,8 +54,6 @@ pub(super) struct Disk {
     pub(super) durable_names: BTreeMap<Key, InodeId>,
     pub(super) pending: Vec<NameChange>,
     pub(super) has_verity: bool,
-    /// Files of which a signature was refused: fs-verity is not to be enabled on them any more.
-    pub(super) spoiled: BTreeSet<InodeId>,
     /// What the kernel does with built-in signatures, if it verifies any.
     pub(super) keyring: Option<MemoryKeyring>,
     /// Those of the inodes of files that are symlinks; their content is the target.
@@ -84,7 +82,6 @@ impl Disk {
             pending: Vec::new(),
             has_verity,
             keyring: None,
-            spoiled: BTreeSet::new(),
             symlinks: BTreeSet::new(),
             attributes: BTreeMap::new(),
             foreign: BTreeMap::new(),

@@ -3,7 +3,6 @@
 
 use std::sync::MutexGuard;
 
-use rustix::io::Errno;
 use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_sys::verity::EnableVerityError;
 
@@ -11,16 +10,18 @@ use super::MemoryFile;
 use super::disk::{Disk, Inode};
 
 /// Enables fs-verity. A signature is good that is [`good_signature`]'s.
+///
+/// # Panics
+/// If the file has no name: ext4 would damage another one if it failed.
 pub(super) fn enable(
     mut disk: MutexGuard<'_, Disk>,
     file: &MemoryFile,
     signature: Option<&[u8]>,
 ) -> Result<(), EnableVerityError> {
+    let has_name = disk.names.values().any(|named| *named == file.inode);
+    assert!(has_name, "fs-verity for a file without a name");
     if !disk.has_verity {
         return Err(EnableVerityError::NotSupported);
-    }
-    if disk.spoiled.contains(&file.inode) {
-        return Err(EnableVerityError::Other(Errno::UCLEAN));
     }
     let keyring = disk.keyring;
     let Inode::File { now, writers, .. } = &mut disk.inodes[file.inode] else {
@@ -33,11 +34,7 @@ pub(super) fn enable(
         return Err(EnableVerityError::AlreadyEnabled);
     }
     let digest = compute_verity_digest(&now.bytes);
-    let judged = keyring.map_or(Ok(()), |keyring| keyring.judge(&digest, signature));
-    if let Err(error) = judged {
-        disk.spoiled.insert(file.inode);
-        return Err(error);
-    }
+    keyring.map_or(Ok(()), |keyring| keyring.judge(&digest, signature))?;
     now.is_signed = signature.is_some();
     now.verity = Some(digest);
     Ok(())

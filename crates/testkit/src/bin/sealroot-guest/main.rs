@@ -11,6 +11,7 @@
 
 mod entries;
 mod floor;
+mod late;
 mod load_options;
 mod machine;
 mod plain;
@@ -89,6 +90,11 @@ fn main() -> Result<()> {
             verity::enable_below(Path::new(directory), Some(tool))
         }
         ["checksum", directory] => verity::checksum_below(Path::new(directory)),
+        ["fail-unnamed", cause, directory] => late::fail_unnamed(cause, Path::new(directory)),
+        ["fail-in-store", cause, directory] => late::fail_in_store(cause, Path::new(directory)),
+        ["seal-slowly", directory] => late::seal_slowly(Path::new(directory)),
+        ["store-slowly", location] => late::store_slowly(Path::new(location)),
+        ["count-harmed", directory] => late::count_harmed(Path::new(directory)),
         ["serve", directory, port] => {
             let _server = HttpServer::serve_at(port.parse()?, Path::new(directory))?;
             loop {
