@@ -61,7 +61,7 @@ impl Image<'_> {
         let mut memory_end = self
             .sections
             .last()
-            .map_or(0, |section| section.memory().end);
+            .map_or(self.headers_room() as u64, |section| section.memory().end);
         for new in added {
             file.resize(file.len().next_multiple_of(file_alignment), 0);
             let address = memory_end.next_multiple_of(memory_alignment.max(PAGE_BYTES).into());
