@@ -57,13 +57,13 @@ const UPDATES: [Update; 3] = [
                 normalized::Demands {
                     kernel: Kernel::AsShipped,
                     bytes: None,
-                    apply: 0.8,
+                    apply: Some(0.8),
                     pack_bytes: 100_000,
                 },
                 normalized::Demands {
                     kernel: Kernel::Zstd,
                     bytes: Some(0.58),
-                    apply: 0.8,
+                    apply: Some(0.8),
                     pack_bytes: 100_000,
                 },
             ],
@@ -80,7 +80,8 @@ const UPDATES: [Update; 3] = [
             normalized: &[normalized::Demands {
                 kernel: Kernel::AsShipped,
                 bytes: Some(0.20),
-                apply: 0.8,
+                // Its kernel is packed with zstd -22, and opened.
+                apply: None,
                 pack_bytes: 20_000,
             }],
         }),
