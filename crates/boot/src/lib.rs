@@ -86,8 +86,9 @@ pub fn run_for_another() {
     }
 }
 
-/// Boots the machine, or repairs its store where the initramfs is for that. To be called by the program that is PID 1 in an initramfs, and by no other:
-/// it mounts over `/dev`, and powers the machine off where it refuses.
+/// Boots the machine, or repairs its store where the initramfs is for that. To be called by the program
+/// that is PID 1 in an initramfs, and by no other: it mounts over `/dev`, and powers the machine off
+/// where it refuses.
 pub fn run() -> ! {
     console::stop_on_panic();
     let refusal = if repair::is_meant() {

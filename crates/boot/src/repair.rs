@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 
 use rustix::mount::MountFlags;
+use sealroot_format::ErrorClass;
 use sealroot_format::policy::{KEYSET_PATH, REPAIR_TOOL_PATH};
 use sealroot_sys::process;
 
@@ -13,11 +14,6 @@ use crate::boot::{Prepared, prepare};
 use crate::console::{restart, say};
 use crate::refusal::{Code, OrRefuse as _, Refusal};
 use crate::{device, root, system};
-
-/// What the tool ends with where all is well, and where something is damaged
-/// ([`sealroot_format::ErrorClass::Corrupt`]).
-const WELL: Option<i32> = Some(0);
-const DAMAGED: Option<i32> = Some(3);
 
 /// What keeps power from everything on the root filesystem, as [`root::POWERLESS`] does, but lets the
 /// tool write.
@@ -71,10 +67,11 @@ fn is_damaged(options: &[&str]) -> Result<bool, Refusal> {
     let arguments = sysroot.iter().chain(&command).chain(options);
     let arguments: Vec<_> = arguments.map(OsString::from).collect();
     let ended = process::run(&program, &arguments, &[]);
-    match ended.or_refuse(Code::Repair, REPAIR_TOOL_PATH, "to run")? {
-        ended if ended.exit_status() == WELL => Ok(false),
-        ended if ended.exit_status() == DAMAGED => Ok(true),
-        ended => {
+    let ended = ended.or_refuse(Code::Repair, REPAIR_TOOL_PATH, "to run")?;
+    match ended.exit_status() {
+        Some(0) => Ok(false),
+        Some(code) if code == i32::from(ErrorClass::Corrupt.exit_code()) => Ok(true),
+        _ => {
             let expected = "to find out what is damaged";
             let found = format!("{ended:?}");
             Err(Refusal::new(
