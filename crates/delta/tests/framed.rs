@@ -6,7 +6,7 @@ use std::io::Write as _;
 
 use proptest::prelude::*;
 use sealroot_delta::opened::{
-    self, CloseError, MAX_FRAMED_BYTES, MAX_FRAMED_FORM_BYTES, MAX_OPENED_BYTES, Opened,
+    self, CloseError, MAX_FRAMED_BYTES, MAX_FRAMED_FORM_BYTES, MAX_OPENED_BYTES, Opened, Side,
 };
 use sealroot_delta::{GroupWriter, Tolerance, find_covers};
 use zstd::zstd_safe::CParameter;
@@ -79,9 +79,13 @@ fn letters(len: usize) -> Vec<u8> {
     letters
 }
 
-/// The opened form of an image; `None` if it is none.
+/// The opened form of an image, as the new one; `None` if it is none.
 fn open(object: &[u8]) -> Option<Vec<u8>> {
-    let opened = opened::open(&object.to_vec(), &mut || Ok(Vec::<u8>::new()));
+    open_as(Side::New, object)
+}
+
+fn open_as(side: Side, object: &[u8]) -> Option<Vec<u8>> {
+    let opened = opened::open(&object.to_vec(), side, &mut || Ok(Vec::<u8>::new()));
     match opened.expect("memory")? {
         Opened::Framed { form, .. } => Some(form),
         Opened::Members { .. } => None,
@@ -263,6 +267,29 @@ fn what_zstd_makes_comes_back() {
     ];
     let missing: Vec<_> = all.iter().filter(|one| !found.contains(*one)).collect();
     assert!(missing.is_empty(), "not tried: {missing:?}");
+}
+
+// Rules: O1, O17
+#[test]
+fn an_old_form_has_all_but_what_is_told() {
+    let content = [letters(200_000), text(7, 4000)].concat();
+    let object = image(&compress(&content, 19, &[]), content.len());
+    let [old, new] = [Side::Old, Side::New].map(|side| open_as(side, &object).expect("an image"));
+    let lengths = |form: &[u8]| -> Vec<usize> {
+        let (foot, _) = form[form.len() - 28..].as_chunks::<4>();
+        foot.iter()
+            .map(|length| u32::from_le_bytes(*length) as usize)
+            .collect()
+    };
+    let (of_old, of_new) = (lengths(&old), lengths(&new));
+    assert_eq!(of_old[..5], of_new[..5]);
+    assert_eq!(of_old[5..], [0, 0]);
+    let (gaps, distances) = (of_new[5], of_new[6]);
+    assert!(gaps > 0 && distances >= 4 * 20, "{gaps}, {distances}");
+    let told = new.len() - 28 - gaps - distances;
+    assert!(old[..old.len() - 28] == new[..told]);
+    let closed = close(&old, object.len());
+    assert!(closed.is_err() || closed.is_ok_and(|closed| closed != object));
 }
 
 /// A frame of one compressed block, and of content of so many bytes.
@@ -462,7 +489,8 @@ fn the_next_kernel_is_small() {
         group.finish().len()
     };
     let closed = patch_bytes(&old, &new);
-    let opened = patch_bytes(&round_trip(&old), &round_trip(&new));
+    let old_form = open_as(Side::Old, &old).expect("an image");
+    let opened = patch_bytes(&old_form, &round_trip(&new));
     assert!(
         opened * 3 < closed * 2,
         "{opened} bytes opened, {closed} closed"

@@ -12,7 +12,7 @@ use program::{
 use proptest::prelude::*;
 use sealroot_delta::adjusted::Renumbering;
 use sealroot_delta::kernel::{Edit, Kernel, ToldMoves};
-use sealroot_delta::opened::{self, Opened};
+use sealroot_delta::opened::{self, Opened, Side};
 use sealroot_delta::{Cover, number};
 use sealroot_format::erofs::ReadAt;
 
@@ -282,7 +282,7 @@ fn the_longest_list_that_falls_or_rises_is_of_symbols() {
 #[test]
 fn the_content_of_an_image_is_where_its_form_says() {
     let program = Program::new(false).bytes;
-    let opened = opened::open(&image(&program), &mut || Ok(Vec::<u8>::new()));
+    let opened = opened::open(&image(&program), Side::Old, &mut || Ok(Vec::<u8>::new()));
     let Some(Opened::Framed { form, .. }) = opened.expect("memory") else {
         panic!("it is an image");
     };

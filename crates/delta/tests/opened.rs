@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
-use sealroot_delta::opened::{self, CloseError, MAX_CLOSED_BYTES, MAX_OPENED_BYTES, Opened};
+use sealroot_delta::opened::{self, CloseError, MAX_CLOSED_BYTES, MAX_OPENED_BYTES, Opened, Side};
 use sealroot_delta::{GroupWriter, Tolerance, find_covers};
 
 /// Text like that of a changelog: `seed` says of what.
@@ -51,7 +51,7 @@ fn gzip(options: &[&str], input: &[u8]) -> Vec<u8> {
 
 /// The form of an object with gzip members, and how many were opened.
 fn open(object: &[u8]) -> Option<(Vec<u8>, usize)> {
-    let opened = opened::open(&object.to_vec(), &mut || Ok(Vec::<u8>::new()));
+    let opened = opened::open(&object.to_vec(), Side::New, &mut || Ok(Vec::<u8>::new()));
     opened.expect("memory").map(|opened| match opened {
         Opened::Members { form, count } => (form, count),
         Opened::Framed { .. } => panic!("a kernel image"),

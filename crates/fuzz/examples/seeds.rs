@@ -9,7 +9,7 @@ use flate2::write::{DeflateEncoder, GzEncoder};
 use lzma_rust2::{Lzma2Reader, XzOptions, XzWriter};
 use sealroot::uki::{self, ImageSigner, MaySign};
 use sealroot_delta::adjusted::{Adjusted, Renumbering};
-use sealroot_delta::opened::open;
+use sealroot_delta::opened::{Side, open};
 use sealroot_delta::{GroupWriter, Tolerance, find_covers, number};
 use sealroot_testkit::cpio::Archive;
 use sealroot_testkit::efi;
@@ -242,7 +242,7 @@ impl Seeds {
 
     fn opened(&self, name: &str, object: &[u8]) {
         self.put("opened", name, object);
-        let opened = open(&object, &mut || Ok(Vec::new())).expect("memory");
+        let opened = open(&object, Side::New, &mut || Ok(Vec::new())).expect("memory");
         let opened = opened.expect("a short object");
         let mut form =
             vec![0; usize::try_from(opened.form().size_bytes().expect("memory")).expect("short")];

@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use sealroot_delta::adjusted::{Adjusted, Renumbering, Stage, pieces};
 use sealroot_delta::kernel::{Kernel, ToldMoves};
-use sealroot_delta::opened::{Opened, close, open};
+use sealroot_delta::opened::{Opened, Side, close, open};
 use sealroot_delta::{GroupReader, GroupWriter, Tolerance, find_covers, number};
 use sealroot_format::codec::Cursor;
 
@@ -109,9 +109,11 @@ pub fn numbers(data: &[u8]) {
 
 /// An object in which something may be compressed: its opened form is closed to the same object.
 pub fn opened(data: &[u8]) {
-    let Ok(Some(opened)) = open(&data, &mut || Ok(Vec::new())) else {
+    let Ok(Some(opened)) = open(&data, Side::New, &mut || Ok(Vec::new())) else {
         return;
     };
+    let old = open(&data, Side::Old, &mut || Ok(Vec::new()));
+    assert!(matches!(old, Ok(Some(_))), "opened as the new one only");
     let mut out = Bounded::new(data.len() as u64);
     close(opened.form(), data.len() as u64, &mut out).expect("its own form");
     assert!(out.bytes == data, "closed to something else");

@@ -9,7 +9,7 @@ use sealroot_format::codec::Cursor;
 use sealroot_format::erofs::ReadAt;
 
 use super::zstd::{self, Beside, MAX_BESIDE_BYTES, Places};
-use super::{FRAMED, KIND_BYTES, MAX_FRAMED_FORM_BYTES, Scratch, Stop};
+use super::{FRAMED, KIND_BYTES, MAX_FRAMED_FORM_BYTES, Scratch, Side, Stop};
 
 /// The setup header of an image for x86 (Documentation/arch/x86/boot.rst): what is read of it, and
 /// where.
@@ -32,7 +32,7 @@ const DEFAULT_SECTORS: u8 = 4;
 const SIZE_BYTES: usize = 4;
 
 /// The lengths at the end of a form.
-const FOOT_BYTES: usize = 6 * 4;
+const FOOT_BYTES: usize = 7 * 4;
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
@@ -57,6 +57,7 @@ enum Behind {
 pub(super) fn open<S: Scratch>(
     object: &dyn ReadAt,
     size_bytes: u64,
+    side: Side,
     scratch: &mut dyn FnMut() -> io::Result<S>,
 ) -> Result<(S, u64), Stop> {
     let place = Place::find(object, size_bytes)?;
@@ -70,8 +71,9 @@ pub(super) fn open<S: Scratch>(
     copy(object, (0, start), &mut form)?;
     let content_start = start.saturating_add(KIND_BYTES as u64);
     let room = (content_start, MAX_FRAMED_FORM_BYTES);
-    let decoded = zstd::decode(object, (start, end), &mut form, room)?;
-    let (content_bytes, blocks_end) = (decoded.content_bytes, decoded.end);
+    let mut records = scratch().map_err(Stop::Write)?;
+    let opened = zstd::open(object, (start, end), side, &mut form, room, &mut records)?;
+    let (content_bytes, blocks_end) = (opened.content_bytes, opened.end);
     if blocks_end.checked_add(checksum_bytes) != Some(end) {
         return Err(Stop::Invalid);
     }
@@ -86,8 +88,6 @@ pub(super) fn open<S: Scratch>(
     copy(object, (blocks_end, rest), &mut form)?;
 
     let choices_start = form.size_bytes().map_err(Stop::Read)?;
-    let mut records = scratch().map_err(Stop::Write)?;
-    let beside = zstd::choices(object, start, decoded, (&form, content_start), &mut records)?;
     let records_bytes = records.size_bytes().map_err(Stop::Read)?;
     copy(&records, (0, records_bytes), &mut form)?;
     let mut foot = Vec::with_capacity(FOOT_BYTES);
@@ -98,7 +98,7 @@ pub(super) fn open<S: Scratch>(
                 .to_le_bytes(),
         );
     }
-    for part in [&beside.heads, &beside.lengths, &beside.distances] {
+    for part in opened.beside.parts() {
         let length = u32::try_from(part.len()).map_err(|_| Stop::Invalid)?;
         foot.extend(length.to_le_bytes());
         form.write_all(part).map_err(Stop::Write)?;
@@ -172,11 +172,7 @@ pub(super) fn close(
         .map_err(Stop::Read)?;
     let parts = Parts::new(&foot, foot_start, size_bytes).ok_or(Stop::Invalid)?;
     let mut beside = Beside::default();
-    for (part, (start, len)) in [
-        (&mut beside.heads, parts.heads),
-        (&mut beside.lengths, parts.lengths),
-        (&mut beside.distances, parts.distances),
-    ] {
+    for (part, (start, len)) in beside.parts_mut().into_iter().zip(parts.beside) {
         part.resize(usize::try_from(len).map_err(|_| Stop::Invalid)?, 0);
         form.read_exact_at(part, start).map_err(Stop::Read)?;
     }
@@ -208,9 +204,8 @@ struct Parts {
     before: (u64, u64),
     after: (u64, u64),
     places: Places,
-    heads: (u64, u64),
-    lengths: (u64, u64),
-    distances: (u64, u64),
+    /// What of the choices is not records.
+    beside: [(u64, u64); 4],
     /// What is left of the object for the blocks.
     max_blocks_bytes: u64,
 }
@@ -221,7 +216,7 @@ impl Parts {
         let mut foot = Cursor::new(foot);
         let mut field = || foot.u32().map(u64::from);
         let (before, content, records) = (field()?, field()?, field()?);
-        let beside = [field()?, field()?, field()?];
+        let beside = [field()?, field()?, field()?, field()?];
         if beside.iter().sum::<u64>() > MAX_BESIDE_BYTES as u64 {
             return None;
         }
@@ -230,8 +225,9 @@ impl Parts {
             end = end.checked_sub(len)?;
             Some((end, len))
         };
-        let [heads, lengths, distances] = beside;
+        let [heads, lengths, gaps, distances] = beside;
         let distances = from_end(distances)?;
+        let gaps = from_end(gaps)?;
         let lengths = from_end(lengths)?;
         let heads = from_end(heads)?;
         let records = from_end(records)?;
@@ -243,9 +239,7 @@ impl Parts {
             before,
             after,
             places: Places { content, records },
-            heads,
-            lengths,
-            distances,
+            beside: [heads, lengths, gaps, distances],
             max_blocks_bytes: size_bytes.checked_sub(before.1)?.checked_sub(after.1)?,
         })
     }

@@ -47,6 +47,15 @@ pub trait Scratch: ReadAt + Write {}
 
 impl<S: ReadAt + Write> Scratch for S {}
 
+/// What a form is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// It is patched from. It says all that a patch may use, and cannot be closed.
+    Old,
+    /// It is what a patch makes, and can be closed.
+    New,
+}
+
 /// An object in its opened form.
 #[derive(Debug)]
 pub enum Opened<S> {
@@ -109,14 +118,15 @@ enum Stop {
 }
 
 /// The opened form of an object; `None` if one of them is too long. The same object always has the
-/// same. `scratch` makes empty files, or memory, for long ones.
+/// same on each side. `scratch` makes empty files, or memory, for long ones.
 pub fn open<S: Scratch>(
     object: &dyn ReadAt,
+    side: Side,
     scratch: &mut dyn FnMut() -> io::Result<S>,
 ) -> io::Result<Option<Opened<S>>> {
     let size_bytes = object.size_bytes()?;
     if size_bytes <= MAX_FRAMED_BYTES {
-        match framed::open(object, size_bytes, scratch) {
+        match framed::open(object, size_bytes, side, scratch) {
             Ok((form, choices_start)) => {
                 return Ok(Some(Opened::Framed {
                     form,

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use sealroot_delta::adjusted::{self, Adjusted, Renumbering, Stage};
 use sealroot_delta::kernel::{Kernel, ToldMoves};
-use sealroot_delta::opened::{self, Opened};
+use sealroot_delta::opened::{self, Opened, Side};
 use sealroot_delta::{Cover, Tolerance, find_covers};
 use sealroot_format::erofs::ReadAt;
 
@@ -66,7 +66,8 @@ impl Compared {
         let largest = old.size_bytes()?.max(new.size_bytes()?);
         let is_large = largest > opened::MAX_CLOSED_BYTES;
         let _one_at_a_time = is_large.then(|| LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-        let (Some((mut new, new_choices)), Some((mut old, old_choices))) = (form(new)?, form(old)?)
+        let (Some((mut new, new_choices)), Some((mut old, old_choices))) =
+            (form(new, Side::New)?, form(old, Side::Old)?)
         else {
             return Ok(None);
         };
@@ -157,8 +158,8 @@ static LARGE: Mutex<()> = Mutex::new(());
 
 /// The opened form of an object, if something is compressed in it, and where in it choices begin that
 /// are compared apart.
-fn form(object: &dyn ReadAt) -> io::Result<Option<(Vec<u8>, usize)>> {
-    Ok(match opened::open(object, &mut || Ok(Vec::new()))? {
+fn form(object: &dyn ReadAt, side: Side) -> io::Result<Option<(Vec<u8>, usize)>> {
+    Ok(match opened::open(object, side, &mut || Ok(Vec::new()))? {
         Some(Opened::Members { form, count: 1.. }) => {
             let end = form.len();
             Some((form, end))

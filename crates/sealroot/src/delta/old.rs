@@ -6,7 +6,7 @@ use std::io;
 
 use sealroot_delta::adjusted::{Adjusted, MAX_ADJUSTED_BYTES, Renumbering, Stage};
 use sealroot_delta::kernel::{Kernel, ToldMoves};
-use sealroot_delta::opened::{self, Opened};
+use sealroot_delta::opened::{self, Opened, Side};
 use sealroot_format::erofs::ReadAt;
 
 use super::Release;
@@ -159,7 +159,7 @@ impl<'b, I: StoreIo> Bases<'b, I> {
             let open = DeltaError::io("open an old object");
             let scratch = self.scratch;
             let object = self.get(Some(number))?;
-            let opened = opened::open(object, &mut || scratch()).map_err(open)?;
+            let opened = opened::open(object, Side::Old, &mut || scratch()).map_err(open)?;
             let opened = opened.ok_or_else(|| invalid(WHAT, "one that can be opened", "another"));
             self.opened = Some((number, opened?));
         }

@@ -3,14 +3,14 @@
 
 use sealroot::delta::DeltaError;
 use sealroot_delta::kernel::Kernel;
-use sealroot_delta::opened::{self, Opened};
+use sealroot_delta::opened::{self, Opened, Side};
 
 use crate::program::{Program, image};
 use crate::support::{Files, Part, Update};
 
 /// Of an image, the opened form.
 fn form(image: &[u8]) -> Vec<u8> {
-    let opened = opened::open(&image.to_vec(), &mut || Ok(Vec::<u8>::new()));
+    let opened = opened::open(&image.to_vec(), Side::Old, &mut || Ok(Vec::<u8>::new()));
     match opened.expect("memory") {
         Some(Opened::Framed { form, .. }) => form,
         other => panic!("{other:?}"),

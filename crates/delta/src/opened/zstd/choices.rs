@@ -13,18 +13,16 @@ use crate::opened::Stop;
 const RECORD_BYTES: usize = 2;
 
 /// Literals and bytes of a match that are left for another number.
-const MANY_LITERALS: u32 = 31;
+const MANY_LITERALS: u32 = 63;
 const LONG_MATCH: u32 = 255;
 
 /// The shortest match.
 const MIN_MATCH: u32 = 3;
 
 /// The lowest bits of a record are where the match comes from.
-const SOURCE_BITS: u32 = 3;
-const NEAREST: u8 = 0;
-const FIRST_OFFSET: u8 = 1;
-const LAST_OFFSET: u8 = 3;
-const TOLD: u8 = 4;
+const SOURCE_BITS: u32 = 2;
+const DISTANCE: u8 = 0;
+const OFFSETS: u8 = 3;
 
 /// What is not in the records, longest, bytes.
 pub(in crate::opened) const MAX_BESIDE_BYTES: usize = 8 << 20;
@@ -58,39 +56,93 @@ pub(in crate::opened) struct Beside {
     pub(in crate::opened) heads: Vec<u8>,
     /// Lengths that have no room in a record.
     pub(in crate::opened) lengths: Vec<u8>,
+    /// How many matches come from the nearest place before one whose distance is told.
+    pub(in crate::opened) gaps: Vec<u8>,
     /// Distances that are told.
     pub(in crate::opened) distances: Vec<u8>,
 }
 
 impl Beside {
+    /// Its parts, in the order in which they stand in a form.
+    pub(in crate::opened) const fn parts(&self) -> [&Vec<u8>; 4] {
+        [&self.heads, &self.lengths, &self.gaps, &self.distances]
+    }
+
+    /// The same, to be filled.
+    pub(in crate::opened) const fn parts_mut(&mut self) -> [&mut Vec<u8>; 4] {
+        let Self {
+            heads,
+            lengths,
+            gaps,
+            distances,
+        } = self;
+        [heads, lengths, gaps, distances]
+    }
+
     /// Whether there is not too much of it.
-    pub(super) fn is_short_enough(&self) -> bool {
-        let lens = [&self.heads, &self.lengths, &self.distances].map(Vec::len);
+    fn is_short_enough(&self) -> bool {
+        let lens = self.parts().map(Vec::len);
         let sum = lens.into_iter().try_fold(0, usize::checked_add);
         sum.is_some_and(|sum| sum <= MAX_BESIDE_BYTES)
     }
+}
+
+/// Choices as they are written down.
+pub(super) struct Writer<W: Write> {
+    pub(super) beside: Beside,
+    records: io::BufWriter<W>,
+    /// How many matches came from the nearest place since the last distance that was told.
+    gap: u64,
+}
+
+impl<W: Write> Writer<W> {
+    /// With records to be written there.
+    pub(super) fn new(records: W) -> Self {
+        Self {
+            beside: Beside::default(),
+            records: io::BufWriter::new(records),
+            gap: 0,
+        }
+    }
 
     /// Writes a record.
-    pub(super) fn push(&mut self, record: Record, out: &mut impl Write) -> io::Result<()> {
+    pub(super) fn push(&mut self, record: Record) -> Result<(), Stop> {
         let literals = self.in_record(record.literals, MANY_LITERALS);
         let length = self.in_record(record.length.saturating_sub(MIN_MATCH), LONG_MATCH);
         let source = match record.source {
-            Source::Nearest => NEAREST,
             Source::Before(offset) => offset.to_le_bytes()[0],
+            Source::Nearest => {
+                self.gap = self.gap.saturating_add(1);
+                DISTANCE
+            }
             Source::Told(distance) => {
-                self.distances.extend(distance.to_le_bytes());
-                TOLD
+                number::push(&mut self.beside.gaps, std::mem::take(&mut self.gap));
+                self.beside.distances.extend(distance.to_le_bytes());
+                DISTANCE
             }
         };
-        out.write_all(&[length, literals << SOURCE_BITS | source])
+        let record = [length, literals << SOURCE_BITS | source];
+        self.records.write_all(&record).map_err(Stop::Write)
     }
 
     /// What of a number a record has; the rest is written beside it.
     fn in_record(&mut self, number: u32, most: u32) -> u8 {
         if let Some(rest) = number.checked_sub(most) {
-            number::push(&mut self.lengths, rest.into());
+            number::push(&mut self.beside.lengths, rest.into());
         }
         number.min(most).to_le_bytes()[0]
+    }
+
+    /// Ends a block.
+    pub(super) fn end_block(&self) -> Result<(), Stop> {
+        let is_short_enough = self.beside.is_short_enough();
+        is_short_enough.then_some(()).ok_or(Stop::Invalid)
+    }
+
+    /// All but the records, which are written.
+    pub(super) fn finish(mut self) -> Result<Beside, Stop> {
+        self.records.flush().map_err(Stop::Write)?;
+        Ok(self.beside)
     }
 }
 
@@ -98,7 +150,10 @@ impl Beside {
 pub(super) struct Reader<'c> {
     pub(super) heads: Cursor<'c>,
     lengths: Cursor<'c>,
+    gaps: Cursor<'c>,
     distances: Cursor<'c>,
+    /// How many matches come from the nearest place before the next distance that is told, if that is known.
+    gap: Option<u64>,
     form: &'c dyn ReadAt,
     /// Which records were not read yet, as positions in the form.
     at: u64,
@@ -114,7 +169,9 @@ impl<'c> Reader<'c> {
         Self {
             heads: Cursor::new(&beside.heads),
             lengths: Cursor::new(&beside.lengths),
+            gaps: Cursor::new(&beside.gaps),
             distances: Cursor::new(&beside.distances),
+            gap: None,
             form,
             at: start,
             end: start.saturating_add(len),
@@ -150,17 +207,28 @@ impl<'c> Reader<'c> {
         self.taken = self.taken.checked_add(RECORD_BYTES)?;
         let literals = self.whole(low >> SOURCE_BITS, MANY_LITERALS)?;
         let length = self.whole(length, LONG_MATCH)?.checked_add(MIN_MATCH)?;
-        let source = match low & 7 {
-            NEAREST => Source::Nearest,
-            offset @ FIRST_OFFSET..=LAST_OFFSET => Source::Before(offset.into()),
-            TOLD => Source::Told(self.distances.u32()?),
-            _ => return None,
+        let source = match low & OFFSETS {
+            DISTANCE => self.distance()?,
+            offset => Source::Before(offset.into()),
         };
         Some(Record {
             literals,
             length,
             source,
         })
+    }
+
+    fn distance(&mut self) -> Option<Source> {
+        let gap = match self.gap {
+            Some(gap) => gap,
+            None if self.gaps.rest().is_empty() => return Some(Source::Nearest),
+            None => number::take(&mut self.gaps)?,
+        };
+        self.gap = gap.checked_sub(1);
+        match self.gap {
+            Some(_) => Some(Source::Nearest),
+            None => self.distances.u32().map(Source::Told),
+        }
     }
 
     fn whole(&mut self, in_record: u8, most: u32) -> Option<u32> {
@@ -174,7 +242,8 @@ impl<'c> Reader<'c> {
 
     /// Whether all choices were taken.
     pub(super) fn is_empty(&self) -> bool {
-        let rests = [&self.heads, &self.lengths, &self.distances].map(Cursor::rest);
+        let parts = [&self.heads, &self.lengths, &self.gaps, &self.distances];
+        let rests = parts.map(Cursor::rest);
         let is_taken = self.at >= self.end && self.taken >= self.buffer.len();
         is_taken && rests.iter().all(|rest| rest.is_empty())
     }

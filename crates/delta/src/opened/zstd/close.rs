@@ -8,7 +8,7 @@ use sealroot_format::erofs::ReadAt;
 use super::block::{Block, LiteralsKind, MAX_BLOCK_BYTES, Tables, repeated};
 use super::choices::{Beside, Reader, Record, Source};
 use super::frame::{BlockHead, Kind};
-use super::nearest::{Nearest, Scan};
+use super::nearest::Nearest;
 use super::sequences::{LAST_BEFORE, MAX_SEQUENCES, Sequence};
 use crate::number;
 use crate::opened::Stop;
@@ -28,17 +28,12 @@ pub(in crate::opened) fn close(
     out: &mut dyn Write,
     max_bytes: u64,
 ) -> Result<u64, Stop> {
+    let mut walk = Walk::new(form, places, beside);
     let mut nearest = Nearest::new();
-    let mut walk = Walk::new(form, places, beside);
-    while walk.next()? {
-        walk.look_for(&mut nearest).ok_or(Stop::Invalid)?;
-    }
-    let mut scan = Scan::new(nearest, form, places.content.0, places.content.1);
-    let mut walk = Walk::new(form, places, beside);
     let (mut block, mut encoded) = (Block::default(), Vec::new());
     let mut written = 0_u64;
     while walk.next()? {
-        walk.encode(&mut scan, &mut block, &mut encoded)?;
+        walk.encode(&mut nearest, &mut block, &mut encoded)?;
         written = written.saturating_add(encoded.len() as u64);
         if written > max_bytes {
             return Err(Stop::Invalid);
@@ -151,40 +146,21 @@ impl<'c> Walk<'c> {
         Some((count, after))
     }
 
-    /// Has places looked for that matches of this block may come from.
-    fn look_for(&self, nearest: &mut Nearest) -> Option<()> {
-        let mut content = &self.content[..];
-        for record in &self.records {
-            let (_, at) = content.split_at_checked(record.literals as usize)?;
-            let (copied, later) = at.split_at_checked(record.length as usize)?;
-            content = later;
-            if !matches!(record.source, Source::Before(_)) {
-                nearest.add(copied)?;
-            }
-        }
-        Some(())
-    }
-
     /// The block as it stands in the frame.
     fn encode(
         &self,
-        scan: &mut Scan<'_>,
+        nearest: &mut Nearest,
         block: &mut Block,
         out: &mut Vec<u8>,
     ) -> Result<(), Stop> {
         let head = self.head.ok_or(Stop::Invalid)?;
         out.clear();
+        nearest.push(&self.content);
         match head.kind {
-            Kind::Raw | Kind::Repeated => {
-                let seen = scan.distances(self.content.len(), std::iter::empty());
-                seen.map_err(Stop::Read)?;
-                match head.kind {
-                    Kind::Repeated => out.push(repeated(&self.content).ok_or(Stop::Invalid)?),
-                    _ => out.extend(&self.content),
-                }
-            }
+            Kind::Raw => out.extend(&self.content),
+            Kind::Repeated => out.push(repeated(&self.content).ok_or(Stop::Invalid)?),
             Kind::Compressed => {
-                self.fill(scan, block)?;
+                self.fill(nearest, block).ok_or(Stop::Invalid)?;
                 block.push(&self.tables, out).ok_or(Stop::Invalid)?;
             }
         }
@@ -197,46 +173,36 @@ impl<'c> Walk<'c> {
         Ok(())
     }
 
-    fn fill(&self, scan: &mut Scan<'_>, block: &mut Block) -> Result<(), Stop> {
+    fn fill(&self, nearest: &mut Nearest, block: &mut Block) -> Option<()> {
         block.clear();
         block.kind = self.kind;
         block.modes = self.modes;
         block.tree.extend(self.tree);
         block.tables.extend(self.described);
-        let mut at = 0_u32;
-        let places = self.records.iter().map(|record| {
-            let place = at.saturating_add(record.literals);
-            at = place.saturating_add(record.length);
-            (place, record.length)
-        });
-        let nearest = scan.distances(self.content.len(), places);
-        let nearest = nearest.map_err(Stop::Read)?;
-        let mut content = &self.content[..];
-        for (record, nearest) in self.records.iter().zip(nearest) {
-            let sequence = sequence(record, *nearest).ok_or(Stop::Invalid)?;
-            block.sequences.push(sequence);
-            let literals = content.split_at_checked(record.literals as usize);
-            let (literals, copied) = literals.ok_or(Stop::Invalid)?;
-            block.literals.extend(literals);
-            let rest = copied.get(record.length as usize..);
-            content = rest.ok_or(Stop::Invalid)?;
+        let (mut content, mut place) = (&self.content[..], 0_u32);
+        for record in &self.records {
+            let Record {
+                literals, length, ..
+            } = *record;
+            place = place.checked_add(literals)?;
+            let offset = match record.source {
+                Source::Before(offset) => offset,
+                Source::Told(distance) => distance.checked_add(LAST_BEFORE)?,
+                Source::Nearest => nearest.distance(place, length)?.checked_add(LAST_BEFORE)?,
+            };
+            place = place.checked_add(length)?;
+            block.sequences.push(Sequence {
+                literals,
+                length,
+                offset,
+            });
+            let (now, copied) = content.split_at_checked(literals as usize)?;
+            block.literals.extend(now);
+            content = copied.get(length as usize..)?;
         }
         block.literals.extend(content);
-        Ok(())
+        Some(())
     }
-}
-
-fn sequence(record: &Record, nearest: Option<u32>) -> Option<Sequence> {
-    let offset = match record.source {
-        Source::Before(offset) => offset,
-        Source::Told(distance) => distance.checked_add(LAST_BEFORE)?,
-        Source::Nearest => nearest?.checked_add(LAST_BEFORE)?,
-    };
-    Some(Sequence {
-        literals: record.literals,
-        length: record.length,
-        offset,
-    })
 }
 
 /// What of `all` was read, if `rest` was not.

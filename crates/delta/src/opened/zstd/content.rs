@@ -65,12 +65,11 @@ impl<'s, S: ReadAt + Write> Content<'s, S> {
         Ok(())
     }
 
-    /// Appends what stands `distance` bytes before; what was appended.
-    pub(super) fn copy(&mut self, distance: u32, len: u32) -> Result<&[u8], Stop> {
+    /// Appends what stands `distance` bytes before.
+    pub(super) fn copy(&mut self, distance: u32, len: u32) -> Result<(), Stop> {
         let (distance, len) = (distance as usize, len as usize);
         self.has_room(len)?;
-        let begins = self.recent.len();
-        let end = begins.saturating_add(len);
+        let end = self.recent.len().saturating_add(len);
         while self.recent.len() < end {
             let left = end.saturating_sub(self.recent.len());
             match self.recent.len().checked_sub(distance) {
@@ -84,7 +83,7 @@ impl<'s, S: ReadAt + Write> Content<'s, S> {
                 None => self.copy_dropped(distance, left)?,
             }
         }
-        Ok(self.recent.get(begins..).unwrap_or_default())
+        Ok(())
     }
 
     /// Appends what stands `distance` bytes before and is not in memory, at most `len` bytes.
@@ -103,10 +102,15 @@ impl<'s, S: ReadAt + Write> Content<'s, S> {
             .map_err(Stop::Read)
     }
 
-    /// Writes what the last block had.
+    /// What was appended since the last block ended.
+    pub(super) fn block(&self) -> &[u8] {
+        self.recent.get(self.written..).unwrap_or_default()
+    }
+
+    /// Ends a block: writes what it has.
     pub(super) fn end_block(&mut self) -> Result<(), Stop> {
-        let rest = self.recent.get(self.written..).unwrap_or_default();
-        self.file.write_all(rest).map_err(Stop::Write)?;
+        let block = self.recent.get(self.written..).unwrap_or_default();
+        self.file.write_all(block).map_err(Stop::Write)?;
         let surplus = self.recent.len().saturating_sub(RECENT_BYTES);
         if surplus >= RECENT_BYTES {
             self.recent.drain(..surplus);
