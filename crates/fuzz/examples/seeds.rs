@@ -221,6 +221,14 @@ impl Seeds {
             let frame = zstd::bulk::compress(&words, level).expect("memory");
             self.opened(&format!("image-{level}"), &image(&frame, words.len()));
         }
+        // Matches of few letters come from many places, and not from the nearest.
+        let letter = |state: &mut u32, _| {
+            *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            Some(b'a' + (*state >> 30).to_le_bytes()[0])
+        };
+        let letters: Vec<u8> = (0..900).scan(7_u32, letter).collect();
+        let frame = zstd::bulk::compress(&letters, 3).expect("memory");
+        self.opened("letters", &frame);
         self.opened("kernel", &program::image(&small_kernel()));
         self.put("kernel", "small", small_kernel());
         let module = object_file();
