@@ -121,7 +121,7 @@ impl<const BYTES: usize> Places<BYTES> {
 
     /// Has places known before this one, as far as all that is hashed is there.
     fn know(&mut self, content: &Recent, end: usize) -> Option<()> {
-        let hashed_end = end.checked_add(BYTES - 1)?.min(content.end());
+        let hashed_end = end.checked_add(BYTES)?.checked_sub(1)?.min(content.end());
         let len = hashed_end.checked_sub(self.known)?;
         let hashed = content.from(self.known)?.get(..len)?.windows(BYTES);
         let first = u32::try_from(self.known).ok()?;
@@ -215,6 +215,13 @@ mod tests {
         found.map(|at| start - at)
     }
 
+    /// How far before a match, given by where it begins in the last block, the same stands.
+    fn distance(nearest: &mut Nearest, at: usize, length: usize) -> Option<usize> {
+        let [at, length] = [at, length].map(|number| u32::try_from(number).expect("short"));
+        let distance = nearest.distance(at, length)?;
+        Some(distance as usize)
+    }
+
     // Rules: O13, O14
     #[test]
     fn the_nearest_place_is_found() {
@@ -226,14 +233,11 @@ mod tests {
             // Blocks end where matches begin.
             let begins = |(start, _): &&(usize, usize)| *start >= block + 900;
             let next = matches.iter().find(begins);
-            let end = next.map_or(content.len(), |(start, _)| *start);
-            nearest.push(&content[block..end]);
-            let within = |(start, _): &&(usize, usize)| (block..end).contains(start);
+            let block_end = next.map_or(content.len(), |(start, _)| *start);
+            nearest.push(&content[block..block_end]);
+            let within = |(start, _): &&(usize, usize)| (block..block_end).contains(start);
             for (start, end) in matches.iter().filter(within) {
-                let [at, length] = [start - block, end - start].map(|number| number as u32);
-                let distance = nearest
-                    .distance(at, length)
-                    .map(|distance| distance as usize);
+                let distance = distance(&mut nearest, start - block, end - start);
                 assert_eq!(
                     distance,
                     expected(&content, *start, *end),
@@ -242,7 +246,7 @@ mod tests {
                 found += usize::from(distance.is_some());
                 missed += usize::from(distance.is_none());
             }
-            block = end;
+            block = block_end;
         }
         assert!(found > 200 && missed > 200, "{found} found, {missed} not");
     }
@@ -250,34 +254,33 @@ mod tests {
     // Rules: O14
     #[test]
     fn what_is_too_far_is_not_found() {
-        let far = [b"seldom".as_slice(), &vec![0; WINDOW_BYTES - 6], b"seldom"].concat();
-        for (begin, expected) in [(0, Some(WINDOW_BYTES as u32)), (1, None)] {
+        const WORD: &[u8] = b"seldom";
+        let between = vec![0; WINDOW_BYTES - WORD.len()];
+        for (more, expected) in [(&[][..], Some(WINDOW_BYTES)), (&[1], None)] {
+            let content = [WORD, more, &between, WORD].concat();
             let mut nearest = Nearest::new();
-            let content = [&far[..6], &far[6..][..begin], &far[6..]].concat();
-            for block in content.chunks(100_000) {
-                nearest.push(block);
-            }
-            let at = (content.len() - 6) % 100_000;
-            assert_eq!(nearest.distance(at as u32, 6), expected);
+            content
+                .chunks(100_000)
+                .for_each(|block| nearest.push(block));
+            let at = (content.len() - WORD.len()) % 100_000;
+            assert_eq!(distance(&mut nearest, at, WORD.len()), expected);
         }
     }
 
     // Rules: O14
     #[test]
     fn what_is_behind_too_many_others_is_not_found() {
-        let with_others = |count: usize| {
-            let others =
-                (0..count).flat_map(|number| [b"often_".as_slice(), &[number as u8]].concat());
-            let content = [b"often_!?".to_vec(), others.collect(), b"often_!?".to_vec()].concat();
+        const WORD: &[u8] = b"often_!?";
+        let behind = |others: usize| {
+            let other = |number| [b"often_".as_slice(), &[number]].concat();
+            let others: Vec<u8> = (0..=u8::MAX).take(others).flat_map(other).collect();
             let mut nearest = Nearest::new();
-            nearest.push(&content);
-            nearest.distance((content.len() - 8) as u32, 8)
+            nearest.push(&[WORD, &others, WORD].concat());
+            distance(&mut nearest, WORD.len() + others.len(), WORD.len())
         };
-        assert_eq!(
-            with_others(MAX_PLACES - 1),
-            Some(8 + 7 * (MAX_PLACES as u32 - 1))
-        );
-        assert_eq!(with_others(MAX_PLACES), None);
+        let most = MAX_PLACES - 1;
+        assert_eq!(behind(most), Some(WORD.len() + 7 * most));
+        assert_eq!(behind(most + 1), None);
     }
 
     // Rules: O13, O14
