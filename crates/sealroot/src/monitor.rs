@@ -2,6 +2,10 @@
 //! How long work tells its progress, without printing.
 
 use std::sync::Mutex;
+use std::time::Duration;
+
+/// Who waits longer for somebody tells so.
+pub(crate) const WAIT_TO_TELL: Duration = Duration::from_secs(1);
 
 /// Receives progress. Always the last argument of a function that may take longer than a second;
 /// called from many threads.

@@ -237,7 +237,7 @@ impl Prune {
             let progress = Progress::new(output);
             let pruned = machine::prune(&store, &runtime, &choices, retention, &progress)?;
             let refs = match &repository {
-                Some(repository) => release_unused(&store, repository)?,
+                Some(repository) => release_unused(&store, repository, &progress)?,
                 None => Vec::new(),
             };
             let remove = |part: &Sha256Digest| store.remove_idle_part(part);
@@ -288,13 +288,17 @@ fn repository_beside(common: &Common) -> anyhow::Result<Option<Repository>> {
 }
 
 /// Lets OSTree collect the commits of which nothing is left here.
-fn release_unused(store: &Store, repository: &Repository) -> anyhow::Result<Vec<Kept>> {
+fn release_unused(
+    store: &Store,
+    repository: &Repository,
+    progress: &Progress,
+) -> anyhow::Result<Vec<Kept>> {
     let io = KernelIo::open(repository.path())?;
     let transaction = store.begin(&Silent)?;
     if adopt::unused_on(store, &io, &Pruned::default())?.is_empty() {
         return Ok(Vec::new());
     }
-    let _lock = repository.lock_exclusively()?;
+    let _lock = repository.lock_exclusively(progress)?;
     let released = adopt::release_unused_on(&transaction, &io)?;
     transaction.finish()?;
     Ok(released)

@@ -18,6 +18,7 @@ use crate::args::Common;
 use crate::commit::CommitPrefix;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
+use crate::progress::Progress;
 use crate::signers::SignerOptions;
 
 /// Add a signature to a release.
@@ -224,7 +225,8 @@ impl Sign {
         transaction.write_statement(&commit, &stream, signed.to_string().as_bytes())?;
         transaction.finish()?;
         let publish = |repository: Repository| -> anyhow::Result<_> {
-            let published = repository.publish(commit, &stream, &signed)?;
+            let progress = Progress::new(output);
+            let published = repository.publish(commit, &stream, &signed, &progress)?;
             Ok(PublishedReport {
                 file: repository.statement_file(&commit, &stream),
                 signatures: published.document.signatures().len(),

@@ -94,7 +94,7 @@ pub fn gather_on<I: StoreIo>(
         }
     }
     // Until the files have their names in the store, nobody may remove those that they have.
-    let _lock = repository.lock_shared()?;
+    let _lock = repository.lock_shared(monitor)?;
     let gathering = Gathering {
         transaction,
         repository,

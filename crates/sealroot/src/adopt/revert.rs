@@ -83,7 +83,7 @@ pub fn undo<B: BootIo>(
     }
     reverted.files = revert_on(&io, monitor)?;
     let repository = Repository::open(&directory.join("repo"))?;
-    let _lock = repository.lock_exclusively()?;
+    let _lock = repository.lock_exclusively(monitor)?;
     let io = KernelIo::open(repository.path()).map_err(error::failed("open", repository.path()))?;
     reverted.refs = release_on(&io)?;
     Ok(reverted)

@@ -13,6 +13,7 @@ use sealroot_sys::lock::fcntl_ofd_setlk;
 
 use super::error::OstreeError;
 use super::repository::Repository;
+use crate::monitor::{Monitor, WAIT_TO_TELL};
 
 /// The file that is locked.
 const LOCK_NAME: &str = ".lock";
@@ -35,16 +36,20 @@ impl fmt::Debug for RepositoryLock {
 impl Repository {
     /// Takes the lock so that nobody else has it, waiting as long as the configuration says
     /// (`core.lock-timeout-secs`).
-    pub fn lock_exclusively(&self) -> Result<RepositoryLock, OstreeError> {
-        self.lock(true)
+    pub fn lock_exclusively(&self, monitor: &dyn Monitor) -> Result<RepositoryLock, OstreeError> {
+        self.lock(true, monitor)
     }
 
     /// Takes the lock together with others who take it so, waiting as long for whoever has it alone.
-    pub fn lock_shared(&self) -> Result<RepositoryLock, OstreeError> {
-        self.lock(false)
+    pub fn lock_shared(&self, monitor: &dyn Monitor) -> Result<RepositoryLock, OstreeError> {
+        self.lock(false, monitor)
     }
 
-    fn lock(&self, is_exclusive: bool) -> Result<RepositoryLock, OstreeError> {
+    fn lock(
+        &self,
+        is_exclusive: bool,
+        monitor: &dyn Monitor,
+    ) -> Result<RepositoryLock, OstreeError> {
         let Some(wait) = self.config.lock_wait else {
             return Ok(RepositoryLock { _file: None });
         };
@@ -62,6 +67,7 @@ impl Repository {
         )
         .map_err(write_error)?;
         let since = Instant::now();
+        let mut is_told = false;
         while !fcntl_ofd_setlk(&file, is_exclusive).map_err(write_error)? {
             let waited = since.elapsed();
             if waited >= wait {
@@ -69,6 +75,13 @@ impl Repository {
                     lock,
                     waited_seconds: waited.as_secs(),
                 });
+            }
+            if waited >= WAIT_TO_TELL && !is_told {
+                is_told = true;
+                monitor.wait(format!(
+                    "somebody else, such as ostree, holds the lock {}",
+                    lock.display()
+                ));
             }
             std::thread::sleep(POLL.min(wait.saturating_sub(waited)));
         }

@@ -17,6 +17,7 @@ use super::detached::{
 };
 use super::error::OstreeError;
 use super::repository::Repository;
+use crate::monitor::Monitor;
 use crate::store::{
     KernelIo, OnTaken, StoreError, StoreIo, StorePath, again, failed, read_small_on, write_unnamed,
 };
@@ -43,8 +44,9 @@ impl Repository {
         commit: CommitId,
         stream: &Name,
         document: &Unverified<Statement>,
+        monitor: &dyn Monitor,
     ) -> Result<Published, OstreeError> {
-        let _lock = self.lock_exclusively()?;
+        let _lock = self.lock_exclusively(monitor)?;
         // Detached metadata of no commit would be garbage for ever.
         self.commit(commit)?;
         let io = KernelIo::open(&self.path).map_err(|source| OstreeError::Read {

@@ -9,16 +9,13 @@ use super::error::StoreError;
 use super::files::{again, failed, full_path};
 use super::io::{LockKind, StoreIo};
 use super::path::{LOCK_NAME, known};
-use crate::monitor::{Monitor, Silent};
+use crate::monitor::{Monitor, Silent, WAIT_TO_TELL};
 
 /// How long an operation waits for the lock unless told otherwise.
 const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// How often a lock that somebody else holds is tried again.
 const LOCK_POLL: Duration = Duration::from_millis(20);
-
-/// Who waits longer says so.
-const WAIT_TO_TELL: Duration = Duration::from_secs(1);
 
 /// How it is waited for a lock.
 pub(super) struct Waiting {

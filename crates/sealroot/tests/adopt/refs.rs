@@ -2,6 +2,7 @@
 //! The ref that keeps OSTree's prune from an adopted commit, judged by the `ostree` program.
 
 use sealroot::adopt::{keep_on, kept_on, ref_name, release_on};
+use sealroot::monitor::Silent;
 use sealroot::store::{KernelIo, StorePath};
 use sealroot_format::sign::Name;
 use sealroot_testkit::memory_io::{MemoryDisk, Trouble, WriteBack};
@@ -18,7 +19,7 @@ fn prune_keeps_the_commit_until_the_ref_is_released() {
         return;
     };
     let io = KernelIo::open(&sysroot.repository_path()).unwrap();
-    let lock = sysroot.repository().lock_exclusively().unwrap();
+    let lock = sysroot.repository().lock_exclusively(&Silent).unwrap();
     assert!(keep_on(&io, &stateroot(), &sysroot.commit).unwrap());
     assert!(!keep_on(&io, &stateroot(), &sysroot.commit).unwrap());
     drop(lock);

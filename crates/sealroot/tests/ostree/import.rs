@@ -105,7 +105,9 @@ impl Way {
     fn publish(&self, document: &Unverified<Statement>) {
         let repository = Repository::open(&self.path("vendor")).unwrap();
         let stream = &Statement::parse(document.body()).unwrap().stream;
-        repository.publish(self.commit(), stream, document).unwrap();
+        repository
+            .publish(self.commit(), stream, document, &Silent)
+            .unwrap();
     }
 
     /// Pulls into a repository of this mode.

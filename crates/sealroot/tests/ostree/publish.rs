@@ -5,7 +5,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
 
+use sealroot::monitor::{Monitor, Silent, Unit};
 use sealroot::ostree::{Dictionary, OstreeError, Repository, STATEMENT_KEY, StatementPlace};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::{CommitId, TreeDigest, VerityDigest};
@@ -79,7 +83,9 @@ impl Published {
     }
 
     fn publish(&self, document: &Unverified<Statement>) -> Result<bool, OstreeError> {
-        let published = self.open().publish(self.commit, &stream(), document)?;
+        let published = self
+            .open()
+            .publish(self.commit, &stream(), document, &Silent)?;
         Ok(published.is_new)
     }
 
@@ -225,7 +231,7 @@ fn a_statement_that_says_something_else_is_replaced_and_told() {
     let second = signed(published.commit, 2, &[2]);
     let repository = published.open();
     let replaced = repository
-        .publish(published.commit, &stream(), &second)
+        .publish(published.commit, &stream(), &second, &Silent)
         .unwrap();
     assert!(replaced.is_new && replaced.has_replaced);
     assert_eq!(replaced.document, second);
@@ -233,7 +239,7 @@ fn a_statement_that_says_something_else_is_replaced_and_told() {
     // Another stream has a file of its own.
     let other = "testing".parse().unwrap();
     repository
-        .publish(published.commit, &other, &second)
+        .publish(published.commit, &other, &second, &Silent)
         .unwrap();
     let found = repository.published_statements(published.commit);
     assert_eq!(found.len(), 3);
@@ -312,7 +318,7 @@ fn nothing_is_published_of_a_commit_that_is_not_there() {
     let other = CommitId::from_bytes([9; 32]);
     let error = published
         .open()
-        .publish(other, &stream(), &signed(other, 1, &[1]));
+        .publish(other, &stream(), &signed(other, 1, &[1]), &Silent);
     assert_eq!(error.unwrap_err().class(), ErrorClass::NotFound);
     assert!(!published.path.join("sealroot").exists());
 }
@@ -327,7 +333,7 @@ fn the_lock_is_the_one_that_ostree_takes() {
         &published.path,
         &["config", "set", "core.lock-timeout-secs", "1"],
     );
-    let held = published.open().lock_exclusively().unwrap();
+    let held = published.open().lock_exclusively(&Silent).unwrap();
     let error = published.publish(&document).unwrap_err();
     assert!(
         matches!(
@@ -349,7 +355,44 @@ fn the_lock_is_the_one_that_ostree_takes() {
     drop(held);
     ostree(&published.path, &["prune", "--refs-only"]);
     assert!(published.publish(&document).unwrap());
-    let _held = published.open().lock_exclusively().unwrap();
+    let _held = published.open().lock_exclusively(&Silent).unwrap();
     ostree(&published.path, &["config", "set", "core.locking", "false"]);
     assert!(!published.publish(&document).unwrap());
+}
+
+/// Keeps what was waited for.
+#[derive(Default)]
+struct Waits(Mutex<Vec<String>>);
+
+impl Monitor for Waits {
+    fn start(&self, _phase: &'static str, _unit: Unit, _total: Option<u64>) {}
+    fn advance(&self, _units: u64) {}
+    fn warn(&self, _message: String) {}
+    fn note(&self, _message: String) {}
+    fn wait(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+#[test]
+fn who_waits_long_for_the_lock_says_so() {
+    let Some(published) = Published::new() else {
+        return;
+    };
+    let repository = published.open();
+    for (held_ms, expected) in [(100, 0), (1500, 1)] {
+        let held = published.open().lock_exclusively(&Silent).unwrap();
+        let waits = Waits::default();
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| repository.lock_shared(&waits).map(drop));
+            thread::sleep(Duration::from_millis(held_ms));
+            assert!(!waiting.is_finished());
+            drop(held);
+            waiting.join().unwrap().unwrap();
+        });
+        let said = waits.0.into_inner().unwrap();
+        assert_eq!(said.len(), expected, "{said:?}");
+        let lock = published.path.join(".lock").display().to_string();
+        assert!(said.iter().all(|said| said.contains(&lock)), "{said:?}");
+    }
 }

@@ -416,18 +416,18 @@ impl Adopt {
         let store = common.open_or_create_store()?;
         // Opened when it can be written to: files are linked within one mount only.
         let repository = Repository::open(&sysroot.join("ostree/repo"))?;
-        keep(&repository, target)?;
+        let progress = Progress::new(output);
+        keep(&repository, target, &progress)?;
         let request = Request {
             repository: &repository,
             commit: target.commit,
             release: found,
             threshold_bytes: self.threshold,
         };
-        let adopted = adopt::adopt(&store, &request, &Progress::new(output))?;
-        let progress = Progress::new(output);
+        let adopted = adopt::adopt(&store, &request, &progress)?;
         let transaction = store.begin(&progress)?;
         // Before there was anything of it, a `prune` may have taken the ref away.
-        keep(&repository, target)?;
+        keep(&repository, target, &progress)?;
         let deployment = match found {
             Some(found) => Some(self.deploy(common, &transaction, target, found)?),
             None => None,
@@ -484,8 +484,8 @@ fn kept_statement(
 }
 
 /// Has OSTree keep the commit.
-fn keep(repository: &Repository, target: &Target) -> anyhow::Result<()> {
-    let _lock = repository.lock_exclusively()?;
+fn keep(repository: &Repository, target: &Target, progress: &Progress) -> anyhow::Result<()> {
+    let _lock = repository.lock_exclusively(progress)?;
     let io = KernelIo::open(repository.path())?;
     adopt::keep_on(&io, &target.stateroot, &target.commit)?;
     Ok(())
