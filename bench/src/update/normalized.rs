@@ -8,9 +8,9 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::ostree::{self, OsTree};
-use super::{ratio, repacked};
-use crate::measure::{Run, output, run_once};
-use crate::report::{Report, ms};
+use super::{OSTREE, ROUNDS, ratio, repacked};
+use crate::measure::{Contestant, hardlinked, measure as measure_all, output, run_once};
+use crate::report::{Limit, Report, ms};
 use crate::setting::Setting;
 use crate::vendor::{QUICKLY, Vendor, number};
 
@@ -40,7 +40,7 @@ pub(super) fn measure(
     trees: &Path,
     their_bytes: u64,
     report: &mut Report,
-) -> Result<[String; 7]> {
+) -> Result<[String; 6]> {
     let scratch = setting.scratch()?;
     let scratch = scratch.path();
     let vendor = Vendor::new(setting, scratch)?;
@@ -77,13 +77,25 @@ pub(super) fn measure(
     let device = vendor.device(scratch.join("device"))?;
     output(&mut vendor.pull(&device))?;
     vendor.publish(&new, &QUICKLY)?;
-    let (pulling, _) = run_once(&mut vendor.pull(&device))?;
-    let (applying, _) = run_once(&mut ostree::apply(&theirs.client, &delta))?;
-    let cpu = |run: &Run| run.user + run.system;
-    let measured = cpu(&pulling).as_secs_f64() / cpu(&applying).as_secs_f64();
-    if let Some(most) = demands.apply {
-        report.ratio_bar(format!("{name}: CPU of OSTree's"), measured, most);
-    }
+    let runs = scratch.join("runs");
+    fs::create_dir(&runs)?;
+    let mut contestants = [
+        Contestant::new("sealroot pull", |place| {
+            let store = hardlinked(&device, place)?;
+            Ok(vec![vendor.pull(&store)])
+        }),
+        Contestant::new(OSTREE, |place| {
+            let repository = hardlinked(&theirs.client, place)?;
+            Ok(vec![ostree::apply(&repository, &delta)])
+        }),
+    ];
+    measure_all(&mut contestants, setting.rounds(ROUNDS), &runs)?;
+    let limit = Limit {
+        other: OSTREE,
+        cpu: demands.apply,
+        wall: None,
+    };
+    report.times(&name, &contestants, &[limit]);
 
     let of_shipped = ratio(bytes, their_bytes);
     if let Some(most) = demands.bytes {
@@ -100,17 +112,15 @@ pub(super) fn measure(
         format!("{of_shipped:.2}x"),
         format!("{of_normalized} ({:.2}x)", ratio(bytes, of_normalized)),
         ms(making.user + making.system),
-        format!("{measured:.2}x"),
     ])
 }
 
 /// What is in a row.
-pub(super) const HEAD: [&str; 7] = [
+pub(super) const HEAD: [&str; 6] = [
     "normalized update",
     "bytes",
     "for the pack",
     "of OSTree's as shipped",
     "OSTree's of the same trees (ours)",
     "making, CPU ms",
-    "CPU to apply, of OSTree's",
 ];
