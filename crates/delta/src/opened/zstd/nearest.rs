@@ -97,8 +97,9 @@ struct Places<const BYTES: usize> {
     known: usize,
     /// For each hash, one more than the last place that has it; 0 if none has.
     last: Vec<u32>,
-    /// For each place in the window, the same of the one before it that has its hash.
-    before: Vec<u32>,
+    /// For each place in the window, if more than the last are known, the same of the one before it that has
+    /// its hash. As long as the content, up to the window: most frames are short.
+    before: Option<Vec<u32>>,
 }
 
 impl<const BYTES: usize> Places<BYTES> {
@@ -107,14 +108,14 @@ impl<const BYTES: usize> Places<BYTES> {
         Self {
             known: 0,
             last: vec![0; 1 << HASH_BITS],
-            before: Vec::new(),
+            before: None,
         }
     }
 
     /// All that are in the window.
     fn all() -> Self {
         Self {
-            before: vec![0; WINDOW_BYTES],
+            before: Some(Vec::new()),
             ..Self::last()
         }
     }
@@ -129,8 +130,11 @@ impl<const BYTES: usize> Places<BYTES> {
         for (bytes, place) in hashed.zip(first..) {
             let last = self.last.get_mut(hash::<BYTES>(bytes)?)?;
             let before = std::mem::replace(last, place.wrapping_add(1));
-            if let Some(slot) = self.before.get_mut(in_window(place)) {
-                *slot = before;
+            if let Some(all) = &mut self.before {
+                match all.get_mut(in_window(place)) {
+                    Some(slot) => *slot = before,
+                    None => all.push(before),
+                }
             }
         }
         Some(())
@@ -149,7 +153,7 @@ impl<const BYTES: usize> Places<BYTES> {
             if content.from(candidate as usize)?.starts_with(copied) {
                 return u32::try_from(distance).ok();
             }
-            next = *self.before.get(in_window(candidate))?;
+            next = *self.before.as_ref()?.get(in_window(candidate))?;
         }
         None
     }
