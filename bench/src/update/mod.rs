@@ -170,21 +170,11 @@ fn one(
 
     let runs = scratch.path().join("runs");
     fs::create_dir(&runs)?;
-    let mut contestants = vec![Contestant::new("sealroot pull", |place| {
-        let store = hardlinked(&ours.device, place)?;
-        Ok(vec![ours.vendor.pull(&store)])
-    })];
+    let mut contestants = vec![pulling(&ours.vendor, &ours.device)];
     let mut limits = Vec::new();
     if let Some((demands, theirs)) = &theirs {
-        contestants.push(Contestant::new(OSTREE, |place| {
-            let repository = hardlinked(&theirs.repositories.client, place)?;
-            Ok(vec![ostree::apply(&repository, &theirs.delta)])
-        }));
-        limits.push(Limit {
-            other: OSTREE,
-            cpu: demands.apply,
-            wall: None,
-        });
+        contestants.push(applying(&theirs.repositories, &theirs.delta));
+        limits.push(applying_limit(demands.apply));
     }
     measure(&mut contestants, setting.rounds(ROUNDS), &runs)?;
     report.times(name, &contestants, &limits);
@@ -231,6 +221,31 @@ fn one(
         row[7] = ms(their_making);
     }
     Ok((row, of_ostree))
+}
+
+/// A device of ours that fetches the newest release.
+fn pulling<'a>(vendor: &'a Vendor<'_>, device: &'a Path) -> Contestant<'a> {
+    Contestant::new("sealroot pull", move |place| {
+        let store = hardlinked(device, place)?;
+        Ok(vec![vendor.pull(&store)])
+    })
+}
+
+/// A client of OSTree's that applies a delta.
+fn applying<'a>(repositories: &'a OsTree, delta: &'a Path) -> Contestant<'a> {
+    Contestant::new(OSTREE, move |place| {
+        let repository = hardlinked(&repositories.client, place)?;
+        Ok(vec![ostree::apply(&repository, delta)])
+    })
+}
+
+/// What pulling may take of the CPU time of that.
+const fn applying_limit(cpu: Option<f64>) -> Limit<'static> {
+    Limit {
+        other: OSTREE,
+        cpu,
+        wall: None,
+    }
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a ratio")]

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use super::ostree::{self, OsTree};
-use super::{OSTREE, ROUNDS, ratio, repacked};
-use crate::measure::{Contestant, hardlinked, measure as measure_all, output, run_once};
-use crate::report::{Limit, Report, ms};
+use super::ostree::OsTree;
+use super::{ROUNDS, applying, applying_limit, pulling, ratio, repacked};
+use crate::measure::{self, output, run_once};
+use crate::report::{Report, ms};
 use crate::setting::Setting;
 use crate::vendor::{QUICKLY, Vendor, number};
 
@@ -79,23 +79,9 @@ pub(super) fn measure(
     vendor.publish(&new, &QUICKLY)?;
     let runs = scratch.join("runs");
     fs::create_dir(&runs)?;
-    let mut contestants = [
-        Contestant::new("sealroot pull", |place| {
-            let store = hardlinked(&device, place)?;
-            Ok(vec![vendor.pull(&store)])
-        }),
-        Contestant::new(OSTREE, |place| {
-            let repository = hardlinked(&theirs.client, place)?;
-            Ok(vec![ostree::apply(&repository, &delta)])
-        }),
-    ];
-    measure_all(&mut contestants, setting.rounds(ROUNDS), &runs)?;
-    let limit = Limit {
-        other: OSTREE,
-        cpu: demands.apply,
-        wall: None,
-    };
-    report.times(&name, &contestants, &[limit]);
+    let mut contestants = [pulling(&vendor, &device), applying(&theirs, &delta)];
+    measure::measure(&mut contestants, setting.rounds(ROUNDS), &runs)?;
+    report.times(&name, &contestants, &[applying_limit(demands.apply)]);
 
     let of_shipped = ratio(bytes, their_bytes);
     if let Some(most) = demands.bytes {
