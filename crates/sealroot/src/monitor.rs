@@ -2,10 +2,13 @@
 //! How long work tells its progress, without printing.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// Who waits longer for somebody tells so.
-pub(crate) const WAIT_TO_TELL: Duration = Duration::from_secs(1);
+/// How often a lock that somebody else holds is tried again.
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+/// Who waits longer for somebody says so.
+const WAIT_TO_TELL: Duration = Duration::from_secs(1);
 
 /// Receives progress. Always the last argument of a function that may take longer than a second;
 /// called from many threads.
@@ -45,6 +48,32 @@ impl Monitor for Silent {
     fn warn(&self, _message: String) {}
     fn note(&self, _message: String) {}
     fn wait(&self, _what: String) {}
+}
+
+/// Tries to take a lock until it is there, or `most` has passed: then how long that was. Whoever waits long is
+/// told what `held` says.
+pub(crate) fn wait_for_lock<L, E>(
+    most: Duration,
+    monitor: &dyn Monitor,
+    mut attempt: impl FnMut() -> Result<Option<L>, E>,
+    held: impl Fn() -> String,
+) -> Result<Result<L, Duration>, E> {
+    let since = Instant::now();
+    let mut is_told = false;
+    loop {
+        if let Some(lock) = attempt()? {
+            return Ok(Ok(lock));
+        }
+        let waited = since.elapsed();
+        if waited >= most {
+            return Ok(Err(waited));
+        }
+        if waited >= WAIT_TO_TELL && !is_told {
+            is_told = true;
+            monitor.wait(held());
+        }
+        std::thread::sleep(LOCK_POLL.min(most.saturating_sub(waited)));
+    }
 }
 
 /// Keeps warnings, for tests and for callers that print them later.

@@ -6,20 +6,16 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
 use sealroot_sys::lock::fcntl_ofd_setlk;
 
 use super::error::OstreeError;
 use super::repository::Repository;
-use crate::monitor::{Monitor, WAIT_TO_TELL};
+use crate::monitor::{Monitor, wait_for_lock};
 
 /// The file that is locked.
 const LOCK_NAME: &str = ".lock";
-
-/// How often a lock that somebody else holds is tried again.
-const POLL: Duration = Duration::from_millis(20);
 
 /// The lock of a repository, held until this is dropped.
 pub struct RepositoryLock {
@@ -66,24 +62,21 @@ impl Repository {
             ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
         )
         .map_err(write_error)?;
-        let since = Instant::now();
-        let mut is_told = false;
-        while !fcntl_ofd_setlk(&file, is_exclusive).map_err(write_error)? {
-            let waited = since.elapsed();
-            if waited >= wait {
-                return Err(OstreeError::Busy {
-                    lock,
-                    waited_seconds: waited.as_secs(),
-                });
-            }
-            if waited >= WAIT_TO_TELL && !is_told {
-                is_told = true;
-                monitor.wait(format!(
-                    "somebody else, such as ostree, holds the lock {}",
-                    lock.display()
-                ));
-            }
-            std::thread::sleep(POLL.min(wait.saturating_sub(waited)));
+        let attempt = || {
+            let is_taken = fcntl_ofd_setlk(&file, is_exclusive).map_err(write_error);
+            is_taken.map(|is_taken| is_taken.then_some(()))
+        };
+        let held = || {
+            format!(
+                "somebody else, such as ostree, holds the lock {}",
+                lock.display()
+            )
+        };
+        if let Err(waited) = wait_for_lock(wait, monitor, attempt, held)? {
+            return Err(OstreeError::Busy {
+                lock,
+                waited_seconds: waited.as_secs(),
+            });
         }
         Ok(RepositoryLock { _file: Some(file) })
     }

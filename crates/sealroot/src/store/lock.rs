@@ -3,19 +3,16 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::error::StoreError;
 use super::files::{again, failed, full_path};
 use super::io::{LockKind, StoreIo};
 use super::path::{LOCK_NAME, known};
-use crate::monitor::{Monitor, Silent, WAIT_TO_TELL};
+use crate::monitor::{Monitor, Silent, wait_for_lock};
 
 /// How long an operation waits for the lock unless told otherwise.
 const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(10);
-
-/// How often a lock that somebody else holds is tried again.
-const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// How it is waited for a lock.
 pub(super) struct Waiting {
@@ -48,32 +45,21 @@ pub(super) fn lock_on<I: StoreIo>(
     waiting: &Waiting,
 ) -> Result<I::Lock, StoreError> {
     let path = known(LOCK_NAME);
-    let since = Instant::now();
-    let mut is_told = false;
-    loop {
-        let attempt = again(|| io.try_lock(&path, kind));
-        if let Some(lock) = attempt.map_err(failed(io, "lock", &path))? {
-            return Ok(lock);
-        }
-        let waited = since.elapsed();
-        if waited >= waiting.most {
-            return Err(StoreError::Busy {
-                lock: full_path(io, &path),
-                waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
-            });
-        }
-        if waited >= WAIT_TO_TELL && !is_told {
-            is_told = true;
-            let holder = io.lock_holder(&path);
-            let holder = holder.map_or_else(String::new, |process| format!(" (process {process})"));
-            let lock = full_path(io, &path);
-            waiting.monitor.wait(format!(
-                "another sealroot command{holder} holds the lock {}",
-                lock.display()
-            ));
-        }
-        std::thread::sleep(LOCK_POLL.min(waiting.most.saturating_sub(waited)));
-    }
+    let attempt = || again(|| io.try_lock(&path, kind)).map_err(failed(io, "lock", &path));
+    let held = || {
+        let holder = io.lock_holder(&path);
+        let holder = holder.map_or_else(String::new, |process| format!(" (process {process})"));
+        let lock = full_path(io, &path);
+        format!(
+            "another sealroot command{holder} holds the lock {}",
+            lock.display()
+        )
+    };
+    let taken = wait_for_lock(waiting.most, &*waiting.monitor, attempt, held)?;
+    taken.map_err(|waited| StoreError::Busy {
+        lock: full_path(io, &path),
+        waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
+    })
 }
 
 /// Who holds a lock of the file with this device and inode: what the kernel says of all locks, `/proc/locks`
