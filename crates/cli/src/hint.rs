@@ -126,6 +126,11 @@ fn of_activate(error: &ActivateError) -> Option<String> {
         ActivateError::NoRootDevice { .. } => {
             Some("name it with --root UUID=, PARTUUID= or LABEL=, and without --stage".into())
         }
+        ActivateError::Unopened { .. } => Some(
+            "boot it with an image that has the certificate: `sealroot uki build --verity-certificate`; one that is made \
+             on the machine has none"
+                .into(),
+        ),
         ActivateError::Flag { name, .. } => {
             let commit = name.commit.to_hex();
             Some(format!("`sealroot deploy {commit}` does all of it now"))
@@ -434,6 +439,10 @@ fn of_remote(error: &RemoteError) -> Option<String> {
             Fault::Other => return None,
         },
         RemoteError::Image { source, .. } => return of_uki(source),
+        RemoteError::ImageWithoutCertificate { .. } => {
+            "build it with `sealroot uki build --verity-certificate`, once for each certificate by which machines may have \
+             signed files"
+        }
         RemoteError::NoImage { .. } => {
             "`publish --uki` offers one; --image takes another; `upgrade --initramfs` boots without one"
         }

@@ -214,6 +214,14 @@ pub enum RemoteError {
         /// What is wrong with it.
         source: Box<UkiError>,
     },
+    /// An image does not open objects that machines may have with a signature.
+    #[error("cannot publish the image {name}: {reason}")]
+    ImageWithoutCertificate {
+        /// Its name.
+        name: Name,
+        /// Which it does not open.
+        reason: String,
+    },
     /// Somebody else has published meanwhile.
     #[error("somebody else is publishing to {location}, or has meanwhile")]
     Conflict {
@@ -307,9 +315,10 @@ impl RemoteError {
             | Self::NoRemote { .. }
             | Self::NoChannel { .. }
             | Self::NothingPublished { .. } => ErrorClass::NotFound,
-            Self::Publish { .. } | Self::NotAChannelKey { .. } | Self::Index { .. } => {
-                ErrorClass::Usage
-            }
+            Self::Publish { .. }
+            | Self::NotAChannelKey { .. }
+            | Self::Index { .. }
+            | Self::ImageWithoutCertificate { .. } => ErrorClass::Usage,
             Self::Conflict { .. } => ErrorClass::Busy,
             Self::Image { source, .. } => source.class(),
             Self::Adopt(error) => error.class(),

@@ -4,10 +4,12 @@
 //! The names and errors are those of the kernel's `Documentation/filesystems/fsverity.rst`. A
 //! measurement is the digest the kernel *will* enforce on each read; it reads no data itself.
 
+use std::ffi::c_void;
+use std::io;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
+use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, Setter, Updater, ioctl, opcode};
 
 /// `FS_VERITY_HASH_ALG_SHA256`, the number in a [`Measurement`].
 pub const HASH_ALGORITHM_SHA256: u16 = 1;
@@ -21,6 +23,13 @@ const MAX_DIGEST_BYTES_U16: u16 = 64;
 
 const FS_IOC_ENABLE_VERITY: Opcode = opcode::write::<EnableArg>(b'f', 133);
 const FS_IOC_MEASURE_VERITY: Opcode = opcode::read_write::<DigestHeader>(b'f', 134);
+const FS_IOC_READ_VERITY_METADATA: Opcode = opcode::read_write::<ReadMetadataArg>(b'f', 135);
+
+/// `FS_VERITY_METADATA_TYPE_SIGNATURE`
+const METADATA_TYPE_SIGNATURE: u64 = 3;
+
+/// Longest built-in signature that a filesystem takes (`FS_VERITY_MAX_SIGNATURE_SIZE` of Linux), bytes.
+const MAX_SIGNATURE_BYTES: usize = 16128;
 
 /// `struct fsverity_enable_arg`
 #[repr(C)]
@@ -43,6 +52,38 @@ struct DigestHeader {
     size_bytes: u16,
 }
 
+/// `struct fsverity_read_metadata_arg`
+#[repr(C)]
+struct ReadMetadataArg {
+    metadata_type: u64,
+    offset: u64,
+    length: u64,
+    buf_ptr: u64,
+    reserved: u64,
+}
+
+/// The request whose result says how many bytes were read.
+struct ReadMetadata(ReadMetadataArg);
+
+// SAFETY: the opcode is that of FS_IOC_READ_VERITY_METADATA, whose argument is this struct.
+unsafe impl Ioctl for ReadMetadata {
+    type Output = usize;
+
+    const IS_MUTATING: bool = true;
+
+    fn opcode(&self) -> Opcode {
+        FS_IOC_READ_VERITY_METADATA
+    }
+
+    fn as_ptr(&mut self) -> *mut c_void {
+        (&raw mut self.0).cast()
+    }
+
+    unsafe fn output_from_ptr(read: IoctlOutput, _: *mut c_void) -> rustix::io::Result<usize> {
+        usize::try_from(read).map_err(|_| Errno::OVERFLOW)
+    }
+}
+
 #[repr(C)]
 struct DigestBuffer {
     header: DigestHeader,
@@ -51,6 +92,7 @@ struct DigestBuffer {
 
 const _: () = assert!(size_of::<EnableArg>() == 128);
 const _: () = assert!(size_of::<DigestHeader>() == 4);
+const _: () = assert!(size_of::<ReadMetadataArg>() == 40);
 const _: () = assert!(size_of::<DigestBuffer>() == 4 + MAX_DIGEST_BYTES_U16 as usize);
 const _: () = assert!(std::mem::offset_of!(DigestBuffer, bytes) == 4);
 
@@ -292,6 +334,29 @@ pub fn measure_verity(file: impl AsFd) -> Result<Measurement, MeasureVerityError
     })
 }
 
+/// `FS_IOC_READ_VERITY_METADATA`: the built-in signature that a file with fs-verity has; `None` if it
+/// has none.
+#[doc(alias = "FS_IOC_READ_VERITY_METADATA")]
+pub fn read_verity_signature(file: impl AsFd) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = vec![0; MAX_SIGNATURE_BYTES];
+    let arg = ReadMetadataArg {
+        metadata_type: METADATA_TYPE_SIGNATURE,
+        offset: 0,
+        length: buffer.len() as u64,
+        buf_ptr: buffer.as_mut_ptr().expose_provenance() as u64,
+        reserved: 0,
+    };
+    // SAFETY: the kernel writes at most `length` bytes to `buf_ptr`, which are there.
+    match unsafe { ioctl(file, ReadMetadata(arg)) } {
+        Ok(len_bytes) => {
+            buffer.truncate(len_bytes);
+            Ok(Some(buffer))
+        }
+        Err(Errno::NODATA) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +365,7 @@ mod tests {
     fn requests_have_the_numbers_of_the_kernel_header() {
         assert_eq!(FS_IOC_ENABLE_VERITY, 0x4080_6685);
         assert_eq!(FS_IOC_MEASURE_VERITY, 0xc004_6686);
+        assert_eq!(FS_IOC_READ_VERITY_METADATA, 0xc028_6687);
     }
 
     #[test]
@@ -313,6 +379,8 @@ mod tests {
             enable_verity(&device),
             Err(EnableVerityError::NotImplemented)
         );
+        let error = read_verity_signature(&device).expect_err("no such request");
+        assert_eq!(error.raw_os_error(), Some(Errno::NOTTY.raw_os_error()));
     }
 
     #[test]

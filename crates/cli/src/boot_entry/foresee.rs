@@ -28,7 +28,7 @@ impl EntryArgs {
         let image = self.image()?;
         let carried = match &image {
             Some(image) => Some(uki::read(image)?.policy),
-            None => self.given()?.and_then(|(_, policy)| policy),
+            None => self.given()?.and_then(|given| given.policy),
         };
         Ok(carried.as_ref().map_or(wished, Aim::of_policy))
     }

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use sealroot::activate::{self, Aim, Machine, Parts, SoFar, Staged, Start, Wishes};
 use sealroot::deploy::{self, DeployError, Request};
-use sealroot::initramfs;
+use sealroot::initramfs::{self, CertificateName};
 use sealroot::machine;
 use sealroot::monitor::Monitor;
 use sealroot::release;
@@ -362,7 +362,7 @@ impl EntryArgs {
         let so_far = SoFar::read(store, machine)?;
         let wished = what.aim.aim(&so_far, what.usual_etc, monitor)?;
         let given = self.given()?;
-        if let (Some(path), Some((_, None))) = (&self.initramfs, &given) {
+        if let (Some(path), Some(Given { policy: None, .. })) = (&self.initramfs, &given) {
             monitor.warn(format!(
                 "{} carries no policy of sealroot's that could be found: unless its boot program \
                  has one all the same, it verifies nothing",
@@ -377,9 +377,10 @@ impl EntryArgs {
         let installed = Installed::of(common)?;
         let start = match (&image, &contents, &given) {
             (Some(file), Some(contents), _) => Start::Image { file, contents },
-            (.., Some((file, policy))) => Start::Initramfs {
-                file,
-                policy: policy.as_ref(),
+            (.., Some(given)) => Start::Initramfs {
+                file: &given.file,
+                policy: given.policy.as_ref(),
+                verity_certificates: given.verity_certificates.as_deref(),
             },
             _ => Start::OfRelease(installed.parts(self.root.as_ref())),
         };
@@ -423,17 +424,27 @@ impl EntryArgs {
         image.transpose()
     }
 
-    /// The initramfs that was named, and the policy that it carries.
-    fn given(&self) -> anyhow::Result<Option<(File, Option<Policy>)>> {
+    /// The initramfs that was named.
+    fn given(&self) -> anyhow::Result<Option<Given>> {
         let Some(path) = &self.initramfs else {
             return Ok(None);
         };
         // One that is put together in a way that we do not know may boot all the same.
         let carried = initramfs::scan(&mut files::open(path)?).ok();
-        let policy = carried.and_then(|carried| carried.policy);
-        let policy = policy.and_then(|bytes| Policy::parse(&bytes).ok());
-        Ok(Some((files::open(path)?, policy)))
+        let policy = carried.as_ref().and_then(|carried| carried.policy.as_ref());
+        Ok(Some(Given {
+            file: files::open(path)?,
+            policy: policy.and_then(|bytes| Policy::parse(bytes).ok()),
+            verity_certificates: carried.and_then(|carried| carried.certificate_names().ok()),
+        }))
     }
+}
+
+/// An initramfs that was named, and what could be found in it.
+struct Given {
+    file: File,
+    policy: Option<Policy>,
+    verity_certificates: Option<Vec<CertificateName>>,
 }
 
 /// An image of the store.

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::Read as _;
 
 use sealroot::delta::{self, ImageMaking};
+use sealroot::initramfs::CertificateName;
+use sealroot::keyring::{self, Unopened};
 use sealroot::monitor::Monitor;
 use sealroot::monitor::Unit;
 use sealroot::release;
@@ -15,6 +17,7 @@ use sealroot_format::digest::{VerityDigest, compute_verity_digest};
 use sealroot_format::sign::{
     Channel, ChannelImage, ChannelImageDelta, ChannelRelease, Name, RemoteFile,
 };
+use sealroot_format::tree::Tree;
 
 use super::{Image, Publishing, Release, publish_error, scratch, statement};
 use crate::bundle;
@@ -27,6 +30,7 @@ pub(super) struct Checked<'i> {
     name: &'i Name,
     bytes: &'i [u8],
     digest: VerityDigest,
+    verity_certificates: Vec<CertificateName>,
 }
 
 /// That the boot program in an image would take the release, wherever it is deployed.
@@ -60,7 +64,40 @@ pub(super) fn check_image<'i>(
         name,
         bytes,
         digest: compute_verity_digest(bytes),
+        verity_certificates: contents.verity_certificates,
     })
+}
+
+/// That a machine opens the objects of a release with an image, those too that it has signed.
+pub(super) fn check_certificates(
+    image: &Checked<'_>,
+    channel: &Channel,
+    store: &Store,
+    tree: &Tree,
+) -> Result<(), RemoteError> {
+    let certificates = &image.verity_certificates;
+    let refused = |reason| RemoteError::ImageWithoutCertificate {
+        name: image.name.clone(),
+        reason,
+    };
+    for object in release::objects(tree).into_keys() {
+        if let Some(signature) = store.read_object_signature(&object)?
+            && !keyring::opens(&signature, certificates)
+        {
+            let unopened = Unopened {
+                object,
+                certificates: certificates.len(),
+            };
+            return Err(refused(unopened.to_string()));
+        }
+    }
+    match channel.signatures.last() {
+        Some(signatures) if certificates.is_empty() => Err(refused(format!(
+            "it has no certificate, and machines may have signed objects of release {}",
+            signatures.index
+        ))),
+        _ => Ok(()),
+    }
 }
 
 impl Publishing<'_> {

@@ -29,7 +29,7 @@ use sealroot_format::sign::{
     Verified,
 };
 
-use self::image::check_image;
+use self::image::{check_certificates, check_image};
 use crate::bundle::{self, Earlier, Head};
 use crate::error::RemoteError;
 use crate::layout::{ChannelName, Kind, keyset_path};
@@ -403,6 +403,9 @@ impl Publishing<'_> {
         check_index(channel, statement)?;
         // The pack is read in full here, and its grammar checked.
         let tree = release::check_pack(store, statement)?;
+        for image in &images {
+            check_certificates(image, channel, store, &tree)?;
+        }
         let to = bundle::Release {
             store,
             statement,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use sealroot::monitor::Silent;
 use sealroot::release;
-use sealroot::store::{SignatureKeyring, Store};
+use sealroot::store::{SignatureKeyring, Store, object_path};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::VerityDigest;
 use sealroot_remote::layout::Kind;
@@ -169,4 +169,37 @@ fn a_release_without_signatures_has_no_line() {
     sign(&place, 1);
     place.publish(1, 0);
     assert_eq!(place.channel().signatures.len(), 1);
+}
+
+#[test]
+fn an_image_without_their_certificate_is_not_published() {
+    let mut place = Place::new();
+    place.has_images = true;
+    place.release(1);
+    sign(&place, 1);
+    let refused = |place: &Place, index: u64, words: &str| {
+        let error = place.try_publish(index, &Place::terms(1), &Silent);
+        let error = error.expect_err("refused");
+        assert_eq!(error.class(), ErrorClass::Usage);
+        assert!(error.to_string().contains(words), "{error}");
+    };
+    refused(&place, 1, "no certificate is there by which it would open");
+    assert!(!place.channel_path().exists(), "nothing is half done");
+    // What stands for a signature names none: one is enough.
+    place.certificates = vec![0x30, 1, 7];
+    place.publish(1, 1);
+    // The next has some of its objects; and machines have them where the store has forgotten.
+    place.release(2);
+    place.certificates.clear();
+    refused(&place, 2, "is signed");
+    for object in objects(&place, 1) {
+        let object = place
+            .store
+            .location()
+            .join(object_path(&object).to_string());
+        fs::remove_file(object.with_extension("sign")).expect("removed");
+    }
+    refused(&place, 2, "signed objects of release 1");
+    place.has_images = false;
+    place.publish(2, 1);
 }

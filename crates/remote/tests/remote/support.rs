@@ -79,6 +79,8 @@ pub(crate) struct Place {
     pub(crate) release_key: u8,
     /// Whether releases are published with an image.
     pub(crate) has_images: bool,
+    /// The certificates for fs-verity in them.
+    pub(crate) certificates: Vec<u8>,
 }
 
 impl Place {
@@ -93,6 +95,7 @@ impl Place {
             channel_key: CHANNEL,
             release_key: RELEASE,
             has_images: false,
+            certificates: Vec::new(),
         }
     }
 
@@ -219,7 +222,7 @@ impl Place {
             keyset: keyset.as_bytes(),
             policy: policy.as_bytes(),
             modules: &[ModuleRequest::required("loop")],
-            verity_certificates: &[],
+            verity_certificates: &self.certificates,
             repair_tool: None,
         };
         uki::build(&parts, &initramfs).expect("an image").bytes

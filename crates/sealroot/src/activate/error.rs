@@ -11,6 +11,7 @@ use crate::adopt::AdoptError;
 use crate::deploy::DeployError;
 use crate::entry::{EntryError, InitrdError};
 use crate::etc::EtcError;
+use crate::keyring::Unopened;
 use crate::machine::MachineError;
 use crate::release::ReleaseError;
 use crate::store::StoreError;
@@ -63,6 +64,12 @@ pub enum ActivateError {
         named: DeploymentName,
         /// What was made.
         found: DeploymentName,
+    },
+    /// Objects were signed for the kernel's keyring, and what it boots with has no certificate of theirs.
+    #[error("what it boots with does not open its files: {unopened}")]
+    Unopened {
+        /// The first of them.
+        unopened: Unopened,
     },
     /// A kernel argument was wished for, and an image has its own inside.
     #[error("kernel argument {argument}: a unified kernel image takes none but its own")]
@@ -117,7 +124,9 @@ impl ActivateError {
             Self::Etc(error) => error.class(),
             Self::Machine(error) => error.class(),
             Self::Image(error) => error.class(),
-            Self::OtherDeployment { .. } | Self::ArgumentOfImage { .. } => ErrorClass::Usage,
+            Self::Unopened { .. } | Self::OtherDeployment { .. } | Self::ArgumentOfImage { .. } => {
+                ErrorClass::Usage
+            }
             Self::Adopt(error) => error.class(),
             Self::NoRootDevice { .. } => ErrorClass::NotFound,
             Self::Flag { .. } => ErrorClass::Corrupt,

@@ -16,7 +16,8 @@ use crate::entry::{
     make_initrd, root_device,
 };
 use crate::etc;
-use crate::initramfs::ModuleRequest;
+use crate::initramfs::{CertificateName, ModuleRequest};
+use crate::keyring;
 use crate::machine;
 use crate::monitor::Monitor;
 use crate::release::{self, ReleaseFile, ReleaseFiles, ReleaseKernel};
@@ -46,6 +47,9 @@ pub enum Start<'w> {
         file: &'w dyn ReadAt,
         /// The policy in it, where it could be found.
         policy: Option<&'w Policy>,
+        /// The certificates that it puts into the kernel's keyring for fs-verity, where that could be
+        /// found out.
+        verity_certificates: Option<&'w [CertificateName]>,
     },
     /// The release's kernel, and the release's own initramfs where it carries the boot program, else one made
     /// here.
@@ -98,6 +102,8 @@ pub struct Prepared<'p> {
     pub aim: Aim,
     statement: &'p Verified<Statement>,
     starts: Starts<'p>,
+    /// What the kernel's keyring for fs-verity will have, if that is known.
+    verity_certificates: Option<Vec<CertificateName>>,
     /// The only deployment that an image boots, if it names one.
     named: Option<DeploymentName>,
     tries: Option<u32>,
@@ -172,7 +178,7 @@ pub fn prepare<'p>(
     monitor: &dyn Monitor,
 ) -> Result<Prepared<'p>, ActivateError> {
     let mut named = None;
-    let (starts, origin, policy) = match wishes.start {
+    let (starts, origin, policy, verity_certificates) = match wishes.start {
         Start::Image { file, contents } => {
             if let Some(argument) = wishes.kernel_arguments.first() {
                 let argument = argument.clone();
@@ -181,9 +187,15 @@ pub fn prepare<'p>(
             let (commit, stream) = (statement.commit, Some(&statement.stream));
             let (_, document) = release::read_statement(store, commit, stream)?;
             named = contents.check_release(statement, &document)?;
-            (Starts::Image(file), None, Some(contents.policy.clone()))
+            let policy = Some(contents.policy.clone());
+            let certificates = Some(contents.verity_certificates.clone());
+            (Starts::Image(file), None, policy, certificates)
         }
-        Start::Initramfs { file, policy } => {
+        Start::Initramfs {
+            file,
+            policy,
+            verity_certificates,
+        } => {
             let kernel = kernel_of(store, pack, statement)?;
             let arguments = arguments_of(machine, wishes, monitor)?;
             let starts = Starts::Kernel {
@@ -191,7 +203,8 @@ pub fn prepare<'p>(
                 initrd: Source::Given(file),
                 arguments,
             };
-            (starts, None, policy.cloned())
+            let certificates = verity_certificates.map(<[_]>::to_vec);
+            (starts, None, policy.cloned(), certificates)
         }
         Start::OfRelease(parts) => {
             let mut kernel = kernel_of(store, pack, statement)?;
@@ -200,12 +213,13 @@ pub fn prepare<'p>(
                 None => make(&kernel, machine, statement, aim, parts)?,
             };
             let (origin, policy) = (initrd.origin.clone(), initrd.policy.clone());
+            let certificates = initrd.verity_certificates.clone();
             let starts = Starts::Kernel {
                 linux: kernel.linux,
                 initrd: Source::Found(initrd.into()),
                 arguments: arguments_of(machine, wishes, monitor)?,
             };
-            (starts, Some(origin), Some(policy))
+            (starts, Some(origin), Some(policy), Some(certificates))
         }
     };
     Ok(Prepared {
@@ -213,6 +227,7 @@ pub fn prepare<'p>(
         aim: policy.as_ref().map_or_else(|| aim.clone(), Aim::of_policy),
         statement,
         starts,
+        verity_certificates,
         named,
         tries: wishes.tries.or(machine.boot.loader().usual_tries()),
     })
@@ -277,8 +292,8 @@ fn make<'p>(
     Ok(make_initrd(kernel, statement, &making)?)
 }
 
-/// Finds out what would stand against a deployment's becoming what boots next: clashes in `/etc`, no
-/// space for its kernel. `name` is the deployment's, if it is there already. Nothing is written.
+/// Finds out what would stand against a deployment's becoming what boots next: objects that would not
+/// open, clashes in `/etc`, no space for its kernel. `name` is the deployment's, if it is there already. Nothing is written.
 pub fn check(
     store: &Store,
     machine: &Machine<'_>,
@@ -287,6 +302,11 @@ pub fn check(
     prepared: &Prepared<'_>,
     monitor: &dyn Monitor,
 ) -> Result<(), ActivateError> {
+    if let Some(certificates) = &prepared.verity_certificates
+        && let Some(unopened) = keyring::unopened(store, tree, certificates)?
+    {
+        return Err(ActivateError::Unopened { unopened });
+    }
     if prepared.aim.etc == EtcMode::Merge {
         check_etc(Some(store), machine, name, tree, monitor)?;
     }

@@ -62,8 +62,8 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
         let policy = &orders.policy;
         let refused = |expected: String, found: String| Err(Doubt::Refused { expected, found });
         match self.kept(policy.floor_store, policy.floor_on) {
-            Kept::Floor(floor) if floor.allows(orders.numbers) => Ok(()),
-            Kept::Floor(floor) => refused(at_least(floor), shown(orders.numbers)),
+            Kept::Floor(floor) if floor.allows(orders.statement.numbers()) => Ok(()),
+            Kept::Floor(floor) => refused(at_least(floor), shown(orders.statement.numbers())),
             Kept::Elsewhere => Err(Doubt::Unknown {
                 expected: "a floor that is not above the release".into(),
                 found: "it is kept in the firmware or the TPM of another machine".into(),
@@ -113,7 +113,11 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
             let own = judged.get(&found.name);
             let own = own.map(|orders| {
                 let policy = &orders.policy;
-                (policy.floor_store, policy.floor_on, orders.numbers)
+                (
+                    policy.floor_store,
+                    policy.floor_on,
+                    orders.statement.numbers(),
+                )
             });
             let Some((store, on, numbers)) = own.or_else(|| by_this_boot(booted, found)) else {
                 continue;

@@ -4,17 +4,16 @@
 
 use std::io::Read as _;
 
-use sealroot_format::digest::VerityDigest;
 use sealroot_format::policy::{DeploymentName, EtcMode, Mode, Policy, RootDevice};
-use sealroot_format::sign::{Keyset, ReleaseNumbers, Statement, Unverified, Verified};
+use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
 
 use super::Seen;
 use crate::check::explain;
 use crate::deploy;
 use crate::entry::{Boot, BootIo, Entry, EntryError, OurEntry, Starts};
-use crate::initramfs::{self, Carried, CertificateName, certificate_names};
-use crate::store::{StoreIo, VeritySupport};
-use crate::{etc, release, uki};
+use crate::initramfs::{self, Carried, CertificateName};
+use crate::store::{SignatureKeyring, StoreIo, VeritySupport};
+use crate::{etc, keyring, release, uki};
 
 /// How much of a kernel says which one it is, bytes.
 const KERNEL_HEAD_BYTES: u64 = 128 * 1024;
@@ -22,13 +21,10 @@ const KERNEL_HEAD_BYTES: u64 = 128 * 1024;
 /// What decides in an entry that takes its release.
 #[derive(Debug)]
 pub(super) struct Orders {
+    pub(super) statement: Verified<Statement>,
     pub(super) policy: Policy,
     pub(super) keyset: Verified<Keyset>,
     pub(super) verity_certificates: Vec<CertificateName>,
-    /// What the release's statement names.
-    pack: VerityDigest,
-    /// What is held against the floors.
-    pub(super) numbers: ReleaseNumbers,
 }
 
 /// Why an entry is not known to boot.
@@ -76,13 +72,34 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
             Starts::Image => self.judge_image(boot, ours, &document)?,
             Starts::Kernel(_) => judge_kernel(boot, entry, ours, &document)?,
         };
-        if orders.pack != record.pack {
+        let pack = orders.statement.pack_digest;
+        if pack != record.pack {
             let expected = format!("the pack that was deployed, {}", record.pack);
-            let found = format!("a statement of the pack {}", orders.pack);
+            let found = format!("a statement of the pack {pack}");
             return Err(refused(expected, found));
         }
         self.judge_place(&orders.policy, name)?;
+        self.judge_certificates(&orders)?;
         Ok(orders)
+    }
+
+    /// That the objects open which were signed for the kernel's keyring.
+    fn judge_certificates(&self, orders: &Orders) -> Result<(), Doubt> {
+        let store = self.subject.store;
+        if store.signature_keyring() != SignatureKeyring::Filled {
+            return Ok(());
+        }
+        let doubt = |found| refused("certificates by which the release's objects open", found);
+        let tree = release::tree_of_pack(store, &orders.statement.pack_digest);
+        // A pack that cannot be read is said with the content.
+        let Some(tree) = tree.map_err(|error| doubt(explain(&error)))? else {
+            return Ok(());
+        };
+        match keyring::unopened(store, &tree, &orders.verity_certificates) {
+            Ok(None) => Ok(()),
+            Ok(Some(unopened)) => Err(doubt(unopened.to_string())),
+            Err(error) => Err(doubt(explain(&error))),
+        }
     }
 
     /// What decides in an image.
@@ -114,8 +131,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
             named.map_err(|error| refused("an image that takes the release", explain(&error)))?;
         check_named(named, ours.text.deployment)?;
         Ok(Orders {
-            numbers: statement.numbers(),
-            pack: statement.pack_digest,
+            statement,
             policy: contents.policy,
             keyset: contents.keyset,
             verity_certificates: contents.verity_certificates,
@@ -167,12 +183,13 @@ fn judge_kernel<B: BootIo>(
         found,
     };
     let carried = initramfs::scan(&mut initrd).map_err(|error| unknown(explain(&error)))?;
+    let certificates = carried.certificate_names();
     let Carried {
         policy: Some(policy),
         keyset: Some(keyset),
         program: Some(_),
         repairs: false,
-        verity_certificates,
+        ..
     } = carried
     else {
         let found = "no policy, no keyset, no boot program of sealroot's, or one that repairs";
@@ -182,11 +199,7 @@ fn judge_kernel<B: BootIo>(
     let policy = policy.map_err(|error| refused("a policy in the initramfs", explain(&error)))?;
     let keyset = Keyset::parse_trusted(&keyset);
     let keyset = keyset.map_err(|error| refused("a keyset in the initramfs", explain(&error)))?;
-    let certificates = verity_certificates
-        .as_deref()
-        .map(certificate_names)
-        .transpose();
-    let certificates = certificates.map_err(|error| {
+    let verity_certificates = certificates.map_err(|error| {
         refused(
             "certificates for fs-verity in the initramfs",
             explain(&error),
@@ -211,11 +224,10 @@ fn judge_kernel<B: BootIo>(
     let checked = policy.check_release(&statement, named.as_ref(), &running);
     checked.map_err(|error| refused("an initramfs that takes the release", explain(&error)))?;
     Ok(Orders {
-        numbers: statement.numbers(),
-        pack: statement.pack_digest,
+        statement,
         policy,
         keyset,
-        verity_certificates: certificates.unwrap_or_default(),
+        verity_certificates,
     })
 }
 

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use sealroot_format::ErrorClass;
 use sealroot_format::erofs::ReadAt;
 use sealroot_format::policy::{
-    self, EtcMode, FloorOn, FloorStore, Layer, Mode, Pinned, Policy, RootDevice, SecureBoot, Var,
+    self, CertificatesError, EtcMode, FloorOn, FloorStore, Layer, Mode, Pinned, Policy, RootDevice,
+    SecureBoot, Var,
 };
 use sealroot_format::sign::{Name, Statement, Verified};
 
-use crate::initramfs::{self, ModuleRequest, ScanError};
+use crate::initramfs::{self, CertificateName, ModuleRequest, ScanError};
 use crate::mountinfo::mount_of;
 use crate::release::{ReleaseFile, ReleaseKernel};
 
@@ -24,6 +25,8 @@ pub struct Initrd<'r> {
     pub policy: Policy,
     /// Where it comes from.
     pub origin: Origin,
+    /// The certificates that it puts into the kernel's keyring for fs-verity.
+    pub verity_certificates: Vec<CertificateName>,
     content: Content<'r>,
 }
 
@@ -129,6 +132,12 @@ pub enum InitrdError {
         /// Why not.
         source: policy::Error,
     },
+    /// The release's own carries certificates that the boot program would refuse.
+    #[error("the initramfs of the release carries certificates for fs-verity that are none")]
+    CarriedCertificates {
+        /// Why not.
+        source: CertificatesError,
+    },
     /// There is no boot program to make one with.
     #[error(
         "the initramfs of the release carries no boot program, and none is installed here: \
@@ -152,6 +161,7 @@ impl InitrdError {
         match self {
             Self::Scan { source } => source.class(),
             Self::CarriedPolicy { source } => source.class(),
+            Self::CarriedCertificates { .. } => ErrorClass::Corrupt,
             Self::NoBootProgram => ErrorClass::NotFound,
             Self::Make { source, .. } => source.class(),
         }
@@ -177,9 +187,13 @@ pub fn carried_initrd<'r>(
     let policy = Policy::parse(bytes)
         .and_then(|policy| boots(&policy).map(|()| policy))
         .map_err(|source| InitrdError::CarriedPolicy { source })?;
+    let certificates = carried.certificate_names();
+    let verity_certificates =
+        certificates.map_err(|source| InitrdError::CarriedCertificates { source })?;
     Ok(Some(Initrd {
         policy,
         origin: Origin::Release,
+        verity_certificates,
         content: Content::Release(file),
     }))
 }
@@ -213,6 +227,7 @@ pub fn make_initrd<'r>(
         origin: Origin::Made {
             modules: made.modules,
         },
+        verity_certificates: Vec::new(),
         content: Content::Made(content),
     })
 }

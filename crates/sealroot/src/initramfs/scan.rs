@@ -15,8 +15,10 @@ use sealroot_format::limits::{
     MAX_PATH_BYTES, MAX_POLICY_BYTES, MAX_VERITY_CERTIFICATES_BYTES,
 };
 use sealroot_format::policy::{
-    KEYSET_PATH, POLICY_PATH, REPAIR_TOOL_PATH, VERITY_CERTIFICATES_PATH,
+    CertificatesError, KEYSET_PATH, POLICY_PATH, REPAIR_TOOL_PATH, VERITY_CERTIFICATES_PATH,
 };
+
+use super::certificates::{CertificateName, certificate_names};
 
 /// Where the boot program is in an initramfs of systemd.
 pub const PROGRAM_PATH: &str = "usr/lib/sealroot/sealroot-boot";
@@ -51,6 +53,17 @@ impl Carried {
     pub const fn is_complete(&self) -> bool {
         let has_orders = self.policy.is_some() && self.keyset.is_some();
         self.program.is_some() && has_orders && !self.repairs
+    }
+
+    /// The certificates by name; none if there is no file of them.
+    ///
+    /// # Errors
+    ///
+    /// The boot program refuses such a file.
+    pub fn certificate_names(&self) -> Result<Vec<CertificateName>, CertificatesError> {
+        self.verity_certificates
+            .as_deref()
+            .map_or_else(|| Ok(Vec::new()), certificate_names)
     }
 }
 

@@ -4,6 +4,7 @@
 //!
 //! Nothing of ours trusts them: they sign bare digests, and vouch for no path and no release.
 
+mod opening;
 mod pkcs7;
 
 use std::path::{Path, PathBuf};
@@ -16,6 +17,9 @@ use x509_cert::certificate::Certificate;
 use crate::monitor::{Monitor, Unit};
 use crate::store::{Store, StoreError, StoreIo};
 use crate::uki::{ImageSigner, UkiError};
+
+pub(crate) use opening::unopened;
+pub use opening::{Unopened, opens};
 
 /// Signatures that are made and then written together.
 const BATCH: usize = 512;

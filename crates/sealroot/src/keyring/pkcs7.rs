@@ -3,7 +3,7 @@
 //! "Built-in signature verification"; RFC 2315): of a digest that is not in it.
 
 use der::asn1::{Any, ObjectIdentifier, OctetString, SetOfVec};
-use der::{Encode as _, Sequence};
+use der::{Decode as _, Encode as _, Sequence};
 use sealroot_format::digest::VerityDigest;
 use sealroot_sys::verity::HASH_ALGORITHM_SHA256;
 use spki::AlgorithmIdentifierOwned;
@@ -73,6 +73,17 @@ pub(super) fn encode(signature: &[u8], certificate: &Certificate) -> der::Result
         content: Any::encode_from(&signed)?,
     };
     content.to_der()
+}
+
+/// What a signature names its certificate by, in DER; `None` if it is none of the kind that [`encode`]
+/// makes.
+pub(super) fn signer_of(encoded: &[u8]) -> Option<Vec<u8>> {
+    let content = ContentInfo::from_der(encoded).ok()?;
+    let signed: SignedData = content.content.decode_as().ok()?;
+    match signed.signers.as_slice() {
+        [one] => one.signer.to_der().ok(),
+        _ => None,
+    }
 }
 
 /// Whether these are the bytes that [`encode`] gives for a signature of this digest by this signer,

@@ -26,6 +26,7 @@ use crate::store::{
 
 pub use error::ReleaseError;
 pub use files::{ReleaseFile, ReleaseFiles, ReleaseKernel};
+pub(crate) use objects::tree_of_pack;
 pub use objects::{ObjectCheck, ObjectFinding, ObjectVerdict, objects, verify_objects};
 pub use windows::Windows;
 

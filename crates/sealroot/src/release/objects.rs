@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use sealroot_format::digest::VerityDigest;
+use sealroot_format::pack::Pack;
 use sealroot_format::tree::{FileContent, Kind, Tree};
 
 use super::{ReleaseError, hash};
 use crate::monitor::{Monitor, Unit};
-use crate::store::{Store, StoreError, VeritySupport, full_path, object_path};
+use crate::store::{Store, StoreError, StoreIo, VeritySupport, full_path, object_path};
 
 /// The distinct objects a tree names, with their sizes, ascending.
 pub fn objects(tree: &Tree) -> BTreeMap<VerityDigest, u64> {
@@ -20,6 +21,19 @@ pub fn objects(tree: &Tree) -> BTreeMap<VerityDigest, u64> {
     tree.inodes()
         .filter_map(|(_, inode)| external(&inode.kind))
         .collect()
+}
+
+/// The tree of a pack, by which nothing is decided but what to look at; `None` if it cannot be read.
+pub(crate) fn tree_of_pack<I: StoreIo>(
+    store: &Store<I>,
+    pack: &VerityDigest,
+) -> Result<Option<Tree>, StoreError> {
+    let file = match store.open_pack(pack) {
+        Ok(file) => file,
+        Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    Ok(Pack::open(&file).and_then(|pack| pack.tree()).ok())
 }
 
 /// How objects are looked at.

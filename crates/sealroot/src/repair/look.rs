@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 use sealroot_format::digest::{VerityDigest, VerityHasher};
-use sealroot_format::pack::Pack;
 use sealroot_format::policy::DeploymentName;
 use sealroot_format::tree::{FileContent, Kind, Tree};
 
@@ -123,12 +122,7 @@ impl<'l, I: StoreIo> Looker<'l, I> {
 
     /// The tree of a pack; `None` if it cannot be read.
     pub(super) fn tree(&self, pack: &VerityDigest) -> Result<Option<Tree>, StoreError> {
-        let file = match self.store.open_pack(pack) {
-            Ok(file) => file,
-            Err(StoreError::NotFound { .. } | StoreError::Damaged { .. }) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(Pack::open(&file).and_then(|pack| pack.tree()).ok())
+        release::tree_of_pack(self.store, pack)
     }
 
     /// Bad names of the objects of a pack: the shared ones, and those in its deployments.

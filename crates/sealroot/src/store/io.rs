@@ -190,6 +190,9 @@ pub trait StoreIo: Debug + Send + Sync {
         signature: &[u8],
     ) -> Result<(), EnableVerityError>;
 
+    /// The built-in signature that a file with fs-verity has, if it has one.
+    fn read_verity_signature(&self, file: &Self::File) -> io::Result<Option<Vec<u8>>>;
+
     /// What the kernel's keyring for built-in signatures is like.
     fn signature_keyring(&self) -> SignatureKeyring;
 

@@ -21,6 +21,7 @@ use sealroot_format::tree::Metadata;
 use sealroot_sys::keyring;
 use sealroot_sys::verity::{
     EnableVerityError, MeasureVerityError, enable_signed_verity, enable_verity, measure_verity,
+    read_verity_signature,
 };
 
 use super::attributes;
@@ -319,6 +320,10 @@ impl StoreIo for KernelIo {
         signature: &[u8],
     ) -> Result<(), EnableVerityError> {
         enable_signed_verity(file, signature)
+    }
+
+    fn read_verity_signature(&self, file: &KernelFile) -> io::Result<Option<Vec<u8>>> {
+        read_verity_signature(file)
     }
 
     fn signature_keyring(&self) -> SignatureKeyring {

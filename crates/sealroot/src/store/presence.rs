@@ -233,6 +233,12 @@ impl<'s, I: StoreIo> StoredFile<'s, I> {
         self.size_bytes
     }
 
+    /// The built-in signature by which the kernel opens it, if it has one.
+    pub(crate) fn verity_signature(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        let read = again(|| self.io.read_verity_signature(&self.file));
+        read.map_err(failed(self.io, "read the signature of", &self.path))
+    }
+
     /// Reads exactly `buffer.len()` bytes.
     pub fn read_exact_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         let mut done = 0;

@@ -302,7 +302,7 @@ pub(super) fn fingerprint(certificate: &Certificate) -> der::Result<[u8; 32]> {
 }
 
 /// What a signature names its certificate by.
-pub(super) fn identity_of(certificate: &Certificate) -> der::Result<Vec<u8>> {
+pub(crate) fn identity_of(certificate: &Certificate) -> der::Result<Vec<u8>> {
     identity(certificate).to_der()
 }
 

@@ -14,10 +14,10 @@ use sealroot::store::{Store, StoreIo, StorePath, object_path, pack_path};
 use sealroot_format::floor::Floor;
 use sealroot_format::policy::{EtcMode, FloorOn, FloorStore, Mode, Policy, RootDevice};
 use sealroot_format::sign::{Keyset, Verified};
-use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble};
+use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, MemoryKeyring, Trouble};
 
 use crate::store_support::{keyset, keyset_file};
-use crate::support::{Machine, initrd, open, policy_for};
+use crate::support::{self, Machine, initrd, initrd_with, open, policy_for};
 
 /// What a machine keeps, or that it cannot be read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -386,6 +386,46 @@ fn an_initramfs_that_would_not_take_its_release_is_found_before_the_boot() {
     assert_eq!(only(&report, Check::Entries).0, Severity::Warning);
     assert_eq!(verdicts(&report), [Verdict::Unknown, Verdict::Boots]);
     assert_eq!(only(&report, Check::Boots).0, Severity::Warning);
+}
+
+#[test]
+fn signed_objects_without_their_certificate_are_found_before_the_boot() {
+    let filled = MemoryKeyring {
+        has_certificate: true,
+        requires_signatures: false,
+    };
+    let mut bench = Bench::bare(Machine::new(true), MemoryDisk::new(false));
+    bench.machine.disk.set_keyring(filled);
+    // Nothing that is there is signed.
+    bench.add_with(1, |_| {});
+    assert_eq!(checks(&bench.examine()), []);
+    let mut signed = support::release(40);
+    signed.is_signed = true;
+    let name = support::deploy(&bench.machine.open(), &signed);
+    bench.machine.names.push(name);
+    bench.machine.releases.push(signed);
+
+    let policy = policy_for(&bench.machine.releases[3]);
+    bench.add(3, &initrd(&policy, &keyset_file(1, 7)), None);
+    let (severity, finding) = only(&bench.examine(), Check::Entries);
+    assert_eq!(severity, Severity::Failure, "{finding:?}");
+    assert!(
+        finding.found.contains("no certificate is there"),
+        "{finding:?}"
+    );
+    // A SEQUENCE of DER: what we cannot read is the kernel's to judge.
+    let certificate = initrd_with(&policy, &keyset_file(1, 7), &[0x30, 1, 7]);
+    bench.add(3, &certificate, None);
+    let report = bench.examine();
+    assert_eq!(verdicts(&report)[0], Verdict::Boots, "{report:?}");
+    // A kernel that verifies none opens them all.
+    let none = MemoryKeyring {
+        has_certificate: false,
+        ..filled
+    };
+    bench.machine.disk.set_keyring(none);
+    bench.add(3, &initrd(&policy, &keyset_file(1, 7)), None);
+    assert_eq!(verdicts(&bench.examine())[0], Verdict::Boots);
 }
 
 #[test]

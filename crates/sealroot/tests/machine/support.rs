@@ -8,7 +8,9 @@ use sealroot::machine::{BootChoices, MachineError, Pruned, Releases, Retention, 
 use sealroot::monitor::Silent;
 use sealroot::store::{Store, StoreIo};
 use sealroot_format::digest::VerityDigest;
-use sealroot_format::policy::{DeploymentName, EtcMode, KEYSET_PATH, Mode, POLICY_PATH, Policy};
+use sealroot_format::policy::{
+    DeploymentName, EtcMode, KEYSET_PATH, Mode, POLICY_PATH, Policy, VERITY_CERTIFICATES_PATH,
+};
 use sealroot_testkit::cpio::Archive;
 use sealroot_testkit::memory_io::{MemoryDisk, MemoryIo, Trouble};
 
@@ -51,11 +53,22 @@ pub(crate) fn policy_for(release: &Release) -> Policy {
 
 /// An initramfs with a policy and a keyset.
 pub(crate) fn initrd(policy: &Policy, keyset: &str) -> Vec<u8> {
+    archive(policy, keyset).finish()
+}
+
+/// The same, with certificates for fs-verity.
+pub(crate) fn initrd_with(policy: &Policy, keyset: &str, certificates: &[u8]) -> Vec<u8> {
+    let mut archive = archive(policy, keyset);
+    archive.file(VERITY_CERTIFICATES_PATH, 0o444, certificates);
+    archive.finish()
+}
+
+fn archive(policy: &Policy, keyset: &str) -> Archive {
     let mut archive = Archive::new();
     archive.file("init", 0o755, b"\x7fELF");
     archive.file(POLICY_PATH, 0o444, policy.to_string().as_bytes());
     archive.file(KEYSET_PATH, 0o444, keyset.as_bytes());
-    archive.finish()
+    archive
 }
 
 /// An initramfs that boots this release.

@@ -3,11 +3,12 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use sealroot::keyring::{object_signature, read_certificates, sign_objects};
+use sealroot::initramfs::{Carried, CertificateName};
+use sealroot::keyring::{object_signature, opens, read_certificates, sign_objects};
 use sealroot::monitor::Silent;
 use sealroot::store::Store;
 use sealroot::uki::ImageSigner;
@@ -175,4 +176,31 @@ fn certificates_go_into_an_initramfs_as_the_kernel_reads_them() {
         .unwrap();
     assert_eq!(found[0], der.stdout);
     read_certificates(&[key]).unwrap_err();
+}
+
+/// The certificates in files, as an initramfs carries them.
+fn names(paths: &[PathBuf]) -> Vec<CertificateName> {
+    let carried = Carried {
+        verity_certificates: Some(read_certificates(paths).unwrap()),
+        ..Carried::default()
+    };
+    carried.certificate_names().unwrap()
+}
+
+#[test]
+fn a_signature_names_the_certificate_by_which_it_opens() {
+    let directory = tempfile::tempdir().unwrap();
+    let pair = |name| efi::key_and_certificate(directory.path(), name, KINDS[0]);
+    let (Some((key, own)), Some((_, other))) = (pair("a"), pair("b")) else {
+        return;
+    };
+    let signer = ImageSigner::with_key(&own, &key).unwrap();
+    let signature = object_signature(&VerityDigest::from_bytes([1; 32]), &signer).unwrap();
+    let [with, without] = [vec![other.clone(), own], vec![other]].map(|paths| names(&paths));
+    assert!(opens(&signature, &with) && !opens(&signature, &without) && !opens(&signature, &[]));
+    // What the kernel makes of these we do not know.
+    let mut strange = without;
+    strange[0].identity = None;
+    assert!(opens(&signature, &strange) && opens(b"no signature", &with));
+    assert!(!opens(b"no signature", &[]));
 }

@@ -151,12 +151,12 @@ fn settle(inode: &mut Inode, fate: Fate) {
             Fate::Zeros => Content {
                 bytes: vec![0; len],
                 verity: None,
-                is_signed: false,
+                signature: None,
             },
             Fate::Half => Content {
                 bytes: now.bytes[..len / 2].to_vec(),
                 verity: None,
-                is_signed: false,
+                signature: None,
             },
         };
     }

@@ -25,8 +25,8 @@ pub(super) const BLOCK_BYTES: u64 = 4096;
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     pub(super) verity: Option<VerityDigest>,
-    /// Whether that was enabled with a built-in signature.
-    pub(super) is_signed: bool,
+    /// The built-in signature that this was enabled with.
+    pub(super) signature: Option<Vec<u8>>,
 }
 
 #[derive(Clone, Debug)]
@@ -205,7 +205,7 @@ impl Disk {
         let content = Content {
             bytes: target.into(),
             verity: None,
-            is_signed: false,
+            signature: None,
         };
         let inode = self.add(Inode::File {
             now: content.clone(),

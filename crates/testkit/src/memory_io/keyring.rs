@@ -35,7 +35,7 @@ pub(super) fn enable(
     }
     let digest = compute_verity_digest(&now.bytes);
     keyring.map_or(Ok(()), |keyring| keyring.judge(&digest, signature))?;
-    now.is_signed = signature.is_some();
+    now.signature = signature.map(<[u8]>::to_vec);
     now.verity = Some(digest);
     Ok(())
 }

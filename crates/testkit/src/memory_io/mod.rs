@@ -111,7 +111,7 @@ impl MemoryDisk {
         let content = Content {
             bytes: bytes.into(),
             verity: None,
-            is_signed: false,
+            signature: None,
         };
         let inode = disk.add(Inode::File {
             now: content.clone(),
@@ -145,7 +145,7 @@ impl MemoryDisk {
     pub fn is_signed(&self, path: &StorePath) -> bool {
         let disk = self.disk();
         match &disk.inodes[disk.resolve(path).expect("it is there")] {
-            Inode::File { durable, .. } => durable.is_signed,
+            Inode::File { durable, .. } => durable.signature.is_some(),
             Inode::Directory => panic!("{path} is no file"),
         }
     }

@@ -147,7 +147,7 @@ impl StoreIo for MemoryIo {
         let content = Content {
             bytes,
             verity: None,
-            is_signed: false,
+            signature: None,
         };
         let inode = disk.add(Inode::File {
             now: content.clone(),
@@ -170,6 +170,14 @@ impl StoreIo for MemoryIo {
     ) -> Result<(), EnableVerityError> {
         let disk = self.step("enable_signed_verity", Effect::Changes)?;
         keyring::enable(disk, file, Some(signature))
+    }
+
+    fn read_verity_signature(&self, file: &MemoryFile) -> io::Result<Option<Vec<u8>>> {
+        let disk = self.step("read_verity_signature", Effect::Reads)?;
+        match &disk.inodes[file.inode] {
+            Inode::File { now, .. } => Ok(now.signature.clone()),
+            Inode::Directory => Ok(None),
+        }
     }
 
     fn signature_keyring(&self) -> SignatureKeyring {

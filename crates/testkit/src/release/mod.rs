@@ -174,6 +174,10 @@ impl Release {
             "/mnt/root",
             &mode_name,
         ]);
+        if certificate.exists() {
+            let objects = format!("/mnt/root/{}/objects", Self::STORE);
+            worker.command(["/init", "compare-signatures", &objects]);
+        }
         worker.command(["/init", "umount", "/mnt/root"]);
         worker.run(BUILD_TIME_OUT)?;
         source.remove()?;

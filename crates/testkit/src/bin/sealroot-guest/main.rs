@@ -74,6 +74,7 @@ fn main() -> Result<()> {
             entries::change(directory, loader, changes.parse()?)
         }
         ["load-certificate", path] => verity::load_certificate(path),
+        ["compare-signatures", objects] => verity::compare_signatures(Path::new(objects)),
         ["mount-variables"] => floor::mount_variables(),
         ["slip-in", words @ ..] => load_options::slip_in(&words.join(" ")),
         ["lose-load-options"] => load_options::lose(),

@@ -6,10 +6,10 @@ use std::hint::black_box;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use sealroot_format::hex;
 use sealroot_sys::keyring;
-use sealroot_sys::verity::{enable_verity, measure_verity};
+use sealroot_sys::verity::{enable_verity, measure_verity, read_verity_signature};
 use sealroot_testkit::content;
 use sha2::{Digest as _, Sha256};
 
@@ -111,5 +111,33 @@ pub(crate) fn load_certificate(path: &str) -> Result<()> {
     let keys = fs::read_to_string("/proc/keys")?;
     let keyring = keyring::find_keyring(&keys, keyring::FS_VERITY).context("no such keyring")?;
     keyring::add_key(keyring::ASYMMETRIC, c"", &certificate, keyring).context("adding it")?;
+    Ok(())
+}
+
+/// That the kernel has the signatures that are kept beside the objects: all, unless one is none, for then
+/// a store hands on no more.
+pub(crate) fn compare_signatures(objects: &Path) -> Result<()> {
+    /// How a signature in DER begins.
+    const SEQUENCE: u8 = 0x30;
+    let (mut signed, mut unsigned, mut is_one_refused) = (0, 0, false);
+    for directory in fs::read_dir(objects)? {
+        for entry in fs::read_dir(directory?.path())? {
+            let path = entry?.path();
+            if path.extension().is_none_or(|extension| extension != "file") {
+                continue;
+            }
+            let kept = fs::read(path.with_extension("sign"))?;
+            is_one_refused |= kept.first() != Some(&SEQUENCE);
+            match read_verity_signature(File::open(&path)?)? {
+                Some(found) if found == kept => signed += 1,
+                Some(_) => bail!("{}: another signature", path.display()),
+                None => unsigned += 1,
+            }
+        }
+    }
+    ensure!(
+        is_one_refused == (unsigned > 0) && signed + unsigned > 0,
+        "{signed} signed, {unsigned} not"
+    );
     Ok(())
 }
