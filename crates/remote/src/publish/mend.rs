@@ -8,7 +8,8 @@ use sealroot::store::Store;
 use sealroot_format::digest::Sha256Digest;
 use sealroot_format::sign::{Channel, ChannelDelta, ChannelImage, ChannelRelease};
 
-use super::{Publishing, publish_error, read_head, statement};
+use super::offer::read_head;
+use super::{Publishing, publish_error, statement};
 use crate::bundle;
 use crate::error::RemoteError;
 use crate::layout::Kind;

@@ -8,7 +8,7 @@ use sealroot_format::limits;
 use sealroot_format::sign::{Channel, Unverified};
 
 use super::destination::{Destination, Listed};
-use super::read_head;
+use super::offer::read_head;
 use crate::error::RemoteError;
 use crate::layout::Kind;
 
