@@ -220,8 +220,10 @@ pub(crate) fn virtual_machines(filters: &[&str], environment: &[(&str, &str)]) -
 fn guest_programs() -> Result<()> {
     let guest = ("sealroot-testkit", "sealroot-guest");
     // As tests build them: guests are devices, and need nothing of vendors.
-    let options = ["--no-default-features"];
-    dist::build_static(&[guest, dist::COMMAND], "guest", &options).map(drop)
+    let devices = "--no-default-features";
+    dist::build_static(&[guest, dist::COMMAND], "guest", &[devices])?;
+    let tests_of_store = [devices, "--package", "sealroot", "--test", "store"];
+    dist::build_static(&[guest, dist::COMMAND], "guest", &tests_of_store).map(drop)
 }
 
 fn boot_program_size() -> Result<()> {

@@ -29,7 +29,7 @@ struct Part {
     boots_per_cut: u32,
 }
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     Part {
         tests: "ostree_machine::nightly_",
         shows: "machines that run OSTree alone, and power cuts while it deploys",
@@ -40,6 +40,12 @@ const PARTS: [Part; 9] = [
         tests: "life::long::nightly_",
         shows: "whole lives of each kind of machine, and one that is upgraded over HTTP",
         boots: 5 * 8 + 5,
+        boots_per_cut: 0,
+    },
+    Part {
+        tests: "life::short::nightly_",
+        shows: "short lives in which the power fails, of the kinds that not every run has",
+        boots: 3 + 4 + 4,
         boots_per_cut: 0,
     },
     Part {

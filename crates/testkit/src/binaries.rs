@@ -24,6 +24,8 @@ pub enum Program {
     SealrootReleased,
     /// The boot program.
     Boot,
+    /// The tests of the store, of the package `sealroot`.
+    StoreTests,
 }
 
 /// The profile of what runs in guests.
@@ -36,6 +38,14 @@ impl Program {
             Self::Guest | Self::Sealroot => (&["sealroot-testkit", "sealroot-cli"], GUEST),
             Self::SealrootReleased => (&["sealroot-cli"], "release"),
             Self::Boot => (&["sealroot-boot"], "boot"),
+            Self::StoreTests => (&["sealroot-testkit", "sealroot-cli", "sealroot"], GUEST),
+        }
+    }
+
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::StoreTests => "--test",
+            _ => "--bin",
         }
     }
 
@@ -44,6 +54,7 @@ impl Program {
             Self::Guest => "sealroot-guest",
             Self::Sealroot | Self::SealrootReleased => "sealroot",
             Self::Boot => "sealroot-boot",
+            Self::StoreTests => "store",
         }
     }
 
@@ -72,7 +83,8 @@ impl Program {
             build.arg("--no-default-features");
         }
         let output = build
-            .args(["--bin", self.name(), "--profile", profile])
+            .args([self.kind(), self.name(), "--profile", profile])
+            .args(["--message-format", "json-render-diagnostics"])
             .args(["--target", TARGET, "--target-dir"])
             .arg(&target_dir)
             .env("RUSTFLAGS", "-C target-feature=+crt-static")
@@ -87,7 +99,17 @@ impl Program {
                 output.status
             );
         }
-        Ok(target_dir.join(TARGET).join(profile).join(self.name()))
+        let messages = String::from_utf8(output.stdout)?;
+        let mut programs = messages.lines().filter_map(|line| self.executable(line));
+        programs.next_back().context("cargo names no program")
+    }
+
+    /// The program, if it is what one of cargo's messages is about.
+    fn executable(self, message: &str) -> Option<PathBuf> {
+        let message: serde_json::Value = serde_json::from_str(message).ok()?;
+        let is_it = message["target"]["name"] == self.name();
+        let path = message["executable"].as_str().filter(|_| is_it)?;
+        Some(path.into())
     }
 }
 

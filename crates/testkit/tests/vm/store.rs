@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The store's own tests once more, where the kernel has fs-verity.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use sealroot_testkit::binaries::cargo;
+use sealroot_testkit::binaries::Program;
 use sealroot_testkit::disk::{Disk, Filesystem};
 use sealroot_testkit::guest::Worker;
 use sealroot_testkit::kernel::{GuestKernel, Series};
@@ -39,7 +38,7 @@ fn run(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
     let directory = tempfile::tempdir()?;
     let disk = Disk::create(&directory.path().join("disk"), filesystem, 512, None)?;
     let mut worker = Worker::new(&kernel, modules)?;
-    worker.add_file("store-tests", &test_program()?)?;
+    worker.add_file("store-tests", &Program::StoreTests.build()?)?;
     worker.mount("data", disk.path(), kind);
     // Once more, where temporary files go.
     worker.command(["/init", "mount", "data", "/tmp", kind]);
@@ -50,32 +49,4 @@ fn run(filesystem: Filesystem, kind: &str, modules: &[&str]) -> Result<()> {
     let said = format!("{}\n{}", tests.output, tests.errors);
     ensure!(said.contains("test result: ok"), "{said}");
     Ok(())
-}
-
-/// The store's tests as a static program.
-fn test_program() -> Result<PathBuf> {
-    const TARGET: &str = "x86_64-unknown-linux-gnu";
-    let output = cargo()
-        .args([
-            "test",
-            "--quiet",
-            "--package",
-            "sealroot",
-            "--test",
-            "store",
-        ])
-        .args(["--no-run", "--message-format=json", "--profile", "guest"])
-        .args(["--target", TARGET, "--target-dir", "target/static"])
-        .env("RUSTFLAGS", "-C target-feature=+crt-static")
-        .output()?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "building the tests: {errors}");
-    let messages = String::from_utf8(output.stdout)?;
-    let mut programs = messages.lines().filter_map(|line| {
-        let message: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_tests = message["target"]["name"] == "store";
-        let path = message["executable"].as_str().filter(|_| is_tests)?;
-        Some(Path::new(path).to_owned())
-    });
-    programs.next_back().context("cargo names no program")
 }

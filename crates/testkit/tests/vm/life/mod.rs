@@ -2,7 +2,7 @@
 //! The life of a machine: OSTree runs on it, sealroot takes it over, it is updated, rolled back,
 //! cleaned up, and given back to OSTree.
 //!
-//! Short lives of each kind of machine are part of every run, whole ones are lived by
+//! Two short lives are part of every run; those of each kind of machine, and whole ones, are lived by
 //! `cargo xtask machines`.
 
 mod long;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Short lives of each kind of machine. In all but the first the power fails, once in each of the
-//! operations that change what boots, with both kinds of disks.
+//! operations that change what boots, with both kinds of disks. Every change must pass two of them; the
+//! others are lived in the night.
 //!
 //! When it fails is a share of how long the machine took to come up: the same place of the operation
 //! whether the machine is fast or slow. `nightly_*` of [`super::super::power`] try many moments.
@@ -38,8 +39,8 @@ fn an_ext4_machine_is_taken_over_updated_and_given_back() -> Result<()> {
 }
 
 #[test]
-#[ignore = "boots virtual machines: cargo xtask vm"]
-fn the_power_fails_while_a_machine_with_a_boot_partition_is_taken_over() -> Result<()> {
+#[ignore = "takes long: cargo xtask machines"]
+fn nightly_the_power_fails_while_a_machine_with_a_boot_partition_is_taken_over() -> Result<()> {
     let Some(mut life) = Life::begin(Profile::SeparateBoot)? else {
         return Ok(());
     };
@@ -90,8 +91,8 @@ fn the_power_fails_while_a_machine_with_systemd_boot_is_updated_and_blessed() ->
 }
 
 #[test]
-#[ignore = "boots virtual machines: cargo xtask vm"]
-fn the_power_fails_while_what_a_btrfs_machine_no_longer_uses_is_collected() -> Result<()> {
+#[ignore = "takes long: cargo xtask machines"]
+fn nightly_the_power_fails_while_what_a_btrfs_machine_no_longer_uses_is_collected() -> Result<()> {
     let Some(mut life) = Life::begin(Profile::Btrfs)? else {
         return Ok(());
     };
@@ -113,8 +114,9 @@ fn the_power_fails_while_what_a_btrfs_machine_no_longer_uses_is_collected() -> R
 }
 
 #[test]
-#[ignore = "boots virtual machines: cargo xtask vm"]
-fn the_power_fails_while_a_machine_with_a_bare_user_repository_is_given_back() -> Result<()> {
+#[ignore = "takes long: cargo xtask machines"]
+fn nightly_the_power_fails_while_a_machine_with_a_bare_user_repository_is_given_back() -> Result<()>
+{
     let Some(mut life) = Life::begin(Profile::BareUser)? else {
         return Ok(());
     };
