@@ -73,10 +73,20 @@ pub const STUB_SBAT: &str = "sbat,1,x,y\nsystemd,1,z\n";
 
 /// A stub.
 pub fn stub() -> Vec<u8> {
-    application(
-        X86,
-        &[(".text", &[0xc3; 700]), (".sbat", STUB_SBAT.as_bytes())],
-    )
+    stub_that_says(STUB_NAME)
+}
+
+/// What a stub says that it is.
+pub const STUB_NAME: &str = "#### LoaderInfo: systemd-stub 257.1 ####\0";
+
+/// A stub that says that it is this.
+pub fn stub_that_says(name: &str) -> Vec<u8> {
+    let sections: [(&str, &[u8]); 3] = [
+        (".text", &[0xc3; 700]),
+        (".sbat", STUB_SBAT.as_bytes()),
+        (".sdmagic", name.as_bytes()),
+    ];
+    application(X86, &sections)
 }
 
 /// A kernel whose header names its release, as x86 has it.

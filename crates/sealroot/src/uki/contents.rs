@@ -10,7 +10,7 @@ use sealroot_format::policy::{
 use sealroot_format::sign::{Keyset, Statement, Unverified, Verified};
 
 use super::image::{Image, SectionName, shown};
-use super::{Fault, UkiError, parameters, sbat, secrets};
+use super::{Fault, UkiError, parameters, sbat, secrets, stub};
 use crate::initramfs::{self, CertificateName, certificate_names};
 
 pub(super) const LINUX: SectionName = *b".linux\0\0";
@@ -68,6 +68,7 @@ impl<'d> Contents<'d> {
     pub(super) fn of(image: &Image<'d>) -> Result<Self, UkiError> {
         image.check_covered().map_err(in_image)?;
         refuse_foreign(image)?;
+        stub::check(image).map_err(in_image)?;
         let section = |name: SectionName| -> Result<&'d [u8], UkiError> {
             let section = image.section(name).map_err(in_image)?;
             let missing = || in_image(Fault::new(shown(name), "such a section", "none"));

@@ -26,6 +26,7 @@ mod parameters;
 mod sbat;
 mod secrets;
 mod signing;
+mod stub;
 
 use sealroot_format::limits::MAX_BOOT_FILE_BYTES;
 use sealroot_format::sign::Statement;
@@ -116,6 +117,7 @@ pub fn build(parts: &Parts<'_>, initramfs: &initramfs::Options<'_>) -> Result<Ma
     let mut initrd = Vec::new();
     let summary = initramfs::build(initramfs, &mut initrd)?;
     let sbat = sbat_of(parts, &stub)?;
+    stub::check(&stub).map_err(in_stub)?;
     let data = |name, content| NewSection {
         name,
         content,

@@ -6,7 +6,9 @@ use std::fs;
 use sealroot::keyring;
 use sealroot::uki::{self, UkiError};
 use sealroot_format::policy::{Mode, SecureBoot};
-use sealroot_testkit::efi::{ARM, STUB_SBAT, UNAME, X86, application, linux, stub};
+use sealroot_testkit::efi::{
+    ARM, STUB_NAME, STUB_SBAT, UNAME, X86, application, linux, stub, stub_that_says,
+};
 use sealroot_testkit::need;
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +28,8 @@ fn all_parts_are_there_as_they_were_given() {
     assert_eq!(bench.image(), image, "the same parts, the same bytes");
     let sections = uki::sections(&image).unwrap();
     let names: Vec<&str> = sections.iter().map(|(name, _)| name.as_str()).collect();
-    assert_eq!(names, [&[".text", ".sbat.st"], &ADDED[..]].concat());
+    let of_stub = [".text", ".sbat.st", ".sdmagic"];
+    assert_eq!(names, [&of_stub, &ADDED[..]].concat());
     let found = uki::read(&image).unwrap();
     assert_eq!(found.uname, UNAME);
     assert_eq!(found.os_release.as_bytes(), bench.os_release);
@@ -131,6 +134,56 @@ fn stubs_and_kernels_that_do_not_fit_are_refused() {
     assert!(refusal(&bench).starts_with("kernel image: the file: expected an EFI application"));
 }
 
+// Rules: U21
+#[test]
+fn a_stub_that_may_take_an_initramfs_from_others_is_refused() {
+    let says = |name: &str| {
+        let mut bench = Bench::new();
+        bench.stub = stub_that_says(name);
+        bench
+    };
+    for version in ["250", "252.39-1~deb12u2", "259~rc1"] {
+        says(&format!("#### LoaderInfo: systemd-stub {version} ####\0")).image();
+    }
+    for (name, found) in [
+        (
+            "#### LoaderInfo: systemd-stub 249 ####",
+            "that of systemd 249",
+        ),
+        (
+            "#### LoaderInfo: systemd-stub 260~rc1 ####",
+            "that of systemd 260",
+        ),
+        (
+            "#### LoaderInfo: systemd-stub 99999999999 ####",
+            "another one",
+        ),
+        ("#### LoaderInfo: systemd-stub ####", "another one"),
+        ("#### LoaderInfo: systemd-boot 257 ####", "another one"),
+        ("", "another one"),
+    ] {
+        let error = refusal(&says(name));
+        assert!(error.starts_with("stub: the stub: expected"), "{error}");
+        assert!(error.contains(&format!("found {found}")), "{name}: {error}");
+    }
+    let mut silent = Bench::new();
+    silent.stub = application(X86, &[(".text", b"x"), (".sbat", STUB_SBAT.as_bytes())]);
+    let error = refusal(&silent);
+    assert!(
+        error.ends_with("found one that does not say what it is"),
+        "{error}"
+    );
+    // Nor is an image that somebody else has made with it signed or deployed.
+    let image = Bench::new().image();
+    let at = image
+        .windows(STUB_NAME.len())
+        .position(|bytes| bytes == STUB_NAME.as_bytes());
+    let mut other = image;
+    other[at.expect("it says so") + "#### LoaderInfo: systemd-stub ".len()] = b'9';
+    let error = uki::read(&other).unwrap_err().to_string();
+    assert!(error.contains("found that of systemd 957"), "{error}");
+}
+
 #[test]
 fn a_symbol_table_is_left_out_and_nothing_else() {
     let bench = Bench::new();
@@ -149,8 +202,9 @@ fn a_symbol_table_is_left_out_and_nothing_else() {
 
 #[test]
 fn headers_without_room_are_refused() {
-    let many: Vec<(String, [u8; 1])> = (0..14).map(|n| (format!(".x{n}"), [1])).collect();
-    let many: Vec<(&str, &[u8])> = (many.iter()).map(|(name, c)| (&**name, &c[..])).collect();
+    let many: Vec<(String, [u8; 1])> = (0..13).map(|n| (format!(".x{n}"), [1])).collect();
+    let mut many: Vec<(&str, &[u8])> = (many.iter()).map(|(name, c)| (&**name, &c[..])).collect();
+    many.push((".sdmagic", STUB_NAME.as_bytes()));
     let mut bench = Bench::new();
     bench.stub = application(X86, &many);
     let error = refusal(&bench);

@@ -14,6 +14,9 @@ const REFUSED: &str = "sealroot: REFUSED ";
 /// What the firmware says of an image that it does not start.
 pub(super) const DENIED: &str = ": Access Denied";
 
+/// What the stub says, and the boot loader after it, where an initramfs was registered before the image's.
+pub(super) const REGISTERED: &str = "Already started";
+
 /// How every line of the boot program begins.
 pub(super) const BOOT_PROGRAM: &str = "sealroot: ";
 
@@ -38,7 +41,7 @@ pub enum Verdict {
         /// The whole line.
         line: String,
     },
-    /// The firmware started nothing.
+    /// The firmware, or the stub, started nothing.
     Denied,
     /// It ended without a report: the end of its console.
     Died(String),
@@ -71,14 +74,14 @@ pub fn judge(outcome: &VmOutcome, release: &Release) -> Verdict {
     }
 }
 
-/// Whether the firmware has refused something and no kernel has said anything.
+/// Whether the firmware or the stub has refused something and no kernel has said anything.
 fn is_denied(console: &str) -> bool {
     /// What the firmware says of its own shell, which comes last.
     const SHELL: &str = "Security Violation";
     /// How a kernel's line may begin.
     const KERNEL: &str = "[    ";
-    console.contains(DENIED)
-        && console.contains(SHELL)
+    let by_firmware = console.contains(DENIED) && console.contains(SHELL);
+    (by_firmware || console.contains(REGISTERED))
         && !console.contains(KERNEL)
         && !console.contains(BOOT_PROGRAM)
 }

@@ -303,7 +303,7 @@ fn summary(verdict: &Verdict) -> String {
             paths.len()
         ),
         Verdict::Refused { line, .. } => line.clone(),
-        Verdict::Denied => "refused by the firmware".into(),
+        Verdict::Denied => "refused by the firmware or the stub".into(),
         Verdict::Died(_) => "no report".into(),
         Verdict::Wrong(what) => what.lines().next().unwrap_or_default().to_owned(),
     }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use sealroot_format::policy::{KEYSET_PATH, POLICY_PATH};
+use sealroot_format::policy::{KEYSET_PATH, POLICY_PATH, REPAIR_TOOL_PATH};
 
 use super::bench::{Bench, Variant};
 use super::{ChainAttack, Files, Stage};
@@ -22,6 +22,7 @@ pub(super) fn attacks() -> Vec<ChainAttack> {
         other_images(),
         foreign_chain(),
         files_beside(),
+        registered_initramfs(),
         signed_addon(),
         old_kernel(),
     ];
@@ -137,6 +138,34 @@ fn files_beside() -> ChainAttack {
         prepare,
     )
     .said("Failed to read 'debug.addon.efi'", 2)
+    .short()
+}
+
+/// What a boot loader registers for an image where an entry calls it a kernel: unpacked in front of the
+/// image's, it would hold a program for `/init` to start, and certificates.
+fn registered_initramfs() -> ChainAttack {
+    let prepare = |bench: &Bench, directory: &Path| {
+        let mut stage = bench.stage(directory)?;
+        let mut archive = Archive::new();
+        archive.file(REPAIR_TOOL_PATH, 0o755, b"#!/bin/sh\n");
+        stage.esps = vec![vec![
+            file(DEFAULT_LOADER, &*bench.loader()?),
+            file("os.efi", &*bench.genuine(Variant::AsSigned)?),
+            file("evil.img", archive.finish()),
+            file("loader/loader.conf", "timeout 0\ndefault evil.conf\n"),
+            file(
+                "loader/entries/evil.conf",
+                "title evil\nlinux /os.efi\ninitrd /evil.img\n",
+            ),
+        ]];
+        Ok(stage)
+    };
+    ChainAttack::new(
+        &[("A28", 1)],
+        "an initramfs that the boot loader registers for an image",
+        Accept::denied(),
+        prepare,
+    )
     .short()
 }
 

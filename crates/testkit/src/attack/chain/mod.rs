@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::judge::BOOT_PROGRAM;
+use super::judge::{BOOT_PROGRAM, REGISTERED};
 use super::run::{Outcome, Report, for_each};
 use super::tally::Counts;
 use super::{Accept, Verdict, judge};
@@ -198,6 +198,7 @@ fn boot(stage: &Stage, directory: &Path) -> Result<VmOutcome> {
     vm.stop_at("sealroot: the machine powers off")
         .stop_at("Kernel panic")
         .stop_at("Security Violation")
+        .stop_at(REGISTERED)
         .run(TIME_OUT)
 }
 
