@@ -6,7 +6,7 @@
 const WINDOW_BYTES: usize = 1 << 22;
 
 /// So many places are tried, of those that have the hash of the match's first bytes.
-const MAX_PLACES: usize = 64;
+const MAX_PLACES: usize = 16;
 
 /// How many bytes that are: of the shortest matches, of short ones, and of others.
 const SHORTEST_BYTES: usize = 3;
