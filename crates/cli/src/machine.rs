@@ -44,6 +44,24 @@ pub(crate) struct BootArgs {
     run: RunArgs,
 }
 
+impl BootArgs {
+    /// What was said of the machine, for a command that is to say the same.
+    pub(crate) fn words(&self) -> String {
+        let boot = match (&self.boot, self.boot_loader) {
+            (Some(boot), Some(loader)) => {
+                let loader = loader.to_possible_value();
+                let loader = loader.map_or_else(String::new, |value| value.get_name().to_owned());
+                format!(" --boot {} --boot-loader {loader}", boot.display())
+            }
+            _ => String::new(),
+        };
+        match &self.run.run {
+            usual if usual == Path::new(Runtime::USUAL) => boot,
+            run => format!("{boot} --run {}", run.display()),
+        }
+    }
+}
+
 /// Where the records of this boot are.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct RunArgs {

@@ -13,9 +13,7 @@ use sealroot_format::ErrorClass;
 use sealroot_format::digest::compute_verity_digest;
 use sealroot_format::sign::{Name, Statement};
 use sealroot_remote::layout::ChannelName;
-use sealroot_remote::publish::{
-    self, Destination, Image, Published, Put, Release, Terms, Trial, Vendor,
-};
+use sealroot_remote::publish::{self, Destination, Image, Published, Put, Release, Terms, Vendor};
 use sealroot_remote::state::USUAL_IMAGE;
 use serde::Serialize;
 
@@ -220,11 +218,10 @@ impl Publish {
             level: self.level,
         };
         let open = || -> anyhow::Result<Box<dyn Destination>> {
-            let destination = publish::open(&self.to)?;
             Ok(if self.dry_run {
-                Box::new(Trial(destination))
+                Box::new(publish::open_for_trial(&self.to)?)
             } else {
-                destination
+                publish::open(&self.to)?
             })
         };
         let progress = Progress::new(output);

@@ -11,7 +11,7 @@ use sealroot::monitor::Silent;
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::Name;
 use sealroot_remote::layout::ChannelName;
-use sealroot_remote::publish::{self, Listed, Trial};
+use sealroot_remote::publish::{self, Listed};
 use sealroot_remote::source;
 use sealroot_remote::state::Remote;
 use serde::Serialize;
@@ -316,10 +316,11 @@ impl Prune {
                 .hint("name the place that `sealroot publish --to` was told")
                 .into());
         }
-        let mut destination = publish::open(&self.place)?;
-        if self.dry_run {
-            destination = Box::new(Trial(destination));
-        }
+        let destination = if self.dry_run {
+            Box::new(publish::open_for_trial(&self.place)?)
+        } else {
+            publish::open(&self.place)?
+        };
         let age = Duration::from_secs(self.older_than.saturating_mul(60 * 60));
         let pruned = publish::prune(&*destination, SystemTime::now(), age)?;
         output.emit(&PruneReport {

@@ -117,9 +117,20 @@ fn a_dry_run_puts_and_removes_nothing() {
     let published = scratch.ok(&line).json();
     assert_eq!(published["put"].as_array().map(Vec::len), Some(4));
     assert_eq!(files(), before);
-    scratch.ok(&format!(
-        "{STORE} publish {commit} --to www --key vendor.secret --keep 1"
+    // Nor does a look at a directory of something else.
+    scratch.refused(ErrorClass::NotFound, "remote prune tree --dry-run", &[]);
+    assert!(!scratch.path("tree/.publish.lock").exists());
+    let line = format!("{STORE} publish {commit} --to tree --key vendor.secret");
+    scratch.ok(&format!("{line} --dry-run"));
+    assert!(!scratch.path("tree/.publish.lock").exists());
+    let line = line.replace("--to tree", "--to store");
+    scratch.refused(ErrorClass::Usage, &line, &["store is a store"]);
+    // No delta comes from what is not offered any more.
+    let published = scratch.ok(&format!(
+        "{STORE} --json publish {commit} --to www --key vendor.secret --keep 1"
     ));
+    let put = published.json()["put"].to_string();
+    assert!(put.contains("bundle/") && !put.contains("delta/"), "{put}");
     let all = files();
     let www = scratch.path("www");
     let line = format!(

@@ -276,3 +276,22 @@ fn ostree_gives_objects_and_the_pack_is_made_again() {
     assert_whole(&scratch, DEVICE, &commit);
     ostree("--repo=client fsck --quiet");
 }
+
+#[test]
+fn what_is_gone_with_its_directory_comes_back() {
+    let (scratch, commit) = device(5);
+    let deployment = format!("device/deploy/{commit}.0/objects");
+    for directory in [&deployment, "device/objects"] {
+        fs::remove_dir_all(scratch.path(directory)).expect("removed");
+        scratch.ok(&format!("{DEVICE} repair"));
+        assert_whole(&scratch, DEVICE, &commit);
+    }
+}
+
+#[test]
+fn a_store_that_has_lost_its_name_is_made_one_again() {
+    let (scratch, commit) = device(5);
+    fs::remove_file(scratch.path("device/store.toml")).expect("removed");
+    scratch.ok(&format!("{DEVICE} pull"));
+    assert_whole(&scratch, DEVICE, &commit);
+}

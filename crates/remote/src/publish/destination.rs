@@ -87,6 +87,14 @@ impl DirectoryDestination {
         Ok(destination)
     }
 
+    /// A look at such a directory, which changes nothing in it.
+    pub fn look(root: &Path) -> Self {
+        Self {
+            root: root.into(),
+            lock: OnceLock::new(),
+        }
+    }
+
     fn what(&self) -> String {
         format!("publish to {}", self.root.display())
     }

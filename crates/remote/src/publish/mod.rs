@@ -22,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use sealroot::monitor::Monitor;
 use sealroot::release;
 use sealroot::signer::Signer;
-use sealroot::store::Store;
+use sealroot::store::{CONFIG_NAME, Store};
 use sealroot_format::limits;
 use sealroot_format::sign::{
     Channel, ChannelRelease, Keyset, Name, RemoteFile, Role, Statement, Unverified, Verified,
@@ -49,9 +49,27 @@ pub fn directory(place: &Path) -> Option<&Path> {
 
 /// Opens a place to publish to: a directory, or a bucket as `s3://bucket/prefix`, `gs://` or `az://`.
 pub fn open(place: &Path) -> Result<Box<dyn Destination>, RemoteError> {
-    if let Some(directory) = directory(place) {
-        return Ok(Box::new(DirectoryDestination::open(directory)?));
+    match directory(place) {
+        Some(directory) => {
+            if directory.join(CONFIG_NAME).exists() {
+                let reason = format!("{} is a store", directory.display());
+                return Err(publish_error(reason));
+            }
+            Ok(Box::new(DirectoryDestination::open(directory)?))
+        }
+        None => open_address(place),
     }
+}
+
+/// Opens such a place to see what would be done there.
+pub fn open_for_trial(place: &Path) -> Result<Trial, RemoteError> {
+    Ok(Trial(match directory(place) {
+        Some(directory) => Box::new(DirectoryDestination::look(directory)),
+        None => open_address(place)?,
+    }))
+}
+
+fn open_address(place: &Path) -> Result<Box<dyn Destination>, RemoteError> {
     let address = place.display().to_string();
     if !SCHEMES.iter().any(|scheme| address.starts_with(scheme)) {
         return Err(publish_error(format!(

@@ -64,7 +64,9 @@ impl Publishing<'_> {
         channel.releases.retain(|release| release.index != index);
         let older = channel.releases.clone();
         let older = older.iter().rev().filter(|release| release.index < index);
-        let older: Vec<_> = older.take(self.terms.deltas).collect();
+        // None from what the channel is not to offer any more.
+        let kept = self.terms.keep.unwrap_or(usize::MAX).saturating_sub(1);
+        let older: Vec<_> = older.take(self.terms.deltas.min(kept)).collect();
         for from in &older {
             self.add_delta(channel, from, &to)?;
         }

@@ -13,8 +13,10 @@ use super::error::StoreError;
 use super::files::{again, failed, failed_needing, full_path, measure, read_small_on, write_all};
 use super::io::{LockKind, StoreIo};
 use super::path::{CONFIG_NAME, LOCK_NAME, StoreDir, StorePath, known};
+use super::remote::REMOTE_NAME;
 use super::staged::{enable_patiently, give_up_writing, unnamed_file};
 use super::transaction::marker_path;
+use super::unswept::UNSWEPT_NAME;
 use super::{Store, Waiting, lock_on};
 
 /// What the probe for fs-verity is made of.
@@ -99,12 +101,15 @@ fn check_verity<I: StoreIo>(io: &I, path: &StorePath) -> Result<(), StoreError> 
     }
 }
 
-/// That there is nothing in the directory but what an interrupted creation leaves.
+/// That there is nothing in the directory but what is part of a store.
 fn check_room<I: StoreIo>(io: &I) -> Result<(), StoreError> {
     let root = StorePath::root();
     let entries = again(|| io.list(&root)).map_err(failed(io, "list", &root))?;
+    // The last two are of a store that has lost its `store.toml`.
+    let files = [LOCK_NAME, REMOTE_NAME, UNSWEPT_NAME];
     let ours = |name: &[u8]| {
-        name == LOCK_NAME.as_bytes() || StoreDir::ALL.iter().any(|d| d.name().as_bytes() == name)
+        let names = StoreDir::ALL.map(StoreDir::name).into_iter().chain(files);
+        names.map(str::as_bytes).any(|known| known == name)
     };
     match entries.iter().find(|entry| !ours(&entry.name)) {
         None => Ok(()),

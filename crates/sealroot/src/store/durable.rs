@@ -132,9 +132,18 @@ impl<I: StoreIo> Store<I> {
         path: &StorePath,
         dirty: &DirtyDirectories,
     ) -> Result<(), StoreError> {
-        match again(|| self.io.create_directory(path)) {
+        let (parent, _) = path.split().expect("the store itself is there");
+        let mut created = again(|| self.io.create_directory(path));
+        if let Err(error) = &created
+            && error.kind() == io::ErrorKind::NotFound
+            && parent != StorePath::root()
+        {
+            // Somebody has removed what it is in.
+            self.create_directory(&parent, dirty)?;
+            created = again(|| self.io.create_directory(path));
+        }
+        match created {
             Ok(()) => {
-                let (parent, _) = path.split().expect("the store itself is there");
                 dirty.add(parent);
                 Ok(())
             }

@@ -95,7 +95,13 @@ impl Doctor {
         let failures = report.findings.iter();
         let failures = failures.filter(|(_, severity, _)| *severity == Severity::Failure);
         let failures = failures.count() as u64;
-        output.emit(&DoctorReport::new(&report, keyset.as_deref(), took, common))?;
+        output.emit(&DoctorReport::new(
+            &report,
+            keyset.as_deref(),
+            took,
+            common,
+            &self.boot,
+        ))?;
         if failures > 0 {
             let message = format!(
                 "{} of this machine stand against its booting and being updated",

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::args::Common;
 use crate::certificate::CertificateReport;
-use crate::machine::NAME_THE_BOOT_PARTITION;
+use crate::machine::{BootArgs, NAME_THE_BOOT_PARTITION};
 use crate::output::{Report, counted, printable};
 
 /// All that was looked at.
@@ -81,12 +81,16 @@ impl DoctorReport {
         keyset: Option<&Keyset>,
         took: Duration,
         common: &Common,
+        boot: &BootArgs,
     ) -> Self {
-        let command = command(common);
+        let commands = Commands {
+            machine: command(common),
+            boot: boot.words(),
+        };
         let findings = |check: Check| {
             let findings = report.of(check);
-            let findings =
-                findings.map(|(severity, finding)| FindingReport::new(severity, finding, &command));
+            let findings = findings
+                .map(|(severity, finding)| FindingReport::new(severity, finding, &commands));
             findings.collect()
         };
         let checks = Check::ALL.map(|check| CheckReport {
@@ -110,13 +114,13 @@ impl DoctorReport {
 }
 
 impl FindingReport {
-    fn new(severity: Severity, finding: &Finding, command: &str) -> Self {
+    fn new(severity: Severity, finding: &Finding, commands: &Commands) -> Self {
         Self {
             severity: word(Some(severity)),
             place: finding.place.clone(),
             expected: finding.expected.clone(),
             found: finding.found.clone(),
-            mend: mend(&finding.mend, command),
+            mend: mend(&finding.mend, commands),
         }
     }
 }
@@ -254,6 +258,14 @@ fn counted_entries(number: u64) -> String {
     counted(number, "entry")
 }
 
+/// What commands that mend begin and end with.
+struct Commands {
+    /// This command, for the same machine.
+    machine: String,
+    /// Its boot partition, if it was named, for those that change what boots.
+    boot: String,
+}
+
 /// This command, for the same machine.
 fn command(common: &Common) -> String {
     let is_usual = common.sysroot == Path::new("/");
@@ -270,22 +282,26 @@ fn command(common: &Common) -> String {
 }
 
 /// How it is mended, in terms of this command.
-fn mend(mend: &Mend, command: &str) -> String {
+fn mend(mend: &Mend, commands: &Commands) -> String {
+    let Commands {
+        machine: command,
+        boot,
+    } = commands;
     match mend {
         Mend::Repair => format!("{command} repair"),
-        Mend::Prune => format!("{command} prune"),
-        Mend::Finalize => format!("{command} finalize"),
+        Mend::Prune => format!("{command} prune{boot}"),
+        Mend::Finalize => format!("{command} finalize{boot}"),
         Mend::Deploy { commit, is_image } => {
             let image = if *is_image { " --uki FILE" } else { "" };
-            format!("{command} deploy {commit}{image}")
+            format!("{command} deploy {commit}{image}{boot}")
         }
-        Mend::Undeploy(name) => format!("{command} undeploy {name}"),
+        Mend::Undeploy(name) => format!("{command} undeploy {name}{boot}"),
         Mend::Replace(name) => format!(
-            "{command} deploy {}, then {command} undeploy {name}",
+            "{command} deploy {}{boot}, then {command} undeploy {name}{boot}",
             name.commit
         ),
         Mend::Upgrade => format!(
-            "{command} upgrade, or {command} deploy COMMIT of a release that `{command} status` lists"
+            "{command} upgrade{boot}, or {command} deploy COMMIT{boot} of a release that `{command} status` lists"
         ),
         Mend::EnrolVariable => format!("{command} floor enrol --update FILE"),
         Mend::EnrolCounter(base) => format!("{command} floor enrol --tpm-base {base}"),
@@ -297,14 +313,14 @@ fn mend(mend: &Mend, command: &str) -> String {
         Mend::Remote(name) => {
             format!("{command} remote remove {name}, then {command} remote add {name} ADDRESS")
         }
-        Mend::Bless => format!("{command} bless, while what is good runs"),
+        Mend::Bless => format!("{command} bless{boot}, while what is good runs"),
         Mend::NameBoot => NAME_THE_BOOT_PARTITION.into(),
         Mend::Look(path) => format!(
             "see what {} is; move it away if nobody needs it",
             path.display()
         ),
         Mend::MakeRoom(path) => format!(
-            "make room in {}; {command} undeploy NAME frees the kernel of a deployment that is not \
+            "make room in {}; {command} undeploy NAME{boot} frees the kernel of a deployment that is not \
              needed",
             path.display()
         ),
