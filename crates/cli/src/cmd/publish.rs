@@ -73,6 +73,11 @@ pub(crate) struct Publish {
     #[arg(long, value_name = "N", value_parser = value_parser!(u16).range(1..))]
     keep: Option<u16>,
 
+    /// Go on after this version of the channel, where the published one was lost: the one that devices
+    /// say they have seen, else they believe nothing until as many more were published.
+    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+    after_version: u64,
+
     /// The level of zstd for whole packs and objects.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = value_parser!(i32).range(1..=19))]
     level: i32,
@@ -215,6 +220,7 @@ impl Publish {
             lifetime_seconds: self.expires * SECONDS_OF_DAY,
             deltas: self.deltas,
             keep: self.keep.map(usize::from),
+            after_version: self.after_version,
             level: self.level,
         };
         let open = || -> anyhow::Result<Box<dyn Destination>> {

@@ -4,6 +4,7 @@
 use sealroot::delta::DeltaError;
 use sealroot::import::ImportError;
 use sealroot_remote::source::{self, Obstacle};
+use sealroot_remote::trust::Distrust;
 use sealroot_remote::{Fault, RemoteError};
 
 use super::content::{of_release, of_store};
@@ -17,6 +18,19 @@ pub(super) fn of_remote(error: &RemoteError) -> Option<String> {
             source: source::SourceError::Unreachable { obstacle, .. },
             ..
         } => of_obstacle(*obstacle),
+        RemoteError::Distrusted {
+            source:
+                Distrust::Older {
+                    what: "version",
+                    seen,
+                    ..
+                },
+            ..
+        } => {
+            return Some(format!(
+                "take another mirror with --from; if the vendor has lost the channel, `publish --after-version {seen}` goes on"
+            ));
+        }
         RemoteError::Document { .. } => {
             "what is there is not what the keyset's keys have signed: see that the address and the \
              keyset are the right ones, or take another mirror with --from"

@@ -68,7 +68,7 @@ fn a_bucket_is_published_to_and_pruned() {
     let dry = ok(&scratch, &format!("{prune} --dry-run"));
     let pruned = ok(&scratch, &prune);
     assert_eq!(dry["removed"], pruned["removed"]);
-    assert_eq!(pruned["removed"].as_array().map(Vec::len), Some(2));
+    assert_eq!(pruned["removed"].as_array().map(Vec::len), Some(1));
     let nothing = ok(&scratch, &prune);
     assert_eq!(nothing["removed"].as_array().map(Vec::len), Some(0));
     let pulled = scratch.ok(&format!("{DEVICE} pull")).json();

@@ -95,7 +95,7 @@ fn from_a_release_to_a_signed_image() {
     let show = scratch.ok("--json uki show os.signed.efi").json();
     assert_eq!(show["signatures"][0]["subject"], "CN=db,O=sealroot tests");
     assert_eq!(show["signatures"][0]["fault"], serde_json::Value::Null);
-    assert_eq!(show["sections"].as_array().expect("sections").len(), 8);
+    assert_eq!(show["sections"].as_array().expect("sections").len(), 9);
     assert!(
         show["pack"].is_string() && show["unsealed"].is_null(),
         "{show}"

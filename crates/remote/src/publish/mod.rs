@@ -139,6 +139,8 @@ pub struct Terms {
     pub deltas: usize,
     /// How many releases the channel goes on to offer; all without it.
     pub keep: Option<usize>,
+    /// The version that devices have seen of a channel that was lost; 0 where none was.
+    pub after_version: u64,
     /// The level of zstd at which bundles are compressed.
     pub level: i32,
 }
@@ -231,7 +233,9 @@ fn put_channel(
         None => work.warn_of_damage(&channel)?,
     }
     keep_newest(&mut channel, terms.keep);
-    channel.version += 1;
+    channel.version = (channel.version.max(terms.after_version))
+        .checked_add(1)
+        .ok_or_else(|| publish_error("no version is left".into()))?;
     channel.created = terms.now.max(channel.created);
     channel.expires = channel.created.saturating_add(terms.lifetime_seconds);
     channel.keyset = keyset.version();

@@ -364,3 +364,23 @@ fn only_what_no_channel_leads_to_is_pruned() {
         "{error}"
     );
 }
+
+#[test]
+fn a_channel_that_was_lost_goes_on_where_devices_are() {
+    let place = Place::with_releases(2, 1);
+    let mut device = place.device();
+    device.pull(place.honest(), None).expect("pulled");
+    let lost = || fs::remove_file(place.channel_path()).expect("removed");
+    let seen = place.channel().version;
+    lost();
+    assert_eq!(place.publish(2, 1).channel.version, 1);
+    device.pull(place.honest(), None).expect_err("an older one");
+    lost();
+    let terms = Terms {
+        after_version: seen,
+        ..Place::terms(1)
+    };
+    let published = place.try_publish(2, &terms, &Silent).expect("published");
+    assert_eq!(published.channel.version, seen + 1);
+    device.pull(place.honest(), None).expect("pulled");
+}

@@ -264,6 +264,7 @@ impl Place {
             lifetime_seconds: LIFETIME,
             deltas,
             keep: None,
+            after_version: 0,
             level: 3,
         }
     }
