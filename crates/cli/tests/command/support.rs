@@ -118,7 +118,13 @@ impl Scratch {
         // Nobody may be unable to reach the program where it was built.
         let program = self.path("sealroot");
         if !program.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_sealroot"), &program).expect("copied");
+            // Were it written here, what other tests start meanwhile would have it open, and it could not run.
+            let mut copy = Command::new("cp");
+            let copied = copy
+                .arg(env!("CARGO_BIN_EXE_sealroot"))
+                .arg(&program)
+                .status();
+            assert!(copied.expect("cp starts").success());
         }
         let drop_rights = "--reuid 65534 --regid 65534 --clear-groups ./sealroot";
         let mut command = self.command_of("setpriv", &format!("{drop_rights} {line}"));
