@@ -165,7 +165,7 @@ struct PartChoices {
     #[arg(long = "verity-certificate", value_name = "FILE")]
     verity_certificates: Vec<PathBuf>,
 
-    /// The EFI stub, as systemd has it.
+    /// The EFI stub, as a systemd from 250 to 259 has it: newer ones take an initramfs from boot loaders.
     #[arg(long, value_name = "FILE", default_value = uki::USUAL_STUB)]
     stub: PathBuf,
 
