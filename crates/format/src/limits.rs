@@ -88,6 +88,10 @@ pub const MAX_CHANNEL_BYTES: usize = 1 << 20;
 /// stolen key cannot use up the numbers.
 pub const MAX_CHANNEL_STEP: u64 = 1 << 32;
 
+/// How many days a channel may be believed after it was made, and may lie ahead of a device's clock: whoever
+/// steals a channel key keeps news from devices for no longer.
+pub const MAX_CHANNEL_DAYS: u64 = 400;
+
 /// Largest file on what a device knows of a remote, bytes: a channel, a keyset and their quotes.
 pub const MAX_REMOTE_BYTES: u64 = 4 << 20;
 

@@ -3,7 +3,7 @@
 //! what was seen before, and not expired (docs/format/channel.md 3).
 
 use sealroot_format::limits;
-use sealroot_format::sign::Channel;
+use sealroot_format::sign::{Channel, SECONDS_OF_DAY};
 
 use crate::layout::ChannelName;
 
@@ -47,6 +47,14 @@ pub enum Distrust {
         /// What came.
         found: u64,
     },
+    /// It was made long after the present: one that was believed would make all honest ones older.
+    #[error("it was made {} days from now, at most {} were expected: set the clock, if it is behind", (created - now) / SECONDS_OF_DAY, limits::MAX_CHANNEL_DAYS)]
+    Ahead {
+        /// When it was made, seconds since 1970.
+        created: u64,
+        /// What time it is, seconds since 1970.
+        now: u64,
+    },
     /// It is not believed any more: updates are being withheld, or the vendor publishes no more.
     #[error("it expired {} days ago: updates are withheld, or the vendor has stopped publishing", (now - expires) / SECONDS_OF_DAY)]
     Expired {
@@ -57,7 +65,8 @@ pub enum Distrust {
     },
 }
 
-const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
+/// How far a channel may lie ahead of the clock.
+const MAX_AHEAD_SECONDS: u64 = limits::MAX_CHANNEL_DAYS * SECONDS_OF_DAY;
 
 /// What decides whether a channel is believed.
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +105,10 @@ impl Judge<'_> {
             rises("newest release", newest(last), newest(channel))?;
             now = now.max(last.created);
         }
-        let expires = channel.expires;
+        let (created, expires) = (channel.created, channel.expires);
+        if created.saturating_sub(now) > MAX_AHEAD_SECONDS {
+            return Err(Distrust::Ahead { created, now });
+        }
         if now >= expires {
             return Err(Distrust::Expired { expires, now });
         }
@@ -225,6 +237,35 @@ mod tests {
         // Nothing is known of a channel that is seen for the first time.
         let first = channel(|channel| channel.releases[0].index = 20_261_128);
         assert_eq!(judge_at(NOW, None, &first), Ok(()));
+    }
+
+    // Rules: H16
+    #[test]
+    fn a_channel_from_far_ahead_is_not_believed() {
+        let ahead = |seconds, last: Option<&Channel>| {
+            let next = channel(|next| {
+                next.version = 11;
+                next.created = NOW + seconds;
+                next.expires = next.created + 100;
+            });
+            judge_at(NOW, last, &next)
+        };
+        let most = MAX_AHEAD_SECONDS;
+        let (created, now) = (NOW + most + 1, NOW);
+        for last in [None, Some(&channel(|_| {}))] {
+            assert_eq!(ahead(most, last), Ok(()));
+            assert_eq!(ahead(most + 1, last), Err(Distrust::Ahead { created, now }));
+        }
+        // A clock that is behind what was seen counts as that time.
+        let seen = channel(|last| last.created = NOW + 1);
+        assert_eq!(ahead(most + 1, Some(&seen)), Ok(()));
+        assert_eq!(
+            judge_at(u64::MAX, None, &channel(|_| {})).err(),
+            Some(Distrust::Expired {
+                expires: NOW + 100,
+                now: u64::MAX
+            })
+        );
     }
 
     // Rules: H9

@@ -11,7 +11,8 @@ use sealroot::release;
 use sealroot::store::{ImageName, Store};
 use sealroot_format::ErrorClass;
 use sealroot_format::digest::compute_verity_digest;
-use sealroot_format::sign::{Name, Statement};
+use sealroot_format::limits;
+use sealroot_format::sign::{Name, SECONDS_OF_DAY, Statement};
 use sealroot_remote::layout::ChannelName;
 use sealroot_remote::publish::{self, Destination, Image, Published, Put, Release, Terms, Vendor};
 use sealroot_remote::state::USUAL_IMAGE;
@@ -66,7 +67,7 @@ pub(crate) struct Publish {
     deltas: usize,
 
     /// Let devices believe the channel for so many days. Publish or renew it before they are over.
-    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=3650))]
+    #[arg(long, value_name = "DAYS", default_value_t = 30, value_parser = value_parser!(u64).range(1..=limits::MAX_CHANNEL_DAYS))]
     expires: u64,
 
     /// Offer no more than so many releases, the newest [default: all].
@@ -205,8 +206,6 @@ impl FromStr for NamedImage {
         }
     }
 }
-
-const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
 
 impl Publish {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {

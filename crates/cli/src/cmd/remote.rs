@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand, value_parser};
 use sealroot::monitor::Silent;
 use sealroot_format::ErrorClass;
-use sealroot_format::sign::Name;
+use sealroot_format::sign::{Name, SECONDS_OF_DAY};
 use sealroot_remote::layout::ChannelName;
 use sealroot_remote::publish::{self, Listed};
 use sealroot_remote::source;
@@ -20,8 +20,6 @@ use crate::args::Common;
 use crate::failure::Failure;
 use crate::output::{Output, Report, counted};
 use crate::time;
-
-const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
 
 /// Say where releases come from; clean up where they are published.
 #[derive(Debug, Subcommand)]

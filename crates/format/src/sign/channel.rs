@@ -15,6 +15,9 @@ const WHAT: &str = "channel";
 /// Version of the channel's format.
 const FORMAT_VERSION: u32 = 1;
 
+/// What times of channels are reckoned in by people.
+pub const SECONDS_OF_DAY: u64 = 24 * 60 * 60;
+
 const RELEASE: &str = "an index, an epoch, sha256:4096: and a digest, and two files, each as SHA-256 of its \
                        head, the head's length and the file's";
 const DELTA: &str =
@@ -230,6 +233,13 @@ impl Channel {
         }
         if self.created >= self.expires {
             return refuse("it expires before it was made".into());
+        }
+        let days = self.expires.abs_diff(self.created).div_ceil(SECONDS_OF_DAY);
+        if days > limits::MAX_CHANNEL_DAYS {
+            let most = limits::MAX_CHANNEL_DAYS;
+            return refuse(format!(
+                "it is to be believed for {days} days, expected at most {most}"
+            ));
         }
         if self.releases.is_empty() {
             return refuse("it has no release".into());

@@ -31,7 +31,7 @@ mod statement;
 pub use crate::text::{Name, Word};
 pub use channel::{
     Channel, ChannelDelta, ChannelImage, ChannelImageDelta, ChannelRelease, ChannelSignatures,
-    RemoteFile,
+    RemoteFile, SECONDS_OF_DAY,
 };
 pub use document::{Document, KeyedSignature, Message, SignatureState, Unverified, Verified};
 pub use error::Error;

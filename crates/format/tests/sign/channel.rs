@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use sealroot_format::{
     ErrorClass, limits,
-    sign::{Channel, Error, Keyset, Unverified},
+    sign::{Channel, Error, Keyset, SECONDS_OF_DAY, Unverified},
 };
 
 use crate::common::{
@@ -111,6 +111,12 @@ fn numbers_and_times_make_sense() {
     refused("\nversion 17\n", "\nversion 0\n");
     refused("\nkeyset 1\n", "\nkeyset 0\n");
     refused("\nexpires 1767139200\n", "\nexpires 1764547200\n");
+    let created = golden_channel().created;
+    let longest = created + limits::MAX_CHANNEL_DAYS * SECONDS_OF_DAY;
+    let expires = |at: u64| format!("\nexpires {at}\n");
+    let text = golden_channel().to_string();
+    assert!(parse(&text.replace(&expires(1_767_139_200), &expires(longest))).is_ok());
+    refused("\nexpires 1767139200\n", &expires(longest + 1));
 }
 
 // Rules: H4
