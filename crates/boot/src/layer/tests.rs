@@ -5,17 +5,18 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use rustix::mount::UnmountFlags;
 use sealroot_format::limits::DEFAULT_THRESHOLD_BYTES;
 use sealroot_format::pack::{Pack as PackReader, write_pack};
 use sealroot_format::tree::{Inode, InodeId, Kind, Metadata, Tree, Xattr, XattrSet, dump};
-use sealroot_sys::mount::fd_path;
+use sealroot_sys::mount::{attach, fd_path};
 use sealroot_testkit::{need, trees};
 
 use super::{make_read_only, tmpfs, unpack};
@@ -154,6 +155,33 @@ fn unpacked_and_mounted_packs_are_the_same() {
             Ok(())
         })
         .expect("all are the same");
+}
+
+/// What the kernel says of a mount's filesystem, in the order of `/proc/self/mountinfo`: its options.
+fn options(mount: BorrowedFd<'_>) -> String {
+    let place = tempfile::tempdir().expect("a directory");
+    let directory = File::open(place.path()).expect("it opens");
+    attach(mount, directory.as_fd()).expect("it is attached");
+    let mounts = fs::read_to_string("/proc/self/mountinfo");
+    rustix::mount::unmount(place.path(), UnmountFlags::DETACH).expect("it is detached");
+    let mounts = mounts.expect("the mounts");
+    let is_here = |line: &&str| line.split(' ').nth(4) == place.path().to_str();
+    let line = mounts.lines().find(is_here).expect("it is among them");
+    line.rsplit(' ').next().unwrap_or_default().to_owned()
+}
+
+/// Whoever has the disk could change what was swapped out.
+#[test]
+fn an_unpacked_pack_is_never_swapped_out() {
+    if !need::root() {
+        return;
+    }
+    let is_held = |mount| options(mount).split(',').any(|option| option == "noswap");
+    let writable = tmpfs(1 << 20, 10).expect("a tmpfs");
+    assert!(is_held(writable.as_fd()), "{}", options(writable.as_fd()));
+    let sealed = tmpfs(1 << 20, 10).expect("a tmpfs");
+    make_read_only(sealed.as_fd()).expect("it becomes read-only");
+    assert!(is_held(sealed.as_fd()), "{}", options(sealed.as_fd()));
 }
 
 #[test]

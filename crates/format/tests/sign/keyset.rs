@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Keysets: their text, their rules, and how one follows another.
 
+use std::collections::BTreeSet;
+
 use proptest::{collection::vec, prelude::*};
 use sealroot_format::{
     ErrorClass,
@@ -294,7 +296,77 @@ fn no_flipped_bit_gives_another_keyset() {
     }
 }
 
+/// Whose keys count for a role: numbers of keys and how many of them it takes.
+#[derive(Clone, Debug)]
+struct Holders {
+    keys: Vec<u8>,
+    threshold: usize,
+}
+
+impl Holders {
+    /// So many of them as it takes.
+    fn enough(&self) -> &[u8] {
+        &self.keys[..self.threshold]
+    }
+
+    fn role(&self) -> (usize, &[u8]) {
+        (self.threshold, &self.keys)
+    }
+
+    fn are_enough(&self, signers: &[u8]) -> bool {
+        let signing = self.keys.iter().filter(|key| signers.contains(key));
+        signing.count() >= self.threshold
+    }
+}
+
+fn holders(keys: std::ops::Range<u8>) -> impl Strategy<Value = Holders> {
+    let keys = prop::collection::hash_set(keys, 1..4);
+    let chosen = (keys, any::<prop::sample::Index>());
+    chosen.prop_map(|(keys, threshold)| Holders {
+        threshold: 1 + threshold.index(keys.len()),
+        keys: keys.into_iter().collect(),
+    })
+}
+
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn no_history_of_rotations_locks_anybody_out(
+        history in vec((holders(0..6), holders(6..12)), 2..6),
+        others in prop::collection::btree_set(0..6_u8, 0..6),
+    ) {
+        let keysets: Vec<Keyset> = (1..)
+            .zip(&history)
+            .map(|(version, (root, release))| {
+                keyset(version, [root.role(), release.role(), (1, &[21])])
+            })
+            .collect();
+        let others = Vec::from_iter(others);
+        let mut followed = signed(&keysets[0], history[0].0.enough()).verify_first()?;
+        for (index, next) in keysets.iter().enumerate().skip(1) {
+            let (old, new) = (&history[index - 1].0, &history[index].0);
+            let both: BTreeSet<u8> = old.enough().iter().chain(new.enough()).copied().collect();
+            // Whoever else signs, it counts if there are enough of both.
+            let counts = signed(next, &others).verify_successor(&followed).is_ok();
+            prop_assert_eq!(counts, old.are_enough(&others) && new.are_enough(&others));
+            if let Some(after) = keysets.get(index + 1) {
+                let all: Vec<u8> = (0..6).collect();
+                prop_assert!(signed(after, &all).verify_successor(&followed).is_err(), "a gap");
+            }
+            followed = signed(next, &Vec::from_iter(both)).verify_successor(&followed)?;
+        }
+        prop_assert_eq!(&*followed, keysets.last().unwrap());
+        // What was released at any time boots by the keys that its image has, for ever.
+        for (keyset, (_, release)) in keysets.iter().zip(&history) {
+            let statement = signed(&golden_statement(), release.enough());
+            prop_assert!(statement.verify(&trusted(keyset)).is_ok());
+            let (_, last) = history.last().unwrap();
+            let counts = last.are_enough(release.enough());
+            prop_assert_eq!(statement.verify(&followed).is_ok(), counts);
+        }
+    }
+
     #[test]
     fn every_keyset_reads_back(
         version in 1..u64::MAX,
