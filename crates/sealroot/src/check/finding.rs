@@ -57,6 +57,8 @@ codes! {
     WrongDigest = "wrong-digest", Damage;
     /// A statement file is not well-formed, or is of another commit or stream than its name.
     BadStatement = "bad-statement", Damage;
+    /// The statement of a deployment's release is not there.
+    MissingStatement = "missing-statement", Damage;
     /// The pack a statement, deployment or image names is not there.
     MissingPack = "missing-pack", Damage;
     /// A pack has the right digest and is not well-formed.

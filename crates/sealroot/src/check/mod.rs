@@ -19,8 +19,6 @@ use crate::store::{
     StoreDir, StoreError, StoreIo, StorePath, UNSWEPT_NAME, again,
 };
 
-use releases::Releases;
-
 pub use finding::{Finding, FindingCode, Report, Severity};
 
 /// How closely to look.
@@ -55,11 +53,12 @@ pub fn check<I: StoreIo>(
     checker.check_root();
     checker.check_unfinished(StoreDir::Tmp, FindingCode::Leftover);
     checker.check_unfinished(StoreDir::Trash, FindingCode::Trash);
-    let Releases { packs, objects } = checker.check_releases();
-    let shared = checker.check_layer(&StoreDir::Objects.path(), &objects, &HashSet::new());
+    let releases = checker.check_releases();
+    let objects = &releases.objects;
+    let shared = checker.check_layer(&StoreDir::Objects.path(), objects, &HashSet::new());
     checker.note(|report| report.objects = shared.names.len() as u64);
-    checker.find_missing(&objects, &shared.names);
-    checker.check_deployments(&packs, &objects, &shared.good);
+    checker.find_missing(objects, &shared.names);
+    checker.check_deployments(&releases, &shared.good);
     let mut report = (checker.report.into_inner()).unwrap_or_else(PoisonError::into_inner);
     report.findings.sort();
     Ok(report)

@@ -22,6 +22,8 @@ pub(super) struct Releases {
     pub(super) packs: HashSet<VerityDigest>,
     /// The objects that the good packs name.
     pub(super) objects: Named,
+    /// The statements that are there, good and bad.
+    pub(super) statements: HashSet<StorePath>,
 }
 
 /// Objects by digest: what is known of each.
@@ -61,6 +63,7 @@ impl<I: StoreIo> Checker<'_, I> {
         let mut releases = Releases {
             packs: packs.iter().map(|(_, digest)| *digest).collect(),
             objects: Named::new(),
+            statements: statements.iter().map(|(path, _)| path.clone()).collect(),
         };
         for (path, image) in &images {
             self.require_pack(path, &image.pack, &releases.packs);

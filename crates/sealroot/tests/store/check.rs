@@ -167,6 +167,20 @@ fn what_packs_and_statements_say_must_be_there_and_fit() {
 }
 
 #[test]
+fn the_statement_of_a_deployment_must_be_there() {
+    let scratch = Scratch::new();
+    let (store, release) = filled(&scratch);
+    let sign = statement_path(&release.commit(), &stream()).to_string();
+    fs::remove_file(scratch.location().join(&sign)).expect("removed");
+    for depth in [Depth::Quick, Depth::Full] {
+        let found = check(&store, depth, &Silent).expect("checked").findings;
+        let codes: Vec<_> = found.iter().map(|finding| finding.code).collect();
+        assert_eq!(codes, [FindingCode::MissingStatement], "{found:?}");
+        assert!(found[0].detail.contains(&sign), "{found:?}");
+    }
+}
+
+#[test]
 fn a_pack_that_is_none_is_found() {
     let disk = MemoryDisk::new(true);
     let store = Store::open_or_create_on(disk.process(Trouble::None)).expect("a store");
