@@ -29,7 +29,7 @@ struct Part {
     boots_per_cut: u32,
 }
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     Part {
         tests: "ostree_machine::nightly_",
         shows: "machines that run OSTree alone, and power cuts while it deploys",
@@ -77,6 +77,12 @@ const PARTS: [Part; 10] = [
         tests: "page::nightly_",
         shows: "the page on adoption, word by word",
         boots: 6 + 2,
+        boots_per_cut: 0,
+    },
+    Part {
+        tests: "attacks::nightly_",
+        shows: "kernels of later Debians, and what they refuse",
+        boots: 5 * 8,
         boots_per_cut: 0,
     },
     Part {

@@ -52,7 +52,7 @@ fn main() -> Result<()> {
             check::virtual_machines(filters, &[])
         }
         ["attack", words @ ..] => {
-            setup::setup(Needs::Tests)?;
+            setup::setup_for_machines()?;
             attacks::play(words)
         }
         ["interrupt", seed @ ..] if seed.len() <= 1 => {

@@ -20,15 +20,34 @@ pub enum Series {
     V6_12,
     /// Of the same series the one before it, for what is updated from one to the other.
     V6_12Before,
+    /// Kernels of later Debians.
+    Later(Later),
     /// A kernel without data-only layers and `verity=require`, to be refused.
     V6_1,
 }
 
+/// The newest kernel of a series in a later Debian than the one that everything boots on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Later(&'static str);
+
+impl Later {
+    /// All that are fetched for the tests of the night.
+    pub const ALL: [Self; 5] = [
+        Self("6.12-later"),
+        Self("6.16-later"),
+        Self("6.17-later"),
+        Self("6.18-later"),
+        Self("7-later"),
+    ];
+}
+
 impl Series {
-    const fn name(self) -> &'static str {
+    /// The name of its directory.
+    pub const fn name(self) -> &'static str {
         match self {
             Self::V6_12 => "6.12",
             Self::V6_12Before => "6.12-before",
+            Self::Later(Later(name)) => name,
             Self::V6_1 => "6.1",
         }
     }

@@ -167,6 +167,14 @@ impl Vm {
         self
     }
 
+    /// The kernel command line of a machine that is given its kernel; empty of another.
+    pub fn command_line(&self) -> &str {
+        match &self.start {
+            Start::Kernel { cmdline, .. } => cmdline,
+            Start::Firmware(_) => "",
+        }
+    }
+
     /// UEFI firmware for a machine that is given its kernel: its variables are there, and nothing
     /// of what is started is verified.
     #[must_use]

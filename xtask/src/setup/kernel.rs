@@ -2,13 +2,15 @@
 //! Guest kernels: Debian's cloud kernels, unpacked and not installed.
 //!
 //! `<cache>/kernels/<series>` holds `boot/vmlinuz-<release>` and `lib/modules/<release>`, and so does
-//! `<series>-before` of the kernel before that one.
+//! `<series>-before` of the kernel before that one, and `<series>-later` of one of a later Debian.
 
+use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use super::{apt, fill_directory, say};
+use super::{apt, fill_directory, later, say};
 use crate::run::{command, output, run_quietly};
 
 /// Boots everything.
@@ -16,6 +18,35 @@ pub(super) const BOOTS: &str = "6.12";
 
 /// Lacks `verity=require` and data-only layers, and must be refused.
 pub(super) const TOO_OLD: &str = "6.1";
+
+/// Kernels of later Debians, as `crates/testkit` names them, and the suites that have them.
+const LATER: [(&str, &str); 5] = [
+    ("6.12", "trixie"),
+    ("6.16", "trixie-backports"),
+    ("6.17", "trixie-backports"),
+    ("6.18", "trixie-backports"),
+    ("7", "sid"),
+];
+
+/// The newest of each of these series, as `<series>-later`.
+pub(super) fn fetch_later(cache: &Path) -> Result<()> {
+    for (series, suite) in LATER {
+        let directory = cache.join("kernels").join(format!("{series}-later"));
+        if directory.exists() {
+            continue;
+        }
+        let apt = later::Apt::of(cache, suite)?;
+        let package = packages(apt.command("apt-cache"), series, "-cloud-amd64")?.pop();
+        let package = package.with_context(|| format!("{suite} has no cloud kernel {series}"))?;
+        say(&format!("fetching the guest kernel {package} of {suite}"));
+        fill_directory(&directory, |partial| {
+            apt.unpack(&[&package], later::Which::Named, partial)?;
+            index_modules(&package, partial)
+        })?;
+        apt.remove()?;
+    }
+    Ok(())
+}
 
 /// The newest kernel of a series.
 pub(super) fn fetch(cache: &Path, series: &str) -> Result<()> {
@@ -42,7 +73,7 @@ pub(super) fn fetch_before(cache: &Path, series: &str) -> Result<()> {
     if directory.exists() {
         return Ok(());
     }
-    let modules = std::fs::read_dir(kernels.join(series).join("lib/modules"))?.next();
+    let modules = fs::read_dir(kernels.join(series).join("lib/modules"))?.next();
     let fetched = modules.context("a kernel has no modules")??.file_name();
     let fetched = numbers(&fetched.to_string_lossy());
     let mut older = cloud_kernels(series)?;
@@ -62,7 +93,7 @@ fn unpack(package: &str, directory: &Path) -> Result<()> {
                 .args(["download", "--quiet", package])
                 .current_dir(partial),
         )?;
-        for entry in std::fs::read_dir(partial)? {
+        for entry in fs::read_dir(partial)? {
             let archive = entry?.path();
             run_quietly(
                 command("dpkg-deb")
@@ -70,29 +101,35 @@ fn unpack(package: &str, directory: &Path) -> Result<()> {
                     .arg(&archive)
                     .arg(partial),
             )?;
-            std::fs::remove_file(&archive)?;
+            fs::remove_file(&archive)?;
         }
-        let release = package
-            .trim_start_matches("linux-image-")
-            .trim_end_matches("-unsigned");
-        run_quietly(
-            command("/sbin/depmod")
-                .arg("--basedir")
-                .arg(partial)
-                .arg(release),
-        )
+        index_modules(package, partial)
     })
+}
+
+/// Writes what says which modules need which.
+fn index_modules(package: &str, directory: &Path) -> Result<()> {
+    let release = package
+        .trim_start_matches("linux-image-")
+        .trim_end_matches("-unsigned");
+    // Where packages of later Debians have them.
+    let merged = directory.join("usr/lib");
+    if merged.join("modules").exists() {
+        fs::rename(merged, directory.join("lib")).context("moving modules")?;
+    }
+    let mut depmod = command("/sbin/depmod");
+    run_quietly(depmod.arg("--basedir").arg(directory).arg(release))
 }
 
 /// The packages of a series for virtual machines, ascending by version.
 fn cloud_kernels(series: &str) -> Result<Vec<String>> {
-    packages(series, "-cloud-amd64-unsigned")
+    packages(command("apt-cache"), series, "-cloud-amd64-unsigned")
 }
 
 /// The newest two packages of a series for real machines of which one is the next version after the
 /// other, the newer last.
 pub(super) fn two_adjacent(series: &str) -> Result<[String; 2]> {
-    let mut found = packages(series, "-amd64")?;
+    let mut found = packages(command("apt-cache"), series, "-amd64")?;
     found.retain(|name| !name.contains("-cloud-") && !name.contains("-rt-"));
     // Of `linux-image-6.12.95+deb12-amd64` the third number.
     let version = |name: &String| numbers(name).get(2).copied().unwrap_or_default();
@@ -105,10 +142,10 @@ pub(super) fn two_adjacent(series: &str) -> Result<[String; 2]> {
 }
 
 /// The packages of a series whose names end so, ascending by version.
-fn packages(series: &str, ending: &str) -> Result<Vec<String>> {
+fn packages(mut apt_cache: Command, series: &str, ending: &str) -> Result<Vec<String>> {
     let series = series.replace('.', "\\.");
     let pattern = format!("^linux-image-{series}\\..*{ending}$");
-    let found = output(command("apt-cache").args(["search", "--names-only", &pattern]))?;
+    let found = output(apt_cache.args(["search", "--names-only", &pattern]))?;
     let names = found.lines().filter_map(|line| line.split(' ').next());
     let mut names: Vec<_> = names.map(str::to_owned).collect();
     names.sort_by_key(|name| numbers(name));

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 
@@ -29,39 +30,51 @@ pub(super) fn unpack(
     which: Which,
     directory: &Path,
 ) -> Result<()> {
-    let apt = cache.join("apt");
-    if apt.exists() {
-        fs::remove_dir_all(&apt).context("removing what is left of an earlier download")?;
-    }
-    let config = write_state(&apt, suite)?;
-    let archives = download(&apt, &config, packages, which)?;
-    for entry in fs::read_dir(&archives)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "deb") {
-            run_quietly(
-                command("dpkg-deb")
-                    .arg("--extract")
-                    .arg(path)
-                    .arg(directory),
-            )?;
-        }
-    }
-    fs::remove_dir_all(&apt).context("removing the private apt state")
+    let apt = Apt::of(cache, suite)?;
+    apt.unpack(packages, which, directory)?;
+    apt.remove()
 }
 
-/// Makes an apt that knows nothing but one suite; its configuration.
-fn write_state(apt: &Path, suite: &str) -> Result<PathBuf> {
-    for directory in ["etc", "state/lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(apt.join(directory))?;
+/// An apt that knows nothing but one suite.
+pub(super) struct Apt {
+    directory: PathBuf,
+}
+
+impl Apt {
+    /// Makes one; there is one at a time.
+    pub(super) fn of(cache: &Path, suite: &str) -> Result<Self> {
+        let directory = cache.join("apt");
+        if directory.exists() {
+            fs::remove_dir_all(&directory)
+                .context("removing what is left of an earlier download")?;
+        }
+        let apt = Self { directory };
+        apt.write_state(suite)?;
+        run_quietly(apt.command("apt-get").args(["update", "--quiet"]))?;
+        Ok(apt)
     }
-    fs::write(apt.join("status"), "")?;
-    fs::write(apt.join("sources.list"), apt::source_line(suite)?)?;
-    let at = apt.display();
-    let config = apt.join("apt.conf");
-    // A mirror may be weeks behind with a suite that is no release yet; its signature is checked.
-    fs::write(
-        &config,
-        format!(
+
+    /// One of its programs.
+    pub(super) fn command(&self, program: &str) -> Command {
+        let mut command = command(program);
+        command.env("APT_CONFIG", self.config());
+        command
+    }
+
+    fn config(&self) -> PathBuf {
+        self.directory.join("apt.conf")
+    }
+
+    fn write_state(&self, suite: &str) -> Result<()> {
+        let apt = &self.directory;
+        for directory in ["etc", "state/lists/partial", "cache/archives/partial"] {
+            fs::create_dir_all(apt.join(directory))?;
+        }
+        fs::write(apt.join("status"), "")?;
+        fs::write(apt.join("sources.list"), apt::source_line(suite)?)?;
+        let at = apt.display();
+        // A mirror may be weeks behind with a suite that is no release yet; its signature is checked.
+        let config = format!(
             "Dir::Etc \"{at}/etc\";\n\
              Dir::Etc::SourceList \"{at}/sources.list\";\n\
              Dir::Etc::SourceParts \"-\";\n\
@@ -73,30 +86,36 @@ fn write_state(apt: &Path, suite: &str) -> Result<PathBuf> {
              Debug::NoLocking \"true\";\n\
              Acquire::Check-Valid-Until \"false\";\n\
              Acquire::Languages \"none\";\n"
-        ),
-    )?;
-    run_quietly(
-        command("apt-get")
-            .env("APT_CONFIG", &config)
-            .args(["update", "--quiet"]),
-    )?;
-    Ok(config)
-}
+        );
+        Ok(fs::write(self.config(), config)?)
+    }
 
-/// Downloads packages; the directory of the archives.
-fn download(apt: &Path, config: &Path, packages: &[&str], which: Which) -> Result<PathBuf> {
-    let archives = apt.join("cache/archives");
-    let mut get = command("apt-get");
-    get.env("APT_CONFIG", config).arg("--quiet");
-    match which {
-        Which::Named => get.arg("download").current_dir(&archives),
-        Which::WithLibraries => get.args([
-            "install",
-            "--yes",
-            "--download-only",
-            "--no-install-recommends",
-        ]),
-    };
-    run_quietly(get.args(packages))?;
-    Ok(archives)
+    /// Downloads packages and unpacks them into `into`.
+    pub(super) fn unpack(&self, packages: &[&str], which: Which, into: &Path) -> Result<()> {
+        let archives = self.directory.join("cache/archives");
+        let mut get = self.command("apt-get");
+        get.arg("--quiet");
+        match which {
+            Which::Named => get.arg("download").current_dir(&archives),
+            Which::WithLibraries => get.args([
+                "install",
+                "--yes",
+                "--download-only",
+                "--no-install-recommends",
+            ]),
+        };
+        run_quietly(get.args(packages))?;
+        for entry in fs::read_dir(&archives)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "deb") {
+                run_quietly(command("dpkg-deb").arg("--extract").arg(path).arg(into))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves nothing of it.
+    pub(super) fn remove(self) -> Result<()> {
+        fs::remove_dir_all(self.directory).context("removing the private apt state")
+    }
 }

@@ -63,10 +63,12 @@ pub(crate) fn setup(needs: Needs) -> Result<()> {
     Ok(())
 }
 
-/// What the tests of the night need on top: another tool that makes an initramfs.
+/// What the tests of the night need on top: another tool that makes an initramfs, kernels of later Debians.
 pub(crate) fn setup_for_machines() -> Result<()> {
     setup(Needs::Tests)?;
-    initramfs_tools::fetch(&cache())
+    let cache = cache();
+    initramfs_tools::fetch(&cache)?;
+    kernel::fetch_later(&cache)
 }
 
 /// What the benches need on top: larger Debians, and the mkcomposefs written in C.

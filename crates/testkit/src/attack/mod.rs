@@ -12,10 +12,12 @@ mod fickle;
 pub mod hostile;
 mod integrity;
 pub mod judge;
+mod kernels;
 mod mending;
 mod metadata;
 mod names;
 mod pairs;
+mod parameters;
 mod policy;
 pub mod race;
 mod run;
@@ -37,6 +39,7 @@ use hostile::Hostile;
 pub use content::EXTENTS_ONLY;
 pub use integrity::integrity_catalogue;
 pub use judge::{Verdict, judge};
+pub use kernels::kernel_catalogue;
 pub use pairs::pairs;
 pub use run::{Form, Play, Report, run};
 pub use short::is_short;
@@ -91,6 +94,8 @@ pub struct Attack {
     pub policy: Vec<(&'static str, &'static str)>,
     /// The blocks of the disk of which a second read gives something else.
     fickle: Option<Blocks>,
+    /// The command line that the policy fixes, and what the machine has instead.
+    line: Option<parameters::Line>,
     /// Whether the damage that it does is mended before the boot.
     pub is_mended: bool,
 }
@@ -257,6 +262,7 @@ impl Attack {
             stage: Stage::Machine,
             policy: Vec::new(),
             fickle: None,
+            line: None,
             is_mended: false,
         }
     }
@@ -272,7 +278,8 @@ impl Attack {
     /// Whether it changes a disk and nothing else, and the usual machine shows what comes of it: then
     /// [`Stage::Shared`] does for it.
     fn may_share(&self) -> bool {
-        let changes_the_disk = matches!(self.kind, Kind::Change(_)) && self.fickle.is_none();
+        let is_change = matches!(self.kind, Kind::Change(_));
+        let changes_the_disk = is_change && self.fickle.is_none() && self.line.is_none();
         let is_usual = self.machine.series == Series::V6_12;
         changes_the_disk && is_usual && self.mutator != content::RUNNING_DISK
     }
@@ -304,6 +311,7 @@ pub fn catalogue() -> Vec<Attack> {
     attacks.extend(fickle::attacks());
     attacks.extend(cross::attacks());
     attacks.extend(mending::attacks());
+    attacks.extend(parameters::attacks());
     attacks.push(Attack {
         machine: Machine {
             series: Series::V6_1,

@@ -334,6 +334,9 @@ fn boot(
         write_job_disk(&path, &job)?;
         vm = vm.scratch_disk(PROBE_JOB_DISK, &path);
     }
+    if let Some(line) = attack.line {
+        vm = line.put(vm, release, (&kernel, layer), directory.path())?;
+    }
     let mut fickle = None;
     if let Some(blocks) = attack.fickle {
         let target = Target {

@@ -78,6 +78,8 @@ const PLAYED: &[(&str, &[Layer])] = &[
         TMPFS,
     ),
     ("another answer at the second read: an object", EROFS),
+    ("the fixed command line alone", TMPFS),
+    ("the fixed command line and init=/bin/sh", EROFS),
     ("another OS with the image of the release", EROFS),
     ("another stream with the image of the release", EROFS),
     ("the release with the image of another index", EROFS),

@@ -46,6 +46,21 @@ fn in_the_mode_integrity_only_what_was_hashed_boots() -> Result<()> {
 
 #[test]
 #[ignore = "boots virtual machines: cargo xtask vm"]
+fn nightly_kernels_of_later_debians_boot_it_and_refuse_the_same() -> Result<()> {
+    let Some(release) = super::shared::release(Mode::Sealed)? else {
+        return Ok(());
+    };
+    let attacks = attack::kernel_catalogue();
+    let is_chosen = |play: &Play<'_>| {
+        let Play { attack, layer } = play;
+        is_layer(*layer) && is_named([attack.id], &attack.name).unwrap_or(true)
+    };
+    let report = attack::run(&Play::all(&attacks), is_chosen, &release, form())?;
+    end(&report, "kernels")
+}
+
+#[test]
+#[ignore = "boots virtual machines: cargo xtask vm"]
 fn two_attacks_together_are_no_more_than_either() -> Result<()> {
     let Some(release) = super::shared::release(Mode::Sealed)? else {
         return Ok(());
