@@ -39,9 +39,11 @@ pub(super) fn fetch_later(cache: &Path) -> Result<()> {
         let package = packages(apt.command("apt-cache"), series, "-cloud-amd64")?.pop();
         let package = package.with_context(|| format!("{suite} has no cloud kernel {series}"))?;
         say(&format!("fetching the guest kernel {package} of {suite}"));
+        let parts = parts(apt.command("apt-cache"), &package)?;
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         fill_directory(&directory, |partial| {
-            apt.unpack(&[&package], later::Which::Named, partial)?;
-            index_modules(&package, partial)
+            apt.unpack(&parts, later::Which::Named, partial)?;
+            arrange(&package, partial)
         })?;
         apt.remove()?;
     }
@@ -103,19 +105,25 @@ fn unpack(package: &str, directory: &Path) -> Result<()> {
             )?;
             fs::remove_file(&archive)?;
         }
-        index_modules(package, partial)
+        arrange(package, partial)
     })
 }
 
-/// Writes what says which modules need which.
-fn index_modules(package: &str, directory: &Path) -> Result<()> {
+/// Puts what packages of later Debians have elsewhere where the others have it, and writes which modules
+/// need which.
+fn arrange(package: &str, directory: &Path) -> Result<()> {
     let release = package
         .trim_start_matches("linux-image-")
         .trim_end_matches("-unsigned");
-    // Where packages of later Debians have them.
     let merged = directory.join("usr/lib");
     if merged.join("modules").exists() {
         fs::rename(merged, directory.join("lib")).context("moving modules")?;
+    }
+    let kernel = directory.join("lib/modules").join(release).join("vmlinuz");
+    if kernel.exists() {
+        fs::create_dir_all(directory.join("boot"))?;
+        let name = format!("boot/vmlinuz-{release}");
+        fs::rename(kernel, directory.join(name)).context("moving a kernel")?;
     }
     let mut depmod = command("/sbin/depmod");
     run_quietly(depmod.arg("--basedir").arg(directory).arg(release))
@@ -142,14 +150,29 @@ pub(super) fn two_adjacent(series: &str) -> Result<[String; 2]> {
 }
 
 /// The packages of a series whose names end so, ascending by version.
-fn packages(mut apt_cache: Command, series: &str, ending: &str) -> Result<Vec<String>> {
+fn packages(apt_cache: Command, series: &str, ending: &str) -> Result<Vec<String>> {
     let series = series.replace('.', "\\.");
     let pattern = format!("^linux-image-{series}\\..*{ending}$");
-    let found = output(apt_cache.args(["search", "--names-only", &pattern]))?;
-    let names = found.lines().filter_map(|line| line.split(' ').next());
-    let mut names: Vec<_> = names.map(str::to_owned).collect();
+    let mut names = search(apt_cache, &pattern)?;
     names.sort_by_key(|name| numbers(name));
     Ok(names)
+}
+
+/// A kernel's package and those in which later Debians have what was in it.
+fn parts(apt_cache: Command, package: &str) -> Result<Vec<String>> {
+    let release = package.trim_start_matches("linux-image-");
+    let release = release.replace('.', "\\.").replace('+', "\\+");
+    search(
+        apt_cache,
+        &format!("^linux-(image|binary|base|modules)-{release}$"),
+    )
+}
+
+/// The names of packages that match a regular expression.
+fn search(mut apt_cache: Command, pattern: &str) -> Result<Vec<String>> {
+    let found = output(apt_cache.args(["search", "--names-only", pattern]))?;
+    let names = found.lines().filter_map(|line| line.split(' ').next());
+    Ok(names.map(str::to_owned).collect())
 }
 
 /// The numbers in a name, in order: `6.12.95+deb12` sorts below `6.12.117+deb12`.

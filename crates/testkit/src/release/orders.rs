@@ -4,11 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use sealroot::uki;
 use sealroot_format::policy::{EtcMode, Mode};
 use sealroot_format::sign::secret::SecretKey;
 use sealroot_format::sign::{Keyset, RoleKeys, Statement, Unverified};
+use tempfile::NamedTempFile;
 
 use super::Release;
 use crate::binaries::Program;
@@ -310,8 +311,10 @@ fn build_initramfs_with(
         verity_certificates,
         repair_tool: None,
     };
-    let partial = path.with_extension("partial");
-    let mut file = fs::File::create(&partial)?;
+    // Others may make the same at the same time.
+    let directory = path.parent().context("it is in a directory")?;
+    let mut file = NamedTempFile::new_in(directory)?;
     sealroot::initramfs::build(&options, &mut file)?;
-    Ok(fs::rename(partial, path)?)
+    file.persist(path)?;
+    Ok(())
 }
