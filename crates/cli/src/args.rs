@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use clap::{Args, Parser, Subcommand};
 use sealroot::keys::KeysetFile;
 use sealroot::machine;
-use sealroot::store::{KernelIo, Store, StoreError};
+use sealroot::store::{KernelIo, Store, StoreError, VeritySupport};
 use sealroot_format::ErrorClass;
 use sealroot_format::sign::{Keyset, Unverified, Verified};
 use sealroot_remote::state;
@@ -149,13 +149,22 @@ impl Common {
         Ok(())
     }
 
-    /// Opens the store, making it first if there is none.
-    pub(crate) fn open_or_create_store(&self) -> anyhow::Result<Store> {
+    /// Opens the store, making it first if there is none. Of one just made that has no fs-verity it says why:
+    /// not everything that was meant can become of what is in it, perhaps.
+    pub(crate) fn open_or_create_store(&self, output: Output) -> anyhow::Result<Store> {
         self.make_writable()?;
         let store = match &self.store {
             Some(location) => Store::open_or_create(location),
             None => Store::open_or_create_in_sysroot(&self.physical_root()),
         }?;
+        if store.is_new() && store.verity() == VeritySupport::None {
+            output.note(&format!(
+                "the new store in {} has no fs-verity: {}. Only the mode integrity can be deployed from it, \
+                 which hashes every object at each boot",
+                store.location().display(),
+                store.verity_absence()
+            ));
+        }
         Ok(self.telling(store))
     }
 

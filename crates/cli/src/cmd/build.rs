@@ -10,7 +10,7 @@ use clap::builder::RangedI64ValueParser;
 use clap::{ArgGroup, Args, ValueEnum, value_parser};
 use sealroot::build::{self, Built, Origin};
 use sealroot::source::{Compressed, Devices};
-use sealroot::store::{Store, VerityAbsence, VeritySupport};
+use sealroot::store::{VerityAbsence, VeritySupport};
 use sealroot_format::sign::{Name, Word};
 use sealroot_format::{ErrorClass, limits};
 use serde::Serialize;
@@ -213,23 +213,6 @@ fn check_source(origin: &Origin<'_>, store: &Path) -> anyhow::Result<()> {
     opened.map(drop)
 }
 
-/// Why a store has no fs-verity. Says so when the store is new: what is built there cannot become
-/// everything that was meant, perhaps.
-fn explain_absence(store: &Store, output: Output) -> Option<VerityAbsence> {
-    if store.verity() == VeritySupport::Kernel {
-        return None;
-    }
-    let absence = store.verity_absence();
-    if store.is_new() {
-        output.note(&format!(
-            "the new store in {} has no fs-verity: {absence}. Only the mode integrity can be \
-             deployed from it, which hashes every object at each boot",
-            store.location().display()
-        ));
-    }
-    Some(absence)
-}
-
 impl Build {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
         let origin = match (&self.dir, self.ostree.as_deref()) {
@@ -267,8 +250,9 @@ impl Build {
             threshold_bytes: self.threshold,
         };
         check_source(&origin, &common.store_path())?;
-        let store = common.open_or_create_store()?;
-        let absence = explain_absence(&store, output);
+        let store = common.open_or_create_store(output)?;
+        let has_verity = store.verity() == VeritySupport::Kernel;
+        let absence = (!has_verity).then(|| store.verity_absence());
         let built = {
             let progress = Progress::new(output);
             build::build(&store, origin, &release, &progress)?

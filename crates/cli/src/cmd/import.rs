@@ -98,7 +98,7 @@ impl Import {
         };
         let keyset = common.trusted_keyset()?;
         let repository = Repository::open(path.as_ref())?;
-        let store = common.open_or_create_store()?;
+        let store = common.open_or_create_store(output)?;
         let imported = {
             let progress = Progress::new(output);
             let stream = self.stream.as_ref();

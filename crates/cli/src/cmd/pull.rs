@@ -264,7 +264,7 @@ impl Report for PullReport {
 
 impl Pull {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_or_create_store()?;
+        let store = common.open_or_create_store(output)?;
         let needs_image = self.boot.is_started_by_image(common)?;
         if !self.plan {
             let fetched = self.from.pull(common, &store, needs_image, output)?;

@@ -252,7 +252,7 @@ impl Add {
         let addresses = self.addresses.iter().map(|address| absolute(address));
         let addresses: Vec<String> = addresses.collect::<anyhow::Result<_>>()?;
         let keyset = common.keyset_file()?.document()?;
-        let store = common.open_or_create_store()?;
+        let store = common.open_or_create_store(output)?;
         if store.read_remote(&self.name)?.is_some() {
             let message = format!("there is a remote {} already", self.name);
             return Err(Failure::new(ErrorClass::Usage, message)

@@ -50,7 +50,7 @@ impl Report for UpgradeReport {
 
 impl Upgrade {
     pub(crate) fn run(&self, common: &Common, output: Output) -> anyhow::Result<()> {
-        let store = common.open_or_create_store()?;
+        let store = common.open_or_create_store(output)?;
         if self.from.names_image() {
             self.how.check_image()?;
         }

@@ -181,6 +181,11 @@ fn a_new_store_without_fs_verity_says_so_once() {
     assert!(words.iter().all(|word| first.contains(word)), "{first}");
     let again = build(1);
     assert!(!again.contains("note: "), "{again}");
+    // A device is told when it is made to follow, before anything is fetched.
+    scratch.ok("keys new vendor");
+    let add = "--store device --keyset vendor.keyset remote add vendor www --os o --stream s";
+    let added = scratch.ok(add).err;
+    assert!(words.iter().all(|word| added.contains(word)), "{added}");
     let line = format!("{STORE} --json build --dir tree --os o --stream s --index 1");
     let built = scratch.ok(&line).json();
     let reasons = ["kernel", "feature", "filesystem", "unknown"];

@@ -413,7 +413,7 @@ impl Adopt {
         found: Option<&FoundStatement>,
         output: Output,
     ) -> anyhow::Result<DoneReport> {
-        let store = common.open_or_create_store()?;
+        let store = common.open_or_create_store(output)?;
         // Opened when it can be written to: files are linked within one mount only.
         let repository = Repository::open(&sysroot.join("ostree/repo"))?;
         let progress = Progress::new(output);
