@@ -62,6 +62,12 @@ pub(super) fn of_remote(error: &RemoteError) -> Option<String> {
         RemoteError::NoRemote { .. } => {
             "`sealroot remote list` shows those there are, `sealroot remote add` makes one"
         }
+        RemoteError::State { name, .. } => {
+            return Some(format!(
+                "`sealroot remote remove {name}` forgets it, `sealroot remote add` makes it again, with the vendor's \
+                 keyset; releases that are here stay"
+            ));
+        }
         RemoteError::NotAChannelKey { .. } => {
             "sign with a key that `sealroot keys show` lists for the role channel; a keyset in which this one \
              has it follows the old one: `sealroot keys keyset NEW --after OLD`"

@@ -212,6 +212,24 @@ fn keysets_that_devices_would_refuse_are_not_published() {
 }
 
 #[test]
+fn a_keyset_that_was_damaged_where_it_lies_is_put_again() {
+    let place = Place::with_releases(1, 0);
+    let path = place.www().join("keyset/1.keyset");
+    let whole = fs::read(&path).expect("read");
+    for damaged in [&b""[..], &whole[..whole.len() / 3]] {
+        fs::write(&path, damaged).expect("written");
+        place.renew(&Place::terms(0)).expect("renewed");
+        assert_eq!(fs::read(&path).expect("read"), whole);
+    }
+    // But nobody's keyset is exchanged for another one.
+    let other = keyset(1, [2, 2, CHANNEL], &[2]).to_string();
+    fs::write(&path, &other).expect("written");
+    let error = place.renew(&Place::terms(0)).expect_err("another keyset");
+    assert!(error.to_string().contains("another keyset"), "{error}");
+    assert_eq!(fs::read_to_string(&path).expect("read"), other);
+}
+
+#[test]
 fn a_channel_is_renewed_without_a_release() {
     let place = Place::new();
     let error = place.renew(&Place::terms(0)).expect_err("nothing there");

@@ -178,7 +178,7 @@ impl<I: StoreIo, B: BootIo> Seen<'_, I, B> {
         match best {
             Some(Verdict::Boots) => {}
             Some(Verdict::Unknown) => {
-                let found = format!("of none of {count} it could be found out");
+                let found = format!("{count}, of which none could be judged");
                 report.warn(Check::Boots, finding(expected, found, Mend::Upgrade));
             }
             Some(Verdict::Refused) => {
