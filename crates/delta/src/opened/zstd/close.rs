@@ -8,7 +8,7 @@ use sealroot_format::erofs::ReadAt;
 use super::block::{Block, LiteralsKind, MAX_BLOCK_BYTES, Tables, repeated};
 use super::choices::{Beside, Reader, Record, Source};
 use super::frame::{BlockHead, Kind};
-use super::nearest::Nearest;
+use super::nearest::{Match, Nearest};
 use super::sequences::{LAST_BEFORE, MAX_SEQUENCES, Sequence};
 use crate::number;
 use crate::opened::Stop;
@@ -173,24 +173,23 @@ impl<'c> Walk<'c> {
         Ok(())
     }
 
-    fn fill(&self, nearest: &mut Nearest, block: &mut Block) -> Option<()> {
+    fn fill(&self, nearest: &Nearest, block: &mut Block) -> Option<()> {
         block.clear();
         block.kind = self.kind;
         block.modes = self.modes;
         block.tree.extend(self.tree);
         block.tables.extend(self.described);
-        let (mut content, mut place) = (&self.content[..], 0_u32);
+        let mut nearest = nearest.distances(&self.matches()).into_iter();
+        let mut content = &self.content[..];
         for record in &self.records {
             let Record {
                 literals, length, ..
             } = *record;
-            place = place.checked_add(literals)?;
             let offset = match record.source {
                 Source::Before(offset) => offset,
                 Source::Told(distance) => distance.checked_add(LAST_BEFORE)?,
-                Source::Nearest => nearest.distance(place, length)?.checked_add(LAST_BEFORE)?,
+                Source::Nearest => nearest.next()??.checked_add(LAST_BEFORE)?,
             };
-            place = place.checked_add(length)?;
             block.sequences.push(Sequence {
                 literals,
                 length,
@@ -202,6 +201,20 @@ impl<'c> Walk<'c> {
         }
         block.literals.extend(content);
         Some(())
+    }
+
+    /// The matches that come from the nearest place.
+    fn matches(&self) -> Vec<Match> {
+        let mut at = 0_u32;
+        let matches = self.records.iter().filter_map(|record| {
+            let begins = at.saturating_add(record.literals);
+            at = begins.saturating_add(record.length);
+            (record.source == Source::Nearest).then_some(Match {
+                at: begins,
+                length: record.length,
+            })
+        });
+        matches.collect()
     }
 }
 

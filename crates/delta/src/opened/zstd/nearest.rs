@@ -2,6 +2,8 @@
 //! Where before a match the same bytes stand (docs/format/opened.md 5): the source of most matches,
 //! since compressors take the nearest one.
 
+use super::block::MAX_BLOCK_BYTES;
+
 /// How far back places are looked for, bytes: a power of two.
 const WINDOW_BYTES: usize = 1 << 22;
 
@@ -17,6 +19,9 @@ const LONG_BYTES: usize = 6;
 const HASH_BITS: u32 = 17;
 const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
 
+/// The bits of a place: no frame has more content (docs/format/opened.md 6).
+const PLACE_BITS: u32 = 28;
+
 /// The content so far, as much of it as places are looked for in, and where they are.
 #[derive(Debug)]
 pub(super) struct Nearest {
@@ -28,36 +33,52 @@ pub(super) struct Nearest {
     long: Places<LONG_BYTES>,
 }
 
+/// A match of the last block.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Match {
+    /// Where in the block it begins.
+    pub(super) at: u32,
+    pub(super) length: u32,
+}
+
 impl Nearest {
     pub(super) fn new() -> Self {
         Self {
             content: Recent::default(),
             block: 0,
             shortest: Places::last(),
-            short: Places::all(),
-            long: Places::all(),
+            short: Places::some(),
+            long: Places::some(),
         }
     }
 
     /// Appends a block to the content.
     pub(super) fn push(&mut self, block: &[u8]) {
         self.block = self.content.end();
-        self.shortest.know(&self.content, self.block);
-        self.short.know(&self.content, self.block);
-        self.long.know(&self.content, self.block);
         self.content.push(block);
+        self.shortest.know(&self.content);
+        self.short.know(&self.content);
+        self.long.know(&self.content);
     }
 
-    /// How far before a match, given by where in the last block it begins and its length, the same bytes stand.
-    /// Later ones MUST be asked for later.
-    pub(super) fn distance(&mut self, at: u32, length: u32) -> Option<u32> {
-        let place = self.block.checked_add(at as usize)?;
-        let copied = self.content.from(place)?.get(..length as usize)?;
-        match copied.len() {
-            LONG_BYTES.. => self.long.distance(&self.content, place, copied),
-            SHORT_BYTES.. => self.short.distance(&self.content, place, copied),
-            _ => self.shortest.distance(&self.content, place, copied),
+    /// How far before each of these matches the same bytes stand.
+    pub(super) fn distances(&self, matches: &[Match]) -> Vec<Option<u32>> {
+        let mut distances = vec![None; matches.len()];
+        let (mut shortest, mut short, mut long) = (Vec::new(), Vec::new(), Vec::new());
+        for (one, distance) in matches.iter().zip(&mut distances) {
+            let place = self.block.saturating_add(one.at as usize);
+            let behind = self.content.from(place).unwrap_or_default();
+            let copied = behind.get(..one.length as usize).unwrap_or_default();
+            match copied.len() {
+                LONG_BYTES.. => long.extend(self.long.search(place, copied, distance)),
+                SHORT_BYTES.. => short.extend(self.short.search(place, copied, distance)),
+                _ => shortest.extend(self.shortest.search(place, copied, distance)),
+            }
         }
+        self.shortest.find(&self.content, shortest);
+        self.short.find(&self.content, short);
+        self.long.find(&self.content, long);
+        distances
     }
 }
 
@@ -95,82 +116,156 @@ impl Recent {
 struct Places<const BYTES: usize> {
     /// Those from here on are not known yet.
     known: usize,
-    /// For each hash, one more than the last place that has it; 0 if none has.
-    last: Vec<u32>,
-    /// For each place in the window, if more than the last are known, the same of the one before it that has
-    /// its hash. As long as the content, up to the window: most frames are short.
-    before: Option<Vec<u32>>,
+    /// For each hash, the last place that has it.
+    last: Vec<Mark>,
+    /// For each place, the one before it that has its hash: a ring, of which only what was needed so far is there,
+    /// since most frames are short.
+    before: Vec<Mark>,
+    ring: usize,
+    /// So many places are tried.
+    tries: usize,
+}
+
+/// The way from one place to the one before it, for a match.
+struct Search<'c> {
+    place: usize,
+    copied: &'c [u8],
+    /// What a place is marked with that may have the same.
+    sought: Mark,
+    /// What is tried next.
+    next: Mark,
+    distance: &'c mut Option<u32>,
 }
 
 impl<const BYTES: usize> Places<BYTES> {
-    /// Of each hash the last one only.
+    /// For places of the last block, the one before them.
     fn last() -> Self {
+        Self::new(MAX_BLOCK_BYTES, 1)
+    }
+
+    /// For places of the last block, some of those in the window before them.
+    fn some() -> Self {
+        Self::new(WINDOW_BYTES + MAX_BLOCK_BYTES, MAX_PLACES)
+    }
+
+    fn new(ring: usize, tries: usize) -> Self {
         Self {
             known: 0,
-            last: vec![0; 1 << HASH_BITS],
-            before: None,
+            last: vec![Mark::NONE; 1 << HASH_BITS],
+            before: Vec::new(),
+            ring,
+            tries,
         }
     }
 
-    /// All that are in the window.
-    fn all() -> Self {
-        Self {
-            before: Some(Vec::new()),
-            ..Self::last()
+    /// Has all places known at which all that is hashed is there.
+    fn know(&mut self, content: &Recent) {
+        while let Some(known) = self.know_to_ring_end(content) {
+            self.known = known;
         }
     }
 
-    /// Has places known before this one, as far as all that is hashed is there.
-    fn know(&mut self, content: &Recent, end: usize) -> Option<()> {
-        let hashed_end = end.checked_add(BYTES)?.checked_sub(1)?.min(content.end());
-        let len = hashed_end.checked_sub(self.known)?;
-        let hashed = content.from(self.known)?.get(..len)?.windows(BYTES);
-        let first = u32::try_from(self.known).ok()?;
-        self.known = self.known.checked_add(hashed.len())?;
-        for (bytes, place) in hashed.zip(first..) {
-            let last = self.last.get_mut(hash::<BYTES>(bytes)?)?;
-            let before = std::mem::replace(last, place.wrapping_add(1));
-            if let Some(all) = &mut self.before {
-                match all.get_mut(in_window(place)) {
-                    Some(slot) => *slot = before,
-                    None => all.push(before),
-                }
-            }
+    /// Has those known up to the end of the ring; the first one behind. `None` if there are no more.
+    fn know_to_ring_end(&mut self, content: &Recent) -> Option<usize> {
+        let hashed = content.from(self.known)?.windows(BYTES);
+        let start = self.known.checked_rem(self.ring)?;
+        let end = start.saturating_add(hashed.len()).min(self.ring);
+        let known = self.known.checked_add(end.checked_sub(start)?)?;
+        if start == end || known >> PLACE_BITS > 0 {
+            return None;
         }
+        if self.before.len() < end {
+            self.before.resize(end, Mark::NONE);
+        }
+        let slots = self.before.get_mut(start..end)?;
+        let places = u32::try_from(self.known).ok()?..;
+        for ((bytes, place), slot) in hashed.zip(places).zip(slots) {
+            let product = product::<BYTES>(bytes)?;
+            let last = self.last.get_mut(hash(product))?;
+            *slot = std::mem::replace(last, Mark::new(place, product));
+        }
+        Some(known)
+    }
+
+    fn before(&self, place: usize) -> Option<Mark> {
+        self.before.get(place.checked_rem(self.ring)?).copied()
+    }
+
+    fn search<'c>(
+        &self,
+        place: usize,
+        copied: &'c [u8],
+        distance: &'c mut Option<u32>,
+    ) -> Option<Search<'c>> {
+        Some(Search {
+            place,
+            copied,
+            sought: Mark::new(0, product::<BYTES>(copied)?),
+            next: self.before(place)?,
+            distance,
+        })
+    }
+
+    /// Goes these ways a step of each at a time: what is far away in memory then comes for many at once.
+    fn find(&self, content: &Recent, mut searches: Vec<Search<'_>>) {
+        for _ in 0..self.tries {
+            searches.retain_mut(|search| self.step(content, search).is_some());
+        }
+    }
+
+    /// Tries the next place; `None` at the end of the way.
+    fn step(&self, content: &Recent, search: &mut Search<'_>) -> Option<()> {
+        let candidate = search.next.place()?;
+        let distance = search.place.checked_sub(candidate)?;
+        if distance > WINDOW_BYTES {
+            return None;
+        }
+        let may_be = search.next.may_have_the_bytes_of(search.sought);
+        if may_be && content.from(candidate)?.starts_with(search.copied) {
+            *search.distance = u32::try_from(distance).ok();
+            return None;
+        }
+        search.next = self.before(candidate)?;
         Some(())
     }
+}
 
-    /// How far before a place what is copied there stands, too.
-    fn distance(&mut self, content: &Recent, place: usize, copied: &[u8]) -> Option<u32> {
-        self.know(content, place);
-        let mut next = *self.last.get(hash::<BYTES>(copied)?)?;
-        for _ in 0..MAX_PLACES {
-            let candidate = next.checked_sub(1)?;
-            let distance = place.checked_sub(candidate as usize)?;
-            if distance > WINDOW_BYTES {
-                return None;
-            }
-            if content.from(candidate as usize)?.starts_with(copied) {
-                return u32::try_from(distance).ok();
-            }
-            next = *self.before.as_ref()?.get(in_window(candidate))?;
-        }
-        None
+/// A place and some of what its bytes are hashed from: one more than the place, and above it the bits of the
+/// product that come after those of the hash. Most places that only have the same hash are so passed over without a
+/// look at the content.
+#[derive(Clone, Copy, Debug)]
+struct Mark(u32);
+
+impl Mark {
+    const NONE: Self = Self(0);
+
+    const fn new(place: u32, product: u64) -> Self {
+        let [.., low, high] = (product << HASH_BITS).to_le_bytes();
+        let above = u32::from_le_bytes([0, 0, low, high]) >> PLACE_BITS << PLACE_BITS;
+        Self(above | place.wrapping_add(1))
+    }
+
+    fn place(self) -> Option<usize> {
+        let one_more = self.0 & ((1 << PLACE_BITS) - 1);
+        one_more.checked_sub(1).map(|place| place as usize)
+    }
+
+    /// If the bytes may be the same, the hashes being so.
+    const fn may_have_the_bytes_of(self, other: Self) -> bool {
+        self.0 >> PLACE_BITS == other.0 >> PLACE_BITS
     }
 }
 
-/// Where in the window a place is remembered.
-const fn in_window(place: u32) -> usize {
-    place as usize & (WINDOW_BYTES - 1)
-}
-
-/// The hash of the first bytes.
-fn hash<const BYTES: usize>(bytes: &[u8]) -> Option<usize> {
+/// What the hash of the first bytes is taken from.
+fn product<const BYTES: usize>(bytes: &[u8]) -> Option<u64> {
     let mut word = [0; 8];
     word.first_chunk_mut::<BYTES>()?
         .copy_from_slice(bytes.first_chunk::<BYTES>()?);
-    let product = u64::from_le_bytes(word).wrapping_mul(FACTOR);
-    Some((product >> (u64::BITS - HASH_BITS)) as usize)
+    Some(u64::from_le_bytes(word).wrapping_mul(FACTOR))
+}
+
+const fn hash(product: u64) -> usize {
+    (product >> (u64::BITS - HASH_BITS)) as usize
 }
 
 #[cfg(test)]
@@ -209,9 +304,9 @@ mod tests {
             _ => (6, MAX_PLACES),
         };
         let hash_at = |at: usize| match hashed {
-            3 => hash::<3>(&content[at..]),
-            4 => hash::<4>(&content[at..]),
-            _ => hash::<6>(&content[at..]),
+            3 => product::<3>(&content[at..]).map(hash),
+            4 => product::<4>(&content[at..]).map(hash),
+            _ => product::<6>(&content[at..]).map(hash),
         };
         let same = (0..start).rev().filter(|at| hash_at(*at) == hash_at(start));
         let mut near = same.take(most).take_while(|at| start - at <= WINDOW_BYTES);
@@ -219,11 +314,16 @@ mod tests {
         found.map(|at| start - at)
     }
 
-    /// How far before a match, given by where it begins in the last block, the same stands.
-    fn distance(nearest: &mut Nearest, at: usize, length: usize) -> Option<usize> {
-        let [at, length] = [at, length].map(|number| u32::try_from(number).expect("short"));
-        let distance = nearest.distance(at, length)?;
-        Some(distance as usize)
+    /// How far before matches, given by where they begin in the last block and their length, the same stands.
+    fn distances(nearest: &Nearest, matches: &[(usize, usize)]) -> Vec<Option<usize>> {
+        let short = |number| u32::try_from(number).expect("short");
+        let matches = matches.iter().map(|(at, length)| Match {
+            at: short(*at),
+            length: short(*length),
+        });
+        let distances = nearest.distances(&matches.collect::<Vec<_>>());
+        let long = |distance: u32| distance as usize;
+        distances.into_iter().map(|one| one.map(long)).collect()
     }
 
     // Rules: O13, O14
@@ -239,9 +339,14 @@ mod tests {
             let next = matches.iter().find(begins);
             let block_end = next.map_or(content.len(), |(start, _)| *start);
             nearest.push(&content[block..block_end]);
-            let within = |(start, _): &&(usize, usize)| (block..block_end).contains(start);
-            for (start, end) in matches.iter().filter(within) {
-                let distance = distance(&mut nearest, start - block, end - start);
+            let within = matches
+                .iter()
+                .filter(|(start, _)| (block..block_end).contains(start));
+            let begins = within
+                .clone()
+                .map(|(start, end)| (start - block, end - start));
+            let distances = distances(&nearest, &begins.collect::<Vec<_>>());
+            for ((start, end), distance) in within.zip(distances) {
                 assert_eq!(
                     distance,
                     expected(&content, *start, *end),
@@ -267,7 +372,7 @@ mod tests {
                 .chunks(100_000)
                 .for_each(|block| nearest.push(block));
             let at = (content.len() - WORD.len()) % 100_000;
-            assert_eq!(distance(&mut nearest, at, WORD.len()), expected);
+            assert_eq!(distances(&nearest, &[(at, WORD.len())]), [expected]);
         }
     }
 
@@ -280,20 +385,24 @@ mod tests {
             let others: Vec<u8> = (0..=u8::MAX).take(others).flat_map(other).collect();
             let mut nearest = Nearest::new();
             nearest.push(&[WORD, &others, WORD].concat());
-            distance(&mut nearest, WORD.len() + others.len(), WORD.len())
+            distances(&nearest, &[(WORD.len() + others.len(), WORD.len())])
         };
         let most = MAX_PLACES - 1;
-        assert_eq!(behind(most), Some(WORD.len() + 7 * most));
-        assert_eq!(behind(most + 1), None);
+        assert_eq!(behind(most), [Some(WORD.len() + 7 * most)]);
+        assert_eq!(behind(most + 1), [None]);
     }
 
     // Rules: O13, O14
     #[test]
     fn hashes_and_bounds_are_as_written() {
         let page = include_str!("../../../../../docs/format/opened.md");
-        let hashes = [hash::<6>(b"linux!"), hash::<4>(b"linu"), hash::<3>(b"lin")];
-        for hash in hashes {
-            let hash = hash.expect("long enough");
+        let products = [
+            product::<6>(b"linux!"),
+            product::<4>(b"linu"),
+            product::<3>(b"lin"),
+        ];
+        for product in products {
+            let hash = hash(product.expect("long enough"));
             assert!(page.contains(&format!("`{hash:05x}`")), "{hash:05x}");
         }
         assert!(page.contains(&format!("`{FACTOR:016x}`")));

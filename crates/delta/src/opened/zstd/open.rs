@@ -9,7 +9,7 @@ use super::block::{Block, Tables};
 use super::choices::{Beside, Record, Source, Writer};
 use super::content::{Content, Offsets};
 use super::frame::{Blocks, Kind};
-use super::nearest::Nearest;
+use super::nearest::{Match, Nearest};
 use super::sequences::LAST_BEFORE;
 use crate::number;
 use crate::opened::{Scratch, Side, Stop};
@@ -137,30 +137,43 @@ impl<S: Scratch, W: Write> Opening<'_, S, W> {
             heads.push(block.modes);
             heads.extend(&block.tables);
         }
-        let mut place = 0_u32;
+        let nearest = (self.nearest.as_ref()).map(|nearest| nearest.distances(&told(block)));
+        let mut nearest = nearest.map(Vec::into_iter);
         for sequence in &block.sequences {
-            place = place.saturating_add(sequence.literals);
-            let source = self.source(sequence.offset, place, sequence.length);
+            let source = match distance(sequence.offset) {
+                None => Source::Before(sequence.offset),
+                Some(distance) => match nearest.as_mut().map(Iterator::next) {
+                    Some(nearest) if nearest.flatten() != Some(distance) => Source::Told(distance),
+                    _ => Source::Nearest,
+                },
+            };
             self.choices.push(Record {
                 literals: sequence.literals,
                 length: sequence.length,
                 source,
             })?;
-            place = place.saturating_add(sequence.length);
         }
         Ok(())
     }
+}
 
-    /// Where a match of the last block comes from.
-    fn source(&mut self, offset: u32, place: u32, length: u32) -> Source {
-        let distance = match offset.checked_sub(LAST_BEFORE) {
-            None | Some(0) => return Source::Before(offset),
-            Some(distance) => distance,
-        };
-        let nearest = self.nearest.as_mut().map(|one| one.distance(place, length));
-        match nearest {
-            Some(nearest) if nearest != Some(distance) => Source::Told(distance),
-            _ => Source::Nearest,
-        }
-    }
+/// The distance that an offset code stands for, unless it is one that there was before.
+fn distance(offset: u32) -> Option<u32> {
+    offset
+        .checked_sub(LAST_BEFORE)
+        .filter(|distance| *distance > 0)
+}
+
+/// The matches of a block that have distances of their own.
+fn told(block: &Block) -> Vec<Match> {
+    let mut at = 0_u32;
+    let matches = block.sequences.iter().filter_map(|sequence| {
+        let begins = at.saturating_add(sequence.literals);
+        at = begins.saturating_add(sequence.length);
+        distance(sequence.offset).map(|_| Match {
+            at: begins,
+            length: sequence.length,
+        })
+    });
+    matches.collect()
 }
