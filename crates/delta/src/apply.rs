@@ -19,8 +19,12 @@ use sealroot_format::erofs::ReadAt;
 use crate::covers::Cover;
 use crate::number;
 
-/// How much of the old object is in memory at a time.
+/// How much of the old object is copied at a time.
 const BUFFER_BYTES: usize = 16 * 1024;
+
+/// Shorter pieces are read with the pages in which they lie: more of these is often wanted next.
+const SHORT_BYTES: usize = 4096;
+const PAGE_BYTES: u64 = 4096;
 
 /// Why a patch could not be applied.
 #[derive(Debug, thiserror::Error)]
@@ -120,8 +124,9 @@ impl GroupReader {
         out: &mut dyn Write,
         note: &mut dyn FnMut(Cover),
     ) -> Result<(), PatchError> {
-        let base_bytes = base.size_bytes().map_err(PatchError::Base)?;
+        let mut old = Old::new(base).map_err(PatchError::Base)?;
         let too_long = || PatchError::TooLong { size_bytes };
+        let mut buffer = [0; BUFFER_BYTES];
         let mut left_bytes = size_bytes;
         let mut expected = 0_i128;
         for _ in 0..self.control()? {
@@ -134,11 +139,11 @@ impl GroupReader {
             let position = expected
                 .saturating_add(gap.into())
                 .saturating_add(moved.into());
-            let start = start(position, len_bytes, base_bytes)?;
+            let start = start(position, len_bytes, old.size_bytes)?;
             let new = size_bytes
                 .saturating_sub(left_bytes)
                 .saturating_sub(len_bytes);
-            self.cover(base, start, len_bytes, out)?;
+            self.cover(&mut old, (start, len_bytes), &mut buffer, out)?;
             if let [Ok(old), Ok(new), Ok(len_bytes)] = [start, new, len_bytes].map(usize::try_from)
             {
                 note(Cover {
@@ -177,23 +182,21 @@ impl GroupReader {
         out.write_all(bytes).map_err(PatchError::Write)
     }
 
-    /// A piece of the old object with its differences.
+    /// A piece of the old object, given by where it begins and its length, with its differences.
     fn cover(
         &mut self,
-        base: &dyn ReadAt,
-        mut position: u64,
-        len_bytes: u64,
+        old: &mut Old<'_>,
+        (mut position, len_bytes): (u64, u64),
+        buffer: &mut [u8; BUFFER_BYTES],
         out: &mut dyn Write,
     ) -> Result<(), PatchError> {
-        let mut buffer = [0; BUFFER_BYTES];
         let mut runs = Runs::new(len_bytes);
         let mut left_bytes = len_bytes;
         while left_bytes > 0 {
             let len =
                 usize::try_from(left_bytes).map_or(BUFFER_BYTES, |left| left.min(BUFFER_BYTES));
             let (piece, _) = buffer.split_at_mut(len);
-            base.read_exact_at(piece, position)
-                .map_err(PatchError::Base)?;
+            old.read(piece, position).map_err(PatchError::Base)?;
             self.add_residues(piece, &mut runs)?;
             out.write_all(piece).map_err(PatchError::Write)?;
             position = position.saturating_add(len as u64);
@@ -221,6 +224,54 @@ impl GroupReader {
             piece = later;
         }
         Ok(())
+    }
+}
+
+/// The old object, and the pages of it that were read last.
+struct Old<'b> {
+    base: &'b dyn ReadAt,
+    size_bytes: u64,
+    /// Where the pages begin.
+    start: u64,
+    pages: Vec<u8>,
+}
+
+impl<'b> Old<'b> {
+    fn new(base: &'b dyn ReadAt) -> io::Result<Self> {
+        Ok(Self {
+            base,
+            size_bytes: base.size_bytes()?,
+            start: 0,
+            pages: Vec::new(),
+        })
+    }
+
+    /// Reads a piece that is there.
+    fn read(&mut self, piece: &mut [u8], position: u64) -> io::Result<()> {
+        if piece.len() >= SHORT_BYTES {
+            return self.base.read_exact_at(piece, position);
+        }
+        if let Some(bytes) = self.in_pages(position, piece.len()) {
+            piece.copy_from_slice(bytes);
+            return Ok(());
+        }
+        let end = position.saturating_add(piece.len() as u64);
+        let start = position & !PAGE_BYTES.wrapping_sub(1);
+        let end = end.checked_next_multiple_of(PAGE_BYTES);
+        let end = end.map_or(self.size_bytes, |end| end.min(self.size_bytes));
+        let len = usize::try_from(end.saturating_sub(start)).map_err(io::Error::other)?;
+        self.start = start;
+        self.pages.resize(len, 0);
+        let read = self.base.read_exact_at(&mut self.pages, start);
+        read.inspect_err(|_| self.pages.clear())?;
+        let bytes = self.in_pages(position, piece.len());
+        piece.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn in_pages(&self, position: u64, len: usize) -> Option<&[u8]> {
+        let at = usize::try_from(position.checked_sub(self.start)?).ok()?;
+        self.pages.get(at..)?.get(..len)
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the numbers of types and the places of names have changed that all modules of a kernel refer to.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use sealroot_format::codec::Cursor;
 
@@ -64,10 +64,11 @@ impl Renumbering {
             return;
         }
         let old = section.to_vec();
+        let [mut types, mut names] = [&self.types, &self.names].map(Lately::new);
         for (at, refers) in btf::records(&old).flat_map(|record| record.words()) {
             let shifts = match refers {
-                Some(Refers::ToType) => &self.types,
-                Some(Refers::ToName) => &self.names,
+                Some(Refers::ToType) => &mut types,
+                Some(Refers::ToName) => &mut names,
                 None => continue,
             };
             if let Some(number) = u32_at(&old, at) {
@@ -80,16 +81,16 @@ impl Renumbering {
 impl Shifts {
     /// What is added to a number.
     pub(crate) fn shift(&self, number: u32) -> i64 {
-        let after = self.0.partition_point(|(from, _)| *from <= number);
-        let shift = after.checked_sub(1).and_then(|index| self.0.get(index));
-        shift.map_or(0, |(_, shift)| *shift)
+        self.of(number).1
     }
 
-    /// What a number became. 0 is no number.
-    pub(super) fn apply(&self, number: u32) -> u32 {
-        let shift = if number == 0 { 0 } else { self.shift(number) };
-        let renumbered = i64::from(number).saturating_add(shift);
-        u32::try_from(renumbered).unwrap_or(number)
+    /// The numbers around this one to which the same is added, and what that is.
+    fn of(&self, number: u32) -> (RangeInclusive<u32>, i64) {
+        let after = self.0.partition_point(|(from, _)| *from <= number);
+        let next = self.0.get(after).and_then(|(from, _)| from.checked_sub(1));
+        let before = after.checked_sub(1).and_then(|index| self.0.get(index));
+        let (from, shift) = before.copied().unwrap_or_default();
+        (from..=next.unwrap_or(u32::MAX), shift)
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
@@ -119,6 +120,37 @@ impl Shifts {
     }
 }
 
+/// Numbers that come one after another, often close to the one before.
+struct Lately<'s> {
+    shifts: &'s Shifts,
+    /// Of the last one, what [`Shifts::of`] says.
+    around: RangeInclusive<u32>,
+    shift: i64,
+}
+
+impl<'s> Lately<'s> {
+    fn new(shifts: &'s Shifts) -> Self {
+        let (around, shift) = shifts.of(0);
+        Self {
+            shifts,
+            around,
+            shift,
+        }
+    }
+
+    /// What a number became. 0 is no number.
+    fn apply(&mut self, number: u32) -> u32 {
+        if number == 0 {
+            return 0;
+        }
+        if !self.around.contains(&number) {
+            (self.around, self.shift) = self.shifts.of(number);
+        }
+        let renumbered = i64::from(number).saturating_add(self.shift);
+        u32::try_from(renumbered).unwrap_or(number)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,12 +160,14 @@ mod tests {
     fn a_renumbering_comes_back_and_nothing_else_does() {
         let types = Shifts(vec![(0, 0), (7, 3), (9, -4), (1 << 31, 1)]);
         let names = Shifts(vec![(12, -2)]);
+        let mut lately = Lately::new(&types);
         assert_eq!(
-            [0, 6, 7, 8, 9, 20, 1 << 31].map(|number| types.apply(number)),
-            [0, 6, 10, 11, 5, 16, (1 << 31) + 1]
+            [0, 20, 6, 7, 8, 9, 1 << 31, 8].map(|number| lately.apply(number)),
+            [0, 16, 6, 10, 11, 5, (1 << 31) + 1, 11]
         );
-        assert_eq!(names.apply(u32::MAX), u32::MAX - 2);
-        assert_eq!(Shifts(vec![(0, -9)]).apply(3), 3);
+        let apply = |shifts, number| Lately::new(shifts).apply(number);
+        assert_eq!(apply(&names, u32::MAX), u32::MAX - 2);
+        assert_eq!(apply(&Shifts(vec![(0, -9)]), 3), 3);
         let renumbering = Renumbering { types, names };
         let bytes = renumbering.encode();
         assert_eq!(Renumbering::parse(&bytes), Some(renumbering));

@@ -117,14 +117,14 @@ impl<I: StoreIo> Application<'_, I> {
         patches.bases.renumbering = Renumbering::parse(&renumbering)
             .ok_or_else(|| invalid("the renumbering", "ascending numbers", "something else"))?;
         let mut new_text = file()?;
-        patches.copy(header.text_bytes, Kind::Plain, &mut new_text)?;
+        patches.copy_aside(header.text_bytes, Kind::Plain, &new_text)?;
         new_text.rewind().map_err(&put_aside)?;
         let new_small = Arc::new(file()?);
         let small: Arc<dyn ReadAt + Send + Sync> = new_small.clone();
         let unfinished = Unfinished::parse(&mut BufReader::new(&new_text), &old, &small)?;
         drop(new_text);
         let object_bytes = check_sizes(&unfinished, statement)?;
-        patches.copy(unfinished.small_bytes, Kind::Plain, &mut &*new_small)?;
+        patches.copy_aside(unfinished.small_bytes, Kind::Plain, &new_small)?;
         monitor.start("patching", Unit::Bytes, Some(object_bytes));
         let left_out = within(left_out.into_iter().map(|(_, entry)| entry), &unfinished);
         let mut digests = Vec::new();

@@ -14,6 +14,9 @@ use super::file::{self, Adjustment, GroupEntry, Part, invalid};
 use super::old::{Bases, NOTHING, kernel_of};
 use crate::store::{StoreIo, Transaction};
 
+/// Most pieces that patches make are short.
+const BUFFER_BYTES: usize = 64 * 1024;
+
 /// What parts make together.
 #[derive(Clone, Copy)]
 pub(super) enum Kind {
@@ -121,6 +124,20 @@ impl<'p, I: StoreIo> Patches<'p, I> {
         Ok(())
     }
 
+    /// Makes it in a file.
+    pub(super) fn copy_aside(
+        &mut self,
+        size_bytes: u64,
+        kind: Kind,
+        file: &File,
+    ) -> Result<(), DeltaError> {
+        let mut buffer = BufWriter::with_capacity(BUFFER_BYTES, file);
+        self.copy(size_bytes, kind, &mut buffer)?;
+        buffer
+            .flush()
+            .map_err(DeltaError::io("put aside what patches make"))
+    }
+
     /// What comes next; it stays the next.
     fn next_part(&mut self) -> Result<Part, DeltaError> {
         loop {
@@ -171,10 +188,7 @@ impl<'p, I: StoreIo> Patches<'p, I> {
         }
         let put_aside = DeltaError::io("put an opened object aside");
         let mut form = (self.scratch)().map_err(&put_aside)?;
-        let mut buffer = BufWriter::new(&form);
-        self.copy(form_bytes, kind, &mut buffer)?;
-        buffer.flush().map_err(&put_aside)?;
-        drop(buffer);
+        self.copy_aside(form_bytes, kind, &form)?;
         if is_kernel {
             let kernel = kernel_of(&form)?;
             kernel.restore(&mut form).map_err(&put_aside)?;
@@ -235,7 +249,10 @@ impl<'p, I: StoreIo> Patches<'p, I> {
         self.object = Some(number);
         let mut failure = None;
         let added = transaction.add_unknown(size_bytes, |out| {
-            self.make_object(size_bytes, out).map_err(|error| {
+            let mut buffer = BufWriter::with_capacity(BUFFER_BYTES, out);
+            let made = self.make_object(size_bytes, &mut buffer);
+            let flushed = made.and_then(|()| Ok(buffer.flush().map_err(PatchError::Write)?));
+            flushed.map_err(|error| {
                 let text = error.to_string();
                 failure = Some(error);
                 io::Error::other(text)
