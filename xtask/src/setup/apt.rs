@@ -2,6 +2,7 @@
 //! Packages of Debian 12, and where its archive is.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -199,4 +200,19 @@ pub(super) fn source_line(suite: &str) -> Result<String> {
         "deb [signed-by={KEYRING}] {} {suite} main\n",
         mirror()?
     ))
+}
+
+/// Unpacks all packages that lie in `from` into `into`, and removes them.
+pub(super) fn extract(from: &Path, into: &Path) -> Result<()> {
+    for entry in fs::read_dir(from)? {
+        let archive = entry?.path();
+        if archive
+            .extension()
+            .is_some_and(|extension| extension == "deb")
+        {
+            run_quietly(command("dpkg-deb").arg("--extract").arg(&archive).arg(into))?;
+            fs::remove_file(&archive)?;
+        }
+    }
+    Ok(())
 }

@@ -95,16 +95,7 @@ fn unpack(package: &str, directory: &Path) -> Result<()> {
                 .args(["download", "--quiet", package])
                 .current_dir(partial),
         )?;
-        for entry in fs::read_dir(partial)? {
-            let archive = entry?.path();
-            run_quietly(
-                command("dpkg-deb")
-                    .arg("--extract")
-                    .arg(&archive)
-                    .arg(partial),
-            )?;
-            fs::remove_file(&archive)?;
-        }
+        apt::extract(partial, partial)?;
         arrange(package, partial)
     })
 }

@@ -105,13 +105,7 @@ impl Apt {
             ]),
         };
         run_quietly(get.args(packages))?;
-        for entry in fs::read_dir(&archives)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "deb") {
-                run_quietly(command("dpkg-deb").arg("--extract").arg(path).arg(into))?;
-            }
-        }
-        Ok(())
+        apt::extract(&archives, into)
     }
 
     /// Leaves nothing of it.
