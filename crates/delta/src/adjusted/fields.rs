@@ -2,6 +2,7 @@
 //! What in symbols and relocations tells places, adjusted to where these went.
 
 use super::elf::{Elf, RELOCATIONS, SYMBOLS, Section};
+use super::lately::Lately;
 use super::moves::Moves;
 use super::words::{array_at, put, u16_at, u32_at, u64_at};
 
@@ -52,6 +53,8 @@ pub(super) fn adjust_symbols(object: &mut [u8], elf: &Elf, moves: &Moves) {
 /// what they add.
 pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
     let starts = Starts::of(elf, moves);
+    let lately = || Lately::new(|place| moves.around(place));
+    let (mut places, mut names, mut meanings) = (lately(), lately(), lately());
     for relocations in elf.of_kind(RELOCATIONS) {
         let (target, table) = (relocations.info, relocations.link);
         let target_section = elf.section(target);
@@ -62,7 +65,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
                 continue;
             };
             if let Some(place) = target_section.and_then(|section| place(section, offset)) {
-                let moved = moves.shift(place).wrapping_sub(starts.shift(target));
+                let moved = places.shift(place).wrapping_sub(starts.shift(target));
                 put(
                     object,
                     entry,
@@ -77,7 +80,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
             let Some(named) = named else {
                 continue;
             };
-            let moved = moves.shift(named).wrapping_sub(starts.shift(table));
+            let moved = names.shift(named).wrapping_sub(starts.shift(table));
             let entries = moved / SIGNED_ENTRY_BYTES;
             let by = i32::try_from(entries).unwrap_or(0);
             put(
@@ -94,7 +97,7 @@ pub(super) fn adjust_relocations(object: &mut [u8], elf: &Elf, moves: &Moves) {
             let added = array_at(object, added_at).map_or(0, i64::from_le_bytes);
             let meant = u64::try_from(added.wrapping_add(behind)).ok();
             if let Some(place) = meant.and_then(|meant| place(section, meant)) {
-                let moved = moves.shift(place).wrapping_sub(starts.shift(number));
+                let moved = meanings.shift(place).wrapping_sub(starts.shift(number));
                 put(object, added_at, added.wrapping_add(moved).to_le_bytes());
             }
         }

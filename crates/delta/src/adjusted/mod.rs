@@ -7,8 +7,9 @@
 //! that before they are patched, and relocations to both.
 //!
 //! Rooms, each using only those before it: `words`; `elf`, where the sections lie; `btf`, the references in
-//! type information; `renumbering`, how their numbers changed; `moves`, what covers say of places; `fields`,
-//! which are adjusted to that; `learn`, for whoever makes deltas.
+//! type information; `lately`, for one question after another how far something moved; `renumbering`, how
+//! numbers changed; `moves`, what covers say of places; `fields`, which are adjusted to that; `learn`, for
+//! whoever makes deltas.
 
 #![cfg_attr(
     not(test),
@@ -22,6 +23,7 @@
 mod btf;
 mod elf;
 mod fields;
+mod lately;
 #[expect(
     clippy::arithmetic_side_effects,
     clippy::indexing_slicing,

@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
+use super::lately::Around;
 use super::renumbering::Shifts;
 use crate::covers::Cover;
 
@@ -64,9 +65,16 @@ impl Moves {
     /// How far what was at this place of the old object has moved: as the cover in which it lies, or else as
     /// the one before it.
     pub(super) fn shift(&self, position: usize) -> i64 {
+        self.around(position).1
+    }
+
+    /// The places around this one that have moved as far, and how far.
+    pub(super) fn around(&self, position: usize) -> Around<usize> {
         let after = self.kept.partition_point(|cover| cover.old <= position);
+        let next = (self.kept.get(after)).and_then(|cover| cover.old.checked_sub(1));
         let cover = after.checked_sub(1).and_then(|index| self.kept.get(index));
-        cover.map_or(0, shift)
+        let (from, shift) = cover.map_or((0, 0), |cover| (cover.old, shift(cover)));
+        (from..=next.unwrap_or(usize::MAX), shift)
     }
 
     /// How far the beginning of a section has moved: as the first cover that has some of it.

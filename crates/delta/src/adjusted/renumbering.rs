@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! How the numbers of types and the places of names have changed that all modules of a kernel refer to.
 
-use std::ops::{Range, RangeInclusive};
+use std::ops::Range;
 
 use sealroot_format::codec::Cursor;
 
 use super::btf::{self, Refers};
+use super::lately::{Around, Lately};
 use super::words::{put, u32_at};
 use crate::number;
 
@@ -64,7 +65,8 @@ impl Renumbering {
             return;
         }
         let old = section.to_vec();
-        let [mut types, mut names] = [&self.types, &self.names].map(Lately::new);
+        let [mut types, mut names] =
+            [&self.types, &self.names].map(|shifts| Lately::new(|number| shifts.around(number)));
         for (at, refers) in btf::records(&old).flat_map(|record| record.words()) {
             let shifts = match refers {
                 Some(Refers::ToType) => &mut types,
@@ -72,7 +74,7 @@ impl Renumbering {
                 None => continue,
             };
             if let Some(number) = u32_at(&old, at) {
-                put(section, at, shifts.apply(number).to_le_bytes());
+                put(section, at, renumbered(number, shifts).to_le_bytes());
             }
         }
     }
@@ -81,11 +83,11 @@ impl Renumbering {
 impl Shifts {
     /// What is added to a number.
     pub(crate) fn shift(&self, number: u32) -> i64 {
-        self.of(number).1
+        self.around(number).1
     }
 
     /// The numbers around this one to which the same is added, and what that is.
-    fn of(&self, number: u32) -> (RangeInclusive<u32>, i64) {
+    fn around(&self, number: u32) -> Around<u32> {
         let after = self.0.partition_point(|(from, _)| *from <= number);
         let next = self.0.get(after).and_then(|(from, _)| from.checked_sub(1));
         let before = after.checked_sub(1).and_then(|index| self.0.get(index));
@@ -120,35 +122,13 @@ impl Shifts {
     }
 }
 
-/// Numbers that come one after another, often close to the one before.
-struct Lately<'s> {
-    shifts: &'s Shifts,
-    /// Of the last one, what [`Shifts::of`] says.
-    around: RangeInclusive<u32>,
-    shift: i64,
-}
-
-impl<'s> Lately<'s> {
-    fn new(shifts: &'s Shifts) -> Self {
-        let (around, shift) = shifts.of(0);
-        Self {
-            shifts,
-            around,
-            shift,
-        }
+/// What a number became. 0 is no number.
+fn renumbered(number: u32, shifts: &mut Lately<u32, impl Fn(u32) -> Around<u32>>) -> u32 {
+    if number == 0 {
+        return 0;
     }
-
-    /// What a number became. 0 is no number.
-    fn apply(&mut self, number: u32) -> u32 {
-        if number == 0 {
-            return 0;
-        }
-        if !self.around.contains(&number) {
-            (self.around, self.shift) = self.shifts.of(number);
-        }
-        let renumbered = i64::from(number).saturating_add(self.shift);
-        u32::try_from(renumbered).unwrap_or(number)
-    }
+    let renumbered = i64::from(number).saturating_add(shifts.shift(number));
+    u32::try_from(renumbered).unwrap_or(number)
 }
 
 #[cfg(test)]
@@ -160,12 +140,14 @@ mod tests {
     fn a_renumbering_comes_back_and_nothing_else_does() {
         let types = Shifts(vec![(0, 0), (7, 3), (9, -4), (1 << 31, 1)]);
         let names = Shifts(vec![(12, -2)]);
-        let mut lately = Lately::new(&types);
+        let mut lately = Lately::new(|number| types.around(number));
         assert_eq!(
-            [0, 20, 6, 7, 8, 9, 1 << 31, 8].map(|number| lately.apply(number)),
+            [0, 20, 6, 7, 8, 9, 1 << 31, 8].map(|number| renumbered(number, &mut lately)),
             [0, 16, 6, 10, 11, 5, (1 << 31) + 1, 11]
         );
-        let apply = |shifts, number| Lately::new(shifts).apply(number);
+        let apply = |shifts: &Shifts, number| {
+            renumbered(number, &mut Lately::new(|number| shifts.around(number)))
+        };
         assert_eq!(apply(&names, u32::MAX), u32::MAX - 2);
         assert_eq!(apply(&Shifts(vec![(0, -9)]), 3), 3);
         let renumbering = Renumbering { types, names };
