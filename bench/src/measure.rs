@@ -155,14 +155,14 @@ pub(crate) fn measure(
             std::fs::create_dir(&place)
                 .with_context(|| format!("cannot create {}", place.display()))?;
             let mut commands = contestant.commands(&place)?;
+            // What was written before must not be written back during this run.
+            rustix::fs::sync();
             let runs = commands.iter_mut().map(|command| Ok(run_once(command)?.0));
             let runs: Result<Vec<Run>> = runs.collect();
             let run = runs?.into_iter().sum();
             if round > 0 {
                 contestant.runs.push(run);
             }
-            // What was written must not be written back during the next run.
-            rustix::fs::sync();
         }
     }
     Ok(())
