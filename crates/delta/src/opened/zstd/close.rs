@@ -205,16 +205,10 @@ impl<'c> Walk<'c> {
 
     /// The matches that come from the nearest place.
     fn matches(&self) -> Vec<Match> {
-        let mut at = 0_u32;
-        let matches = self.records.iter().filter_map(|record| {
-            let begins = at.saturating_add(record.literals);
-            at = begins.saturating_add(record.length);
-            (record.source == Source::Nearest).then_some(Match {
-                at: begins,
-                length: record.length,
-            })
-        });
-        matches.collect()
+        Match::sought(self.records.iter().map(|record| {
+            let is_nearest = record.source == Source::Nearest;
+            (record.literals, record.length, is_nearest)
+        }))
     }
 }
 

@@ -41,6 +41,19 @@ pub(super) struct Match {
     pub(super) length: u32,
 }
 
+impl Match {
+    /// Those of a block that are sought: of each, how many literals come before it, its length, and whether it is.
+    pub(super) fn sought(block: impl Iterator<Item = (u32, u32, bool)>) -> Vec<Self> {
+        let mut end = 0_u32;
+        let matches = block.filter_map(|(literals, length, is_sought)| {
+            let at = end.saturating_add(literals);
+            end = at.saturating_add(length);
+            is_sought.then_some(Self { at, length })
+        });
+        matches.collect()
+    }
+}
+
 impl Nearest {
     pub(super) fn new() -> Self {
         Self {

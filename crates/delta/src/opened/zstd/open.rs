@@ -166,14 +166,8 @@ fn distance(offset: u32) -> Option<u32> {
 
 /// The matches of a block that have distances of their own.
 fn told(block: &Block) -> Vec<Match> {
-    let mut at = 0_u32;
-    let matches = block.sequences.iter().filter_map(|sequence| {
-        let begins = at.saturating_add(sequence.literals);
-        at = begins.saturating_add(sequence.length);
-        distance(sequence.offset).map(|_| Match {
-            at: begins,
-            length: sequence.length,
-        })
-    });
-    matches.collect()
+    Match::sought(block.sequences.iter().map(|sequence| {
+        let is_told = distance(sequence.offset).is_some();
+        (sequence.literals, sequence.length, is_told)
+    }))
 }
